@@ -1,0 +1,45 @@
+# Everything runs in .venv, which the first command makes. Try `make help`.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help tour test lab bench figures notebooks lint clean
+
+help:  ## show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+.venv/.run: requirements.txt pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+.venv/.dev: .venv/.run requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+tour: .venv/.run  ## a photograph through Swin-T twice, NumPy and PyTorch, with every difference measured
+	@$(BIN)/python -m swin_torch.tour
+
+test: .venv/.dev  ## all tests, notebooks included
+	$(BIN)/python -m pytest
+
+lab: .venv/.run  ## JupyterLab on the first chapter
+	$(BIN)/jupyter lab notebooks/00_start_here.ipynb
+
+bench: .venv/.dev  ## time and memory of both twins, as ratios
+	$(BIN)/python -m tests.benchmarks
+
+figures: .venv/.run  ## draw figures/gallery again
+	$(BIN)/python -m figures
+
+notebooks: .venv/.dev  ## execute notebooks/source into notebooks/*.ipynb
+	$(BIN)/python -m notebooks.build
+
+lint: .venv/.dev  ## ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+clean:  ## remove .venv and caches
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis build *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,145 @@
+"""What a Swin Transformer is made of, as plain data: `SwinConfig` and the published presets.
+
+Field names are those of the official code (github.com/microsoft/Swin-Transformer).
+"""
+
+from dataclasses import dataclass, fields, replace
+
+
+@dataclass(frozen=True)
+class SwinConfig:
+    """The sizes and options of one model. Immutable; `replace(config, window_size=12)` makes another.
+
+    img_size                 side of a square image, (height, width), or None: any size at each call
+    patch_size               side of a patch in pixels
+    in_chans, num_classes    channels of the image; classes of the head (0: no head, features come out)
+    embed_dim                C, channels in the first stage; stage s has C · 2^s
+    depths, num_heads        blocks and attention heads of each stage
+    window_size              M: a window holds M x M tokens
+    mlp_ratio                hidden width of the MLP / its input width
+    qkv_bias                 learn a bias for query, key and value
+    drop_rate, attn_drop_rate, drop_path_rate
+                             dropout of features, of attention weights, and the last block's stochastic depth
+    ape                      add an absolute position embedding to the patches
+    patch_norm               layer norm after the patch embedding
+    version                  1 (Liu et al. 2021) or 2 (Liu et al. 2022)
+    pretrained_window_sizes  V2: window of each stage at pre-training; 0: the same window as now
+
+    Raises TypeError or ValueError that names the field, what was expected and what came.
+    """
+
+    img_size: int | tuple[int, int] | None = 224
+    patch_size: int = 4
+    in_chans: int = 3
+    num_classes: int = 1000
+    embed_dim: int = 96
+    depths: tuple[int, ...] = (2, 2, 6, 2)
+    num_heads: tuple[int, ...] = (3, 6, 12, 24)
+    window_size: int = 7
+    mlp_ratio: float = 4.0
+    qkv_bias: bool = True
+    drop_rate: float = 0.0
+    attn_drop_rate: float = 0.0
+    drop_path_rate: float = 0.1
+    ape: bool = False
+    patch_norm: bool = True
+    version: int = 1
+    pretrained_window_sizes: tuple[int, ...] = (0, 0, 0, 0)
+
+    def __post_init__(self):
+        for name in ("depths", "num_heads", "pretrained_window_sizes"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        if self.img_size is not None and not isinstance(self.img_size, int):
+            object.__setattr__(self, "img_size", tuple(self.img_size))
+        if len(set(self.pretrained_window_sizes)) == 1:  # one value for all stages, however many there are
+            same = self.pretrained_window_sizes[:1] * len(self.depths)
+            object.__setattr__(self, "pretrained_window_sizes", same)
+        _check(self)
+
+    @property
+    def image_shape(self):
+        """(H, W) in pixels that the model is built for, or None."""
+        return (self.img_size, self.img_size) if isinstance(self.img_size, int) else self.img_size
+
+    @property
+    def widths(self):
+        """Channels of each stage: C, 2C, 4C, …"""
+        return tuple(self.embed_dim * 2**stage for stage in range(len(self.depths)))
+
+
+def _check(config):
+    """Raise where `config` describes no model."""
+    for name in ("patch_size", "in_chans", "embed_dim", "window_size"):
+        _check_int(name, getattr(config, name), least=1)
+    _check_int("num_classes", config.num_classes, least=0)
+    for name, least in (("depths", 1), ("num_heads", 1), ("pretrained_window_sizes", 0)):
+        for value in getattr(config, name):
+            _check_int(name, value, least)
+    if not config.depths:
+        raise ValueError("depths: expected at least one stage, got ()")
+    for name in ("num_heads", "pretrained_window_sizes"):
+        if len(getattr(config, name)) != len(config.depths):
+            raise ValueError(
+                f"{name}: expected {len(config.depths)} values, one for each stage of depths="
+                f"{config.depths}, got {getattr(config, name)}"
+            )
+    for stage, (width, heads) in enumerate(zip(config.widths, config.num_heads, strict=True)):
+        if width % heads:
+            raise ValueError(f"num_heads: stage {stage} has {width} channels, which {heads} heads can't share")
+    for name in ("drop_rate", "attn_drop_rate", "drop_path_rate"):
+        if not 0 <= getattr(config, name) < 1:
+            raise ValueError(f"{name}: expected 0 <= rate < 1, got {getattr(config, name)}")
+    if config.mlp_ratio <= 0:
+        raise ValueError(f"mlp_ratio: expected a number above 0, got {config.mlp_ratio}")
+    if config.version not in (1, 2):
+        raise ValueError(f"version: expected 1 or 2, got {config.version!r}")
+    _check_img_size(config)
+
+
+def _check_img_size(config):
+    if config.image_shape is None:
+        if config.ape:
+            raise ValueError("ape=True needs img_size: an absolute position embedding has one row for each patch")
+        return
+    if len(config.image_shape) != 2:
+        raise ValueError(f"img_size: expected an int, (height, width) or None, got {config.img_size}")
+    for side in config.image_shape:
+        _check_int("img_size", side, least=1)
+
+
+def _check_int(name, value, least):
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name}: expected an int, got {value!r}")
+    if value < least:
+        raise ValueError(f"{name}: expected at least {least}, got {value}")
+
+
+_TINY = SwinConfig(drop_path_rate=0.2)
+_SMALL = replace(_TINY, depths=(2, 2, 18, 2), drop_path_rate=0.3)
+_BASE = replace(_SMALL, embed_dim=128, num_heads=(4, 8, 16, 32), drop_path_rate=0.5)
+_LARGE = replace(_BASE, embed_dim=192, num_heads=(6, 12, 24, 48), drop_path_rate=0.2)
+
+# Published ImageNet-1k models; drop_path_rate as in the official training configurations.
+CONFIGS = {
+    "swin_tiny_patch4_window7_224": _TINY,
+    "swin_small_patch4_window7_224": _SMALL,
+    "swin_base_patch4_window7_224": _BASE,
+    "swin_base_patch4_window12_384": replace(_BASE, img_size=384, window_size=12),
+    "swin_large_patch4_window7_224": _LARGE,
+    "swin_large_patch4_window12_384": replace(_LARGE, img_size=384, window_size=12),
+}
+
+
+def get_config(name):
+    """The preset called `name`. Raises ValueError that lists the names there are."""
+    if name not in CONFIGS:
+        raise ValueError(f"unknown model {name!r}; expected one of: {', '.join(CONFIGS)}")
+    return CONFIGS[name]
+
+
+def config_from_dict(values):
+    """A SwinConfig from a plain dict, such as JSON gives. Raises ValueError for names that are no fields."""
+    unknown = sorted(set(values) - {field.name for field in fields(SwinConfig)})
+    if unknown:
+        raise ValueError(f"not fields of SwinConfig: {', '.join(unknown)}")
+    return SwinConfig(**values)
