@@ -1,6 +1,11 @@
-"""From a picture file to what the model takes, and back to a picture. Pillow reads and resizes, NumPy does the rest.
+"""From a picture file to what the model takes, and back to a picture.
 
-load_image(path) → PIL image, RGB → preprocess(image) → images (1, 3, H, W), float32 → denormalise(images) → uint8
+    load_image(path)    file → PIL image, RGB, upright
+    preprocess(image)   PIL image → images (1, 3, H, W), float32, at the size a model was published for
+    to_array(image)     the same at the size the picture has
+    denormalise(images) images → pixels to draw, (N, H, W, 3), uint8
+
+Pillow reads and resizes, NumPy does the rest.
 """
 
 import warnings
@@ -24,32 +29,22 @@ class ImageError(ValueError):
 def load_image(path):
     """The picture in the file `path` as a PIL image in mode RGB, upright as its EXIF orientation says.
 
-    Whatever is transparent lies on white. 16-bit grey keeps its high byte; float grey runs from 0 to 1 or from 0 to
-    255. Of an animation the first frame is read. Colour profiles are ignored, as in the official code.
+    Whatever is transparent lies on white. 16-bit grey keeps its high byte; float grey runs from 0 to 1 or from
+    0 to 255. Of an animation the first frame is read. Colour profiles are ignored, as in the official code.
 
-    Raises ImageError for a path that is no file, a file that is no picture or is cut off, and for a picture without
-    pixels or with more than MAX_PIXELS.
+    Raises ImageError for a path that is no file, a file that is no picture or is cut off, and for a picture
+    without pixels or with more than MAX_PIXELS.
     """
     try:
-        if not Path(path).is_file():
-            raise ImageError(
-                "expected a picture file, " + ("got a directory" if Path(path).is_dir() else "found none")
-            )
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # about odd metadata and size: a picture that decodes is good enough
-            with Image.open(path) as image:
-                _check_size(*image.size)
-                image.load()
-                return _to_rgb(_upright(image))
+        return _read(Path(path))
     except ImageError as error:
         raise ImageError(f"{str(path)!r}: {error}") from None
     except Exception as error:  # Pillow's decoders raise a dozen kinds for broken files
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ImageError(
-            f"{str(path)!r}: expected a complete picture, such as PNG or JPEG, got {reason}; check the file"
-        ) from error
+        came = " ".join(str(error).split()) or type(error).__name__
+        message = (
+            f"{str(path)!r}: expected a complete picture, such as PNG or JPEG, got: {came}; check the file"
+        )
+        raise ImageError(message) from error
 
 
 def preprocess(image, size=224, crop=None):
@@ -60,15 +55,18 @@ def preprocess(image, size=224, crop=None):
             False: resize straight to `size`, whatever the proportions
             None: as the model published for that size, that is, False from 384 on
 
-    Source: build_transform in data/build.py and TEST.CROP in configs/ of github.com/microsoft/Swin-Transformer.
-    Raises TypeError if `image` is no PIL image; ValueError for a size that is none; ImageError if the picture has no
-    pixels, or would have more than MAX_PIXELS on the way because it is so long and thin.
+    Bicubic as Pillow does it, which smooths where it shrinks; other libraries' bicubic gives other numbers.
+    Source: github.com/microsoft/Swin-Transformer, build_transform in data/build.py and TEST.CROP in configs/.
+
+    Raises TypeError if `image` is no PIL image; ValueError for a size that is none; ImageError if the picture
+    has no pixels, or would have more than MAX_PIXELS on the way because it is so long and thin.
     """
     height, width = _pair(size)
     image = _to_rgb(_check_image(image))
     if crop is None:
         crop = max(height, width) < 384
     if not crop:
+        _check_size(width, height)
         return to_array(image.resize((width, height), Image.Resampling.BICUBIC))
     image = _resize_to_cover(image, int(256 / 224 * height), int(256 / 224 * width))
     left, top = round((image.width - width) / 2), round((image.height - height) / 2)
@@ -87,17 +85,28 @@ def to_array(image):
 def denormalise(images):
     """Normalised images (N, 3, H, W) → pixels to draw, (N, H, W, 3), uint8. `to_array` turned round.
 
-    What is darker than black or brighter than white is clipped. Raises ValueError for another shape, NaN or infinity.
+    What is darker than black or brighter than white is clipped. Raises ValueError for another shape, for NaN
+    and for infinity.
     """
     images = np.asarray(images)
     if images.ndim != 4 or images.shape[1] != 3:
         raise ValueError(f"images: expected shape (N, 3, H, W), got {images.shape}")
     if not np.isfinite(images).all():
-        raise ValueError(
-            "images: expected finite numbers, got NaN or infinity; look at what was computed before"
-        )
+        raise ValueError("images: expected finite numbers, got NaN or infinity; look for where they began")
     pixels = rearrange(images, "n c h w -> n h w c") * IMAGENET_STD + IMAGENET_MEAN
     return np.ascontiguousarray(np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8))
+
+
+def _read(path):
+    if not path.is_file():
+        came = "a directory" if path.is_dir() else "no such file"
+        raise ImageError(f"expected a picture file, got {came}; check the path")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's are about odd metadata, and about sizes, which we check
+        with Image.open(path) as image:
+            _check_size(*image.size)
+            image.load()
+            return _to_rgb(_upright(image))
 
 
 def _upright(image):
@@ -118,7 +127,7 @@ def _to_rgb(image):
 
 
 def _to_8_bit(image):
-    """Grey in 16-bit integers ("I;16", "I") or floats ("F") → mode L, or LA where one value means transparent.
+    """Grey in 16-bit integers ("I;16", "I") or floats ("F") → L, or LA where one value means transparent.
 
     Pillow's own convert("L") clips some of these modes at 255, which turns a 16-bit picture white.
     """
@@ -128,9 +137,8 @@ def _to_8_bit(image):
     else:
         grey, limits = values // 256, "0 to 65535"  # the high byte, as Pillow takes it of 16-bit colour
     if not (grey.min() >= 0 and grey.max() <= 255):
-        raise ImageError(
-            f"expected grey from {limits}, got {values.min()} to {values.max()}; rescale the picture"
-        )
+        came = f"{values.min()} to {values.max()}"
+        raise ImageError(f"expected grey from {limits}, got {came}; rescale the picture")
     grey8 = Image.fromarray(np.rint(grey).astype(np.uint8))
     if isinstance(transparent := image.info.get("transparency"), int):
         grey8.putalpha(Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8)))
@@ -149,8 +157,9 @@ def _resize_to_cover(image, height, width):
 
 def _check_size(width, height):
     if not 0 < width * height <= MAX_PIXELS:
+        came = f"{width} x {height}"
         raise ImageError(
-            f"expected 1 to {MAX_PIXELS:,} pixels, got {width} x {height}; crop the picture or scale it down"
+            f"expected 1 to {MAX_PIXELS:,} pixels, got {came}; crop the picture or scale it down"
         )
 
 
@@ -164,7 +173,7 @@ def _check_image(image):
 
 def _pair(size):
     """One number or (H, W) → (H, W)."""
-    pair = (size, size) if isinstance(size, int) else tuple(size)
+    pair = tuple(size) if isinstance(size, tuple | list) else (size, size)
     if len(pair) != 2 or not all(isinstance(side, int) and side >= 1 for side in pair):
         raise ValueError(f"size: expected a whole number above 0 or (height, width), got {size!r}")
     return pair
