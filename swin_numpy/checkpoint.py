@@ -1,5 +1,6 @@
 """Checkpoints: what a model starts from, what it reads and what it writes."""
 
+from .check import CheckpointError, check_state
 from .initial import initial_state
 
-__all__ = ["initial_state"]
+__all__ = ["CheckpointError", "check_state", "initial_state"]
