@@ -6,7 +6,7 @@ import re
 
 def shapes_of(state):
     """{name: shape} of everything in `state` that has a shape."""
-    return {name: tuple(value.shape) for name, value in state.items() if hasattr(value, "shape")}
+    return {str(name): tuple(value.shape) for name, value in state.items() if hasattr(value, "shape")}
 
 
 def read_sizes(shapes):
