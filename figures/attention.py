@@ -4,6 +4,8 @@ Shapes: n tokens, c channels, d head width, a heads, i queries, j keys, h x w a 
 """
 
 import numpy as np
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 
 from .cells import CELL, arrow, label_width, lines, mark, matrix, number, shades, write
 from .style import (
@@ -94,11 +96,12 @@ def scores(QK, row_labels=None, column_labels=None, title="QKᵀ: every query wi
     cell = (max(CELL[0], label_width(columns)), CELL[1])
     left, width = label_width(rows) + 0.55, max(len(columns) * cell[0], 3.2)
     figure, axes = canvas(left + width + 0.15, len(rows) * cell[1] + 1.15)
-    fill = shades(QK, DIVERGING, -1.6 * limit, 1.6 * limit)  # the colour map's dark ends would hide numbers
-    x, y = matrix(axes, QK, (left, 0.95), fill, rows, columns, cell=cell)
-    write(axes, title, (left + x) / 2, 0.2, size=11)
-    write(axes, "keys j", (left + x) / 2, 0.5, COLORS["K"])
-    write(axes, "queries i", 0.2, (0.95 + y) / 2, COLORS["Q"], rotation=90)
+    start = left + (width - len(columns) * cell[0]) / 2
+    fill = shades(QK, DIVERGING, -2 * limit, 2 * limit)  # the colour map's dark ends would hide numbers
+    x, y = matrix(axes, QK, (start, 0.95), fill, rows, columns, cell=cell)
+    write(axes, title, (start + x) / 2, 0.2, size=11)
+    write(axes, "keys j", (start + x) / 2, 0.5, COLORS["K"])
+    write(axes, "queries i", start - label_width(rows) - 0.2, (0.95 + y) / 2, COLORS["Q"], rotation=90)
     return figure
 
 
@@ -118,7 +121,7 @@ def softmax_steps(raw, scaled, weights, labels=None):
     )
     cell, top = (cell_width, CELL[1]), 0.68
     figure, axes = canvas(left + 3 * raw.shape[1] * cell[0] + 2 * gap + sums, top + len(raw) * cell[1] + 0.15)
-    limit = 1.6 * float(np.abs(raw).max() or 1)
+    limit = 2 * float(np.abs(raw).max() or 1)
     steps = (
         (raw, shades(raw, DIVERGING, -limit, limit), "$QK^T$", "÷ √d"),
         (scaled, shades(scaled, DIVERGING, -limit, limit), "$QK^T/\\sqrt{d}$", "softmax"),
@@ -149,7 +152,7 @@ def weighted_sum(weights_row, V, Z_row, labels=None):
     labels = as_labels("labels", labels, len(V))
     left, reach = label_width(labels) + 0.1, 2.1
     pitch, top, block = 0.56, 0.42, V.shape[1] * CELL[0]
-    figure, axes = canvas(left + 2 * block + reach + 0.15, top + len(V) * pitch + 0.05)
+    figure, axes = canvas(left + block + reach + max(block, 1.9) + 0.2, top + len(V) * pitch + 0.05)
     middle = top + (len(V) * pitch - pitch + CELL[1]) / 2
     start, stop = left + block + 0.08, left + block + reach - 0.1
     for j, (weight, row) in enumerate(zip(weights_row, V, strict=True)):
@@ -169,7 +172,8 @@ def weighted_sum(weights_row, V, Z_row, labels=None):
         x, y = start + where * (stop - start), at + where * (goal - at)
         write(axes, f"× {number(weight, 2)}", x, y, bbox=bubble, zorder=6)
     corner = (left + block + reach, middle - CELL[1] / 2)
-    matrix(axes, Z_row[None], corner, COLORS["Z"], title="Z = sum of weight × row")
+    end = matrix(axes, Z_row[None], corner, COLORS["Z"], title="Z")
+    write(axes, "sum of weight × row of V", corner[0], end[1] + 0.18, ha="left")
     return figure
 
 
@@ -190,7 +194,7 @@ def heads(weights, labels=None):
             continue
         fill = shades(weights[head], SEQUENTIAL, 0, max(1.0, weights.max()) * 1.1)
         panel.imshow(fill, interpolation="nearest")
-        panel.set_title(f"head {head + 1}")
+        panel.set_title(f"head {head}")
         if weights.shape[1] <= 16:
             panel.set_xticks(range(len(columns)), columns)
             panel.set_yticks(range(len(labels)), labels)
@@ -251,7 +255,7 @@ def attention_rows(image, maps, query, titles=None, grid=None):
     """
     image = as_image(image)
     maps = as_array("maps", maps, (None, None, None))
-    titles = as_labels("titles", titles or [f"head {a + 1}" for a in range(len(maps))], len(maps))
+    titles = as_labels("titles", titles or [f"head {a}" for a in range(len(maps))], len(maps))
     per_row = min(len(maps), 4)
     rows = -(-len(maps) // per_row)
     side = PAGE / per_row * image.shape[0] / image.shape[1]
@@ -278,19 +282,18 @@ def _overlay(axes, image, weights_map, query, grid, title):
     if not (0 <= query[0] < h and 0 <= query[1] < w):
         raise ValueError(f"query: expected a (row, column) inside the map {(h, w)}, got {tuple(query)}")
     grey = np.repeat(image.mean(2, keepdims=True), 3, 2)
-    axes.imshow(grey, extent=(0, w, h, 0))
-    top = np.nanmax(weights_map) or 1.0
-    heat = axes.imshow(
-        weights_map, HEAT, vmin=0, vmax=top, extent=(0, w, h, 0), alpha=0.62, interpolation="nearest"
-    )
-    veil = np.concatenate((np.ones((h, w, 3)), 0.45 * np.isnan(weights_map)[..., None]), 2)  # out of reach
-    axes.imshow(veil, extent=(0, w, h, 0), interpolation="nearest")
+    axes.imshow(0.25 + 0.75 * grey, extent=(0, w, h, 0))
+    seen, top = np.nan_to_num(weights_map), np.nanmax(weights_map) or 1.0
+    heat = shades(seen, HEAT, 0, top)
+    heat[..., 3] = 0.3 + 0.6 * seen / top  # small weights leave the photograph to be seen
+    heat[np.isnan(weights_map)] = (1, 1, 1, 0.55)  # out of reach
+    axes.imshow(heat, extent=(0, w, h, 0), interpolation="nearest")
     if grid:
         lines(axes, range(grid, h, grid), range(grid, w, grid), (h, w), "white", 1)
     mark(axes, *query, QUERY)
     axes.set(xlim=(0, w), ylim=(h, 0), title=title)
     axes.axis("off")
-    return heat
+    return ScalarMappable(Normalize(0, top), HEAT)
 
 
 __all__ = [

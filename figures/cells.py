@@ -113,8 +113,8 @@ def lines(axes, rows, columns, extent, color=INK, width=1.0, casing=None):
     """Lines at the heights `rows` and the places `columns` across `extent` (H, W); `casing` outlines them."""
     for stroke, paint in ((width + 1.6, casing), (width, color)):
         if paint is not None:
-            axes.hlines(rows, 0, extent[1], color=paint, linewidth=stroke)
-            axes.vlines(columns, 0, extent[0], color=paint, linewidth=stroke)
+            axes.hlines(rows, 0, extent[1], color=paint, linewidth=stroke, clip_on=False)
+            axes.vlines(columns, 0, extent[0], color=paint, linewidth=stroke, clip_on=False)
 
 
 def numbers(axes, values, fill, size=9.5, decimals=0):

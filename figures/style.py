@@ -164,8 +164,8 @@ def as_array(name, values, shape):
 
 
 def as_labels(name, labels, count):
-    """`labels` as a list of `count` strings; None gives 1 … count. Raises ValueError for another number."""
-    labels = list(range(1, count + 1)) if labels is None else list(labels)
+    """`labels` as a list of `count` strings; None gives 0 … count - 1. Raises ValueError for another number."""
+    labels = list(range(count)) if labels is None else list(labels)
     if len(labels) != count:
         raise ValueError(f"{name}: expected {count} labels, one each, got {len(labels)}")
     return [str(label) for label in labels]

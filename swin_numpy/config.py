@@ -66,6 +66,24 @@ class SwinConfig:
         """Channels of each stage: C, 2C, 4C, …"""
         return tuple(self.embed_dim * 2**stage for stage in range(len(self.depths)))
 
+    @property
+    def grids(self):
+        """(h, w) in tokens of each stage at the built size; (None, None, …) if there is none."""
+        if self.image_shape is None:
+            return (None,) * len(self.depths)
+        grid = tuple(-(-side // self.patch_size) for side in self.image_shape)  # rounded up: nothing is cut off
+        grids = [grid]
+        for _ in self.depths[1:]:
+            grids.append(tuple(-(-side // 2) for side in grids[-1]))
+        return tuple(grids)
+
+    @property
+    def drop_path_rates(self):
+        """Stochastic depth of every block, one tuple a stage: from 0 in the first block up to drop_path_rate."""
+        last = max(sum(self.depths) - 1, 1)
+        rates = iter(self.drop_path_rate * block / last for block in range(sum(self.depths)))
+        return tuple(tuple(next(rates) for _ in range(depth)) for depth in self.depths)
+
 
 def _check(config):
     """Raise where `config` describes no model."""

@@ -1,0 +1,79 @@
+"""Self-attention from its definition (Vaswani et al. 2017, eq. 1), every matrix kept to look at.
+
+Axis names: i query token · j key token · a heads · d head width. Leading axes (batch, windows) are free.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from einops import rearrange
+
+from .functional import softmax
+
+
+@dataclass(frozen=True)
+class Attention:
+    """Every step of one self-attention. One row belongs to one token."""
+
+    Q: np.ndarray  # (..., i, d)  what each token looks for
+    K: np.ndarray  # (..., j, d)  what each token offers to be found by
+    V: np.ndarray  # (..., j, d)  what each token hands over
+    scores: np.ndarray  # (..., i, j)  Q Kᵀ / √d, plus the mask if there is one
+    weights: np.ndarray  # (..., i, j)  softmax of each row: every row sums to 1
+    Z: np.ndarray  # (..., i, d)  weights · V: row i is a weighted mean of the rows of V
+
+
+def self_attention(X, W_Q, W_K, W_V, mask=None):
+    """softmax(Q Kᵀ / √d_k) V with Q = X W_Q, K = X W_K, V = X W_V.
+
+    X (..., tokens, c), one row a token; W_Q and W_K (c, d_k), W_V (c, d_v).
+    mask, added to the scores: anything that broadcasts to (..., tokens, tokens); -100 or -inf hides key j from query i.
+    Raises ValueError if the shapes don't go together.
+    """
+    check_projections(X, W_Q, W_K, W_V)
+    return attend(X @ W_Q, X @ W_K, X @ W_V, mask)
+
+
+def multi_head_self_attention(X, W_Q, W_K, W_V, W_O, num_heads, mask=None):
+    """Self-attention `num_heads` times, each head in its own slice of the channels.
+
+    X (..., tokens, c); W_Q, W_K, W_V (c, c), head a owning columns a·d to (a+1)·d with d = c / num_heads;
+    W_O (c, c) mixes the heads. Q, K, V, scores and weights come back with a heads axis (..., a, i, …),
+    Z without one: (..., tokens, c). Raises ValueError if the shapes don't go together.
+    """
+    check_projections(X, W_Q, W_K, W_V)
+    check_heads(W_Q, num_heads)
+    Q, K, V = (split_heads(X @ W, num_heads) for W in (W_Q, W_K, W_V))
+    heads = attend(Q, K, V, mask)
+    Z = rearrange(heads.Z, "... a m d -> ... m (a d)") @ W_O
+    return Attention(Q, K, V, heads.scores, heads.weights, Z)
+
+
+def attend(Q, K, V, mask=None):
+    """From Q (..., i, d), K (..., j, d) and V (..., j, d_v) to Z (..., i, d_v)."""
+    scores = Q @ K.mT / math.sqrt(Q.shape[-1])
+    if mask is not None:
+        scores = scores + mask
+    weights = softmax(scores, dim=-1)
+    return Attention(Q, K, V, scores, weights, weights @ V)
+
+
+def split_heads(x, num_heads):
+    """(..., m, c) → (..., a, m, d): head a takes the channels from a·d to (a+1)·d."""
+    return rearrange(x, "... m (a d) -> ... a m d", a=num_heads)
+
+
+def check_projections(X, W_Q, W_K, W_V):
+    if X.ndim < 2:
+        raise ValueError(f"X: expected (..., tokens, channels), got shape {tuple(X.shape)}")
+    for name, W in (("W_Q", W_Q), ("W_K", W_K), ("W_V", W_V)):
+        if W.ndim != 2 or W.shape[0] != X.shape[-1]:
+            raise ValueError(f"{name}: expected ({X.shape[-1]}, width), got shape {tuple(W.shape)}")
+    if W_Q.shape != W_K.shape:
+        raise ValueError(f"W_Q and W_K: expected one shape, got {tuple(W_Q.shape)} and {tuple(W_K.shape)}")
+
+
+def check_heads(W_Q, num_heads):
+    if num_heads < 1 or W_Q.shape[1] % num_heads:
+        raise ValueError(f"num_heads: expected a divisor of the width {W_Q.shape[1]}, got {num_heads}")

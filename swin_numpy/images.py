@@ -1,0 +1,179 @@
+"""From a picture file to what the model takes, and back to a picture.
+
+    load_image(path)    file → PIL image, RGB, upright
+    preprocess(image)   PIL image → images (1, 3, H, W), float32, at the size a model was published for
+    to_array(image)     the same at the size the picture has
+    denormalise(images) images → pixels to draw, (N, H, W, 3), uint8
+
+Pillow reads and resizes, NumPy does the rest.
+"""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+from einops import rearrange
+from PIL import Image, ImageOps
+
+# Mean and standard deviation of ImageNet's red, green and blue, on a scale of 0 to 1.
+IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], dtype=np.float32)
+IMAGENET_STD = np.array([0.229, 0.224, 0.225], dtype=np.float32)
+
+MAX_PIXELS = 100_000_000  # a larger picture is refused before any of it is decoded
+
+
+class ImageError(ValueError):
+    """A picture that can't be used. The message is one line: what was expected, what came, what to do."""
+
+
+def load_image(path):
+    """The picture in the file `path` as a PIL image in mode RGB, upright as its EXIF orientation says.
+
+    Whatever is transparent lies on white. 16-bit grey keeps its high byte; float grey runs from 0 to 1 or from
+    0 to 255. Of an animation the first frame is read. Colour profiles are ignored, as in the official code.
+
+    Raises ImageError for a path that is no file, a file that is no picture or is cut off, and for a picture
+    without pixels or with more than MAX_PIXELS.
+    """
+    try:
+        return _read(Path(path))
+    except ImageError as error:
+        raise ImageError(f"{str(path)!r}: {error}") from None
+    except Exception as error:  # Pillow's decoders raise a dozen kinds for broken files
+        came = " ".join(str(error).split()) or type(error).__name__
+        message = (
+            f"{str(path)!r}: expected a complete picture, such as PNG or JPEG, got: {came}; check the file"
+        )
+        raise ImageError(message) from error
+
+
+def preprocess(image, size=224, crop=None):
+    """A PIL image → (1, 3, H, W), float32: what the published ImageNet models are evaluated on.
+
+    size    (H, W), or one number for a square
+    crop    True: resize to 256/224 · size, keeping the proportions, then cut `size` out of the centre
+            False: resize straight to `size`, whatever the proportions
+            None: as the model published for that size, that is, False from 384 on
+
+    Bicubic as Pillow does it, which smooths where it shrinks; other libraries' bicubic gives other numbers.
+    Source: github.com/microsoft/Swin-Transformer, build_transform in data/build.py and TEST.CROP in configs/.
+
+    Raises TypeError if `image` is no PIL image; ValueError for a size that is none; ImageError if the picture
+    has no pixels, or would have more than MAX_PIXELS on the way because it is so long and thin.
+    """
+    height, width = _pair(size)
+    image = _to_rgb(_check_image(image))
+    if crop is None:
+        crop = max(height, width) < 384
+    if not crop:
+        _check_size(width, height)
+        return to_array(image.resize((width, height), Image.Resampling.BICUBIC))
+    image = _resize_to_cover(image, int(256 / 224 * height), int(256 / 224 * width))
+    left, top = round((image.width - width) / 2), round((image.height - height) / 2)
+    return to_array(image.crop((left, top, left + width, top + height)))
+
+
+def to_array(image):
+    """A PIL image → (1, 3, H, W), float32, normalised with ImageNet's mean and deviation, at the size it has.
+
+    Raises TypeError if `image` is no PIL image; ImageError if it has no pixels.
+    """
+    pixels = np.asarray(_to_rgb(_check_image(image)), dtype=np.float32) / 255
+    return np.ascontiguousarray(rearrange((pixels - IMAGENET_MEAN) / IMAGENET_STD, "h w c -> 1 c h w"))
+
+
+def denormalise(images):
+    """Normalised images (N, 3, H, W) → pixels to draw, (N, H, W, 3), uint8. `to_array` turned round.
+
+    What is darker than black or brighter than white is clipped. Raises ValueError for another shape, for NaN
+    and for infinity.
+    """
+    images = np.asarray(images)
+    if images.ndim != 4 or images.shape[1] != 3:
+        raise ValueError(f"images: expected shape (N, 3, H, W), got {images.shape}")
+    if not np.isfinite(images).all():
+        raise ValueError("images: expected finite numbers, got NaN or infinity; look for where they began")
+    pixels = rearrange(images, "n c h w -> n h w c") * IMAGENET_STD + IMAGENET_MEAN
+    return np.ascontiguousarray(np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8))
+
+
+def _read(path):
+    if not path.is_file():
+        came = "a directory" if path.is_dir() else "no such file"
+        raise ImageError(f"expected a picture file, got {came}; check the path")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's are about odd metadata, and about sizes, which we check
+        with Image.open(path) as image:
+            _check_size(*image.size)
+            image.load()
+            return _to_rgb(_upright(image))
+
+
+def _upright(image):
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # unreadable EXIF data says nothing about which side is up
+        return image
+
+
+def _to_rgb(image):
+    """Any mode Pillow has → RGB, transparent parts on white."""
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        image = _to_8_bit(image)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")
+
+
+def _to_8_bit(image):
+    """Grey in 16-bit integers ("I;16", "I") or floats ("F") → L, or LA where one value means transparent.
+
+    Pillow's own convert("L") clips some of these modes at 255, which turns a 16-bit picture white.
+    """
+    values = np.asarray(image)
+    if image.mode == "F":
+        grey, limits = (values * np.float32(255) if values.max() <= 1 else values), "0 to 1 or 0 to 255"
+    else:
+        grey, limits = values // 256, "0 to 65535"  # the high byte, as Pillow takes it of 16-bit colour
+    if not (grey.min() >= 0 and grey.max() <= 255):
+        came = f"{values.min()} to {values.max()}"
+        raise ImageError(f"expected grey from {limits}, got {came}; rescale the picture")
+    grey8 = Image.fromarray(np.rint(grey).astype(np.uint8))
+    if isinstance(transparent := image.info.get("transparency"), int):
+        grey8.putalpha(Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8)))
+    return grey8
+
+
+def _resize_to_cover(image, height, width):
+    """Resize to the smallest size that keeps the proportions and covers (height, width)."""
+    if height * image.width >= width * image.height:
+        width = int(height * image.width / image.height)
+    else:
+        height = int(width * image.height / image.width)
+    _check_size(width, height)
+    return image.resize((width, height), Image.Resampling.BICUBIC)
+
+
+def _check_size(width, height):
+    if not 0 < width * height <= MAX_PIXELS:
+        came = f"{width} x {height}"
+        raise ImageError(
+            f"expected 1 to {MAX_PIXELS:,} pixels, got {came}; crop the picture or scale it down"
+        )
+
+
+def _check_image(image):
+    if not isinstance(image, Image.Image):
+        raise TypeError(f"expected a PIL image, got {type(image).__name__}; load_image(path) reads one")
+    if 0 in image.size:
+        raise ImageError(f"expected a picture with pixels, got {image.width} x {image.height}")
+    return image
+
+
+def _pair(size):
+    """One number or (H, W) → (H, W)."""
+    pair = tuple(size) if isinstance(size, tuple | list) else (size, size)
+    if len(pair) != 2 or not all(isinstance(side, int) and side >= 1 for side in pair):
+        raise ValueError(f"size: expected a whole number above 0 or (height, width), got {size!r}")
+    return pair

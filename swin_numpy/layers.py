@@ -1,0 +1,115 @@
+"""The layers that PyTorch already has (Linear, LayerNorm, Conv2d, Dropout) and those that Swin adds."""
+
+import zlib
+
+import numpy as np
+
+from .checkpoint import initial_state
+from .functional import gelu, layer_norm, linear
+from .module import Module, Parameter
+
+
+class Linear(Module):
+    """y = x Wᵀ + b. x (..., in_features) → (..., out_features)."""
+
+    def __init__(self, in_features, out_features, bias=True):
+        super().__init__()
+        self.weight = Parameter(small_normal(out_features, in_features))
+        self.bias = Parameter(np.zeros(out_features, np.float32)) if bias else None
+
+    def forward(self, x):
+        return linear(x, self.weight, self.bias)
+
+
+class LayerNorm(Module):
+    """Each token's channels brought to mean 0 and variance 1, then scaled and moved. x (..., dim) → same."""
+
+    def __init__(self, dim):
+        super().__init__()
+        self.weight = Parameter(np.ones(dim, np.float32))
+        self.bias = Parameter(np.zeros(dim, np.float32))
+
+    def forward(self, x):
+        return layer_norm(x, self.weight, self.bias)
+
+
+class Conv2d(Module):
+    """Owns the weight (e, c, p1, p2) and bias (e,) of a convolution. PatchEmbed does the work."""
+
+    def __init__(self, in_channels, out_channels, kernel_size, stride):
+        super().__init__()
+        self.weight = Parameter(small_normal(out_channels, in_channels, kernel_size, kernel_size))
+        self.bias = Parameter(np.zeros(out_channels, np.float32))
+
+
+class Dropout(Module):
+    """Training: each number is zeroed with probability p, the rest grow by 1/(1-p). Otherwise: nothing."""
+
+    def __init__(self, p=0.0):
+        super().__init__()
+        self.p = p
+        self.rng = np.random.default_rng(0)
+
+    def forward(self, x):
+        if self.p == 0 or not self.training:
+            return x
+        return x * keep_mask(self.rng, x.shape, self.p, x.dtype)
+
+
+class DropPath(Module):
+    """Stochastic depth (Huang et al. 2016): in training, a whole sample's branch is dropped. x (n, ...) → same."""
+
+    def __init__(self, drop_prob=0.0):
+        super().__init__()
+        self.drop_prob = drop_prob
+        self.rng = np.random.default_rng(0)
+
+    def forward(self, x):
+        if self.drop_prob == 0 or not self.training:
+            return x
+        one_a_sample = (x.shape[0],) + (1,) * (x.ndim - 1)
+        return x * keep_mask(self.rng, one_a_sample, self.drop_prob, x.dtype)
+
+
+def keep_mask(rng, shape, drop, dtype):
+    """An array of 0 (with probability `drop`) and 1/(1 - drop): its mean is 1, so nothing is lost on average."""
+    return (rng.random(shape) >= drop).astype(dtype) / (1 - drop)
+
+
+class Mlp(Module):
+    """Linear, GELU, Linear: what a block does to each token by itself. x (..., in_features) → same."""
+
+    def __init__(self, in_features, hidden_features, drop=0.0):
+        super().__init__()
+        self.fc1 = Linear(in_features, hidden_features)
+        self.fc2 = Linear(hidden_features, in_features)
+        self.drop1 = Dropout(drop)
+        self.drop2 = Dropout(drop)
+
+    def forward(self, x):
+        x = self.drop1(gelu(self.fc1(x)))
+        return self.drop2(self.fc2(x))
+
+
+_rng = np.random.default_rng(0)
+
+
+def small_normal(*shape):
+    """Normal numbers of spread 0.02: what a layer made by itself starts from. A whole model draws its own."""
+    return 0.02 * _rng.standard_normal(shape, dtype=np.float32)
+
+
+def init_weights(module, seed=0):
+    """Give `module` the published initialisation. The same seed gives the same numbers in both packages."""
+    shapes = {name: value.shape for name, value in module.state_dict().items()}
+    module.load_state_dict(initial_state(shapes, seed))
+
+
+def seed_dropout(module, seed):
+    """Start the random numbers of every Dropout and DropPath again, each layer with its own.
+
+    seed: an int or a tuple of ints, such as (run's seed, step): then any step can be repeated alone.
+    """
+    for name, layer in module.named_modules():
+        if isinstance(layer, Dropout | DropPath):
+            layer.rng = np.random.default_rng([*np.atleast_1d(seed), zlib.crc32(name.encode())])

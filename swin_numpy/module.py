@@ -1,0 +1,112 @@
+"""Parameter and Module: what `torch.nn` gives the PyTorch twin, in as few lines as the models need.
+
+A Module owns Parameters and other Modules; their dotted names ("layers.0.blocks.1.attn.qkv.weight") are
+the attribute names on the way down, as in PyTorch, so that both twins read the same checkpoints.
+"""
+
+import numpy as np
+
+from .checkpoint import check_state
+
+
+class Parameter(np.ndarray):
+    """An array that training changes. It *is* its value; `.grad` is None or an array of its shape.
+
+    Arithmetic gives plain arrays, so a Parameter appears nowhere but as an attribute of a Module.
+    """
+
+    def __new__(cls, value):
+        return np.array(value).view(cls)
+
+    def __array_finalize__(self, parent):
+        self.grad = None
+
+    def __array_ufunc__(self, ufunc, method, *inputs, out=None, **options):
+        inputs = [plain(value) for value in inputs]
+        if out is None:
+            return getattr(ufunc, method)(*inputs, **options)
+        getattr(ufunc, method)(*inputs, out=tuple(plain(value) for value in out), **options)
+        return out[0]  # `parameter -= step` changes the parameter itself and leaves it one
+
+
+def plain(value):
+    """`value`, seen as an ordinary array if it is a Parameter. Shares its memory."""
+    return value.view(np.ndarray) if isinstance(value, Parameter) else value
+
+
+class Module:
+    """Base of every layer: calls `forward`, finds its parameters by name, switches train and eval mode."""
+
+    def __init__(self):
+        self.training = False
+        self._forward_hooks = []
+
+    def __call__(self, *inputs):
+        output = self.forward(*inputs)
+        for hook in self._forward_hooks:
+            hook(self, inputs, output)
+        return output
+
+    def register_forward_hook(self, hook):
+        """Call `hook(module, inputs, output)` after each forward. Returns a function that removes it again."""
+        self._forward_hooks.append(hook)
+        return lambda: self._forward_hooks.remove(hook)
+
+    def named_children(self):
+        """Yield (name, module) one level down; the modules of a list are called name.0, name.1, …"""
+        for name, value in vars(self).items():
+            if isinstance(value, Module):
+                yield name, value
+            elif isinstance(value, list):
+                yield from ((f"{name}.{i}", item) for i, item in enumerate(value) if isinstance(item, Module))
+
+    def named_modules(self, prefix=""):
+        """Yield (dotted name, module) for this module and all below it, in the order they were made."""
+        yield prefix, self
+        for name, child in self.named_children():
+            yield from child.named_modules(f"{prefix}.{name}" if prefix else name)
+
+    def named_parameters(self):
+        """Yield (dotted name, Parameter) for this module and all below it."""
+        for prefix, module in self.named_modules():
+            for name, value in vars(module).items():
+                if isinstance(value, Parameter):
+                    yield (f"{prefix}.{name}" if prefix else name), value
+
+    def state_dict(self):
+        """{dotted name: array}. The arrays are the parameters' own memory, not copies."""
+        return {name: plain(parameter) for name, parameter in self.named_parameters()}
+
+    def load_state_dict(self, state, strict=True):
+        """Copy arrays in by name. All or nothing: if a name or a shape is wrong, nothing is changed.
+
+        strict=False leaves out names that only one side has; a shape must fit all the same.
+        Raises CheckpointError (a ValueError) that lists what is missing, unexpected or of another shape.
+        """
+        parameters = dict(self.named_parameters())
+        check_state(state, {name: value.shape for name, value in parameters.items()}, strict)
+        for name in parameters.keys() & state.keys():
+            parameters[name][...] = np.asarray(state[name])
+
+    def zero_grad(self):
+        """Forget all gradients."""
+        for _, parameter in self.named_parameters():
+            parameter.grad = None
+
+    def train(self, mode=True):
+        """Training mode: dropout is on, and forward keeps what backward needs."""
+        for _, module in self.named_modules():
+            module.training = mode
+        return self
+
+    def eval(self):
+        """Evaluation mode: dropout is off, and nothing is kept."""
+        return self.train(False)
+
+    def to(self, dtype):
+        """Turn every parameter into `dtype`, in place. Gradients are dropped."""
+        for _, module in self.named_modules():
+            for name, value in vars(module).items():
+                if isinstance(value, Parameter):
+                    setattr(module, name, Parameter(value.astype(dtype)))
+        return self

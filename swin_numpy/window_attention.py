@@ -1,0 +1,42 @@
+"""W-MSA and SW-MSA: multi-head self-attention inside windows, with relative position bias (Liu et al. 2021, eq. 4)."""
+
+from einops import rearrange
+
+from .functional import softmax
+from .layers import Dropout, Linear, small_normal
+from .module import Module, Parameter
+from .windows import pair, relative_position_index
+
+
+class WindowAttention(Module):
+    """softmax(Q Kᵀ / √d + B) V in every window. With a mask it is SW-MSA, without one W-MSA.
+
+    dim: channels c; window_size: M or (rows, columns); num_heads: a, each of width d = dim / num_heads.
+    """
+
+    def __init__(self, dim, window_size, num_heads, qkv_bias=True, attn_drop=0.0, proj_drop=0.0):
+        super().__init__()
+        mh, mw = self.window_size = pair(window_size)
+        self.num_heads = num_heads
+        self.scale = (dim // num_heads) ** -0.5
+        self.relative_position_bias_table = Parameter(small_normal((2 * mh - 1) * (2 * mw - 1), num_heads))
+        self.relative_position_index = relative_position_index(window_size)
+        self.qkv = Linear(dim, 3 * dim, bias=qkv_bias)
+        self.attn_drop = Dropout(attn_drop)
+        self.proj = Linear(dim, dim)
+        self.proj_drop = Dropout(proj_drop)
+
+    def forward(self, x, mask=None):
+        """x (n, k, m, c), mask (k, m, m) → (n, k, m, c)."""
+        q, k, v = rearrange(self.qkv(x), "n k m (three a d) -> three n k a m d", three=3, a=self.num_heads)
+        scores = self.scale * q @ k.mT + self.relative_position_bias()  # (n k a i j) + (a i j)
+        if mask is not None:
+            scores = scores + rearrange(mask, "k i j -> k 1 i j")
+        weights = self.attn_drop(softmax(scores, dim=-1))
+        z = rearrange(weights @ v, "n k a m d -> n k m (a d)")
+        return self.proj_drop(self.proj(z))
+
+    def relative_position_bias(self):
+        """B (a, i, j): for each head, the table's entry for the offset from token j to token i."""
+        bias = self.relative_position_bias_table[self.relative_position_index]
+        return rearrange(bias, "i j a -> a i j")

@@ -1,0 +1,48 @@
+"""The layers that Swin adds to PyTorch's own."""
+
+import torch
+from torch.nn import Dropout, Linear, Module
+from torch.nn.functional import gelu
+
+from swin_numpy.checkpoint import initial_state
+
+
+class DropPath(Module):
+    """Stochastic depth (Huang et al. 2016): in training, a whole sample's branch is dropped. x (n, ...) → same."""
+
+    def __init__(self, drop_prob=0.0):
+        super().__init__()
+        self.drop_prob = drop_prob
+
+    def forward(self, x):
+        if self.drop_prob == 0 or not self.training:
+            return x
+        one_a_sample = (x.shape[0],) + (1,) * (x.ndim - 1)
+        return x * keep_mask(one_a_sample, self.drop_prob, x)
+
+
+def keep_mask(shape, drop, like):
+    """An array of 0 (with probability `drop`) and 1/(1 - drop): its mean is 1, so nothing is lost on average."""
+    return (torch.rand(shape, device=like.device) >= drop).to(like.dtype) / (1 - drop)
+
+
+class Mlp(Module):
+    """Linear, GELU, Linear: what a block does to each token by itself. x (..., in_features) → same."""
+
+    def __init__(self, in_features, hidden_features, drop=0.0):
+        super().__init__()
+        self.fc1 = Linear(in_features, hidden_features)
+        self.fc2 = Linear(hidden_features, in_features)
+        self.drop1 = Dropout(drop)
+        self.drop2 = Dropout(drop)
+
+    def forward(self, x):
+        x = self.drop1(gelu(self.fc1(x)))
+        return self.drop2(self.fc2(x))
+
+
+def init_weights(module, seed=0):
+    """Give `module` the published initialisation. The same seed gives the same numbers in both packages."""
+    shapes = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    values = initial_state(shapes, seed)
+    module.load_state_dict({name: torch.from_numpy(value) for name, value in values.items()})

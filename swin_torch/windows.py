@@ -1,0 +1,108 @@
+"""Cutting a map into windows and back; the cyclic shift and its mask; relative positions.
+
+Axis names: n batch · h w grid rows, columns · c channels · k windows (kh kw per axis) · m tokens in a window
+(mh mw per axis) · i query token · j key token.
+"""
+
+import torch
+from einops import rearrange
+from torch.nn.functional import pad
+
+
+def pair(value):
+    """7 → (7, 7); (7, 9) → (7, 9)."""
+    return tuple(value) if isinstance(value, tuple | list) else (value, value)
+
+
+def window_partition(x, window_size):
+    """Cut a map into windows that don't overlap. x (n, h, w, c) → (n, windows, tokens in a window, c).
+
+    window_size: M, or (rows, columns). Raises ValueError unless it divides h and w.
+    """
+    mh, mw = pair(window_size)
+    check_map(x, mh, mw)
+    return rearrange(x, "n (kh mh) (kw mw) c -> n (kh kw) (mh mw) c", mh=mh, mw=mw)
+
+
+def window_reverse(windows, window_size, H, W):
+    """Undo `window_partition`. windows (n, windows, tokens in a window, c) → (n, H, W, c)."""
+    mh, mw = pair(window_size)
+    check_windows(windows, mh, mw, H, W)
+    return rearrange(windows, "n (kh kw) (mh mw) c -> n (kh mh) (kw mw) c", kh=H // mh, mh=mh)
+
+
+def pad_to_multiple(x, size):
+    """Add zeros at the right and the bottom until windows of `size` fit. x (n, h, w, c) → (n, h', w', c)."""
+    mh, mw = pair(size)
+    _, H, W, _ = x.shape
+    bottom, right = -H % mh, -W % mw
+    if bottom == right == 0:
+        return x
+    return pad(x, (0, 0, 0, right, 0, bottom))  # PyTorch counts axes from the last
+
+
+def cyclic_shift(x, shift):
+    """Roll the map up and to the left by `shift` tokens; what leaves at one side enters at the other.
+
+    x (n, h, w, c) → same. shift: s, or (rows, columns). cyclic_shift(x, -s) brings everything back.
+    """
+    rows, columns = pair(shift)
+    if rows == columns == 0:
+        return x
+    return torch.roll(x, (-rows, -columns), dims=(1, 2))
+
+
+def shift_mask(H, W, window_size, shift):
+    """What SW-MSA adds to its scores: 0 where token i may look at token j, -100 where the seam parts them.
+
+    After the cyclic shift, the last windows of each axis hold tokens from both sides of the seam: neighbours
+    in the window that are no neighbours in the image. Returns (windows, tokens, tokens), float32.
+    """
+    mh, mw = pair(window_size)
+    rows, columns = pair(shift)
+    check_shift(H, W, mh, mw, rows, columns)
+    below = torch.arange(H) >= H - rows  # two bits say on which side of the seam a token lies
+    right = torch.arange(W) >= W - columns
+    side = 2 * below[:, None] + right[None, :]
+    side = rearrange(side, "(kh mh) (kw mw) -> (kh kw) (mh mw)", mh=mh, mw=mw)
+    differ = rearrange(side, "k i -> k i 1") != rearrange(side, "k j -> k 1 j")
+    return torch.where(differ, -100.0, 0.0)
+
+
+def relative_position_index(window_size):
+    """Which row of the bias table belongs to query i and key j. Returns (M·M, M·M), int64.
+
+    The offset (rows, columns) from j to i runs from -(M-1) to M-1 on each axis; it is moved to start at 0
+    and read as a number with two digits, of which the second has 2M-1 values.
+    """
+    mh, mw = pair(window_size)
+    token = torch.arange(mh * mw)
+    row, column = token // mw, token % mw
+    rows = row[:, None] - row[None, :] + mh - 1
+    columns = column[:, None] - column[None, :] + mw - 1
+    return rows * (2 * mw - 1) + columns
+
+
+def check_map(x, mh, mw):
+    if x.ndim != 4:
+        raise ValueError(f"expected a map (n, h, w, c), got shape {tuple(x.shape)}")
+    _, H, W, _ = x.shape
+    if H % mh or W % mw:
+        raise ValueError(f"windows of {mh}x{mw} don't fit a map of {H}x{W}: pad it first (pad_to_multiple)")
+
+
+def check_windows(windows, mh, mw, H, W):
+    if H % mh or W % mw:
+        raise ValueError(f"windows of {mh}x{mw} don't fit a map of {H}x{W}")
+    count = (H // mh) * (W // mw)
+    if windows.ndim != 4 or tuple(windows.shape[1:3]) != (count, mh * mw):
+        raise ValueError(
+            f"expected windows (n, {count}, {mh * mw}, c) for a map of {H}x{W}, got shape {tuple(windows.shape)}"
+        )
+
+
+def check_shift(H, W, mh, mw, rows, columns):
+    if H % mh or W % mw:
+        raise ValueError(f"windows of {mh}x{mw} don't fit a map of {H}x{W}: the mask belongs to the padded map")
+    if not (0 <= rows < mh and 0 <= columns < mw):
+        raise ValueError(f"shift: expected 0 <= shift < window size {(mh, mw)}, got {(rows, columns)}")
