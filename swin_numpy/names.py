@@ -210,9 +210,8 @@ def _recognised(names):
         return ["torchvision"]
     if any(re.match(r"(swin\.|swinv2\.)?(embeddings|encoder|layernorm|hidden_states_norms)\.", name) for name in names):
         return ["transformers", "transformers_classic"]
-    mergings = {int(n) for name in names for n in re.findall(r"^layers\.(\d{1,3})\.downsample\.", name)}
-    stages = {int(n) for name in names for n in re.findall(r"^layers\.(\d{1,3})\.blocks\.", name)}
-    opens_a_stage = mergings and 0 not in mergings and max(mergings) == max(stages, default=0)
+    mergings = {stage for name in names for stage in re.findall(r"^layers\.(\d+)\.downsample\.", name)}
+    opens_a_stage = mergings and "0" not in mergings
     return ["microsoft", "timm"] if opens_a_stage else ["timm", "microsoft"]
 
 
