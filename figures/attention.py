@@ -116,9 +116,7 @@ def softmax_steps(raw, scaled, weights, labels=None):
     labels = as_labels("labels", labels, len(raw))
     columns = labels if raw.shape[0] == raw.shape[1] else as_labels("keys", None, raw.shape[1])
     left, gap, sums = label_width(labels) + 0.1, 0.75, 0.75
-    cell_width = max(
-        min(0.6, (PAGE - left - 2 * gap - sums) / (3 * raw.shape[1])), 0.48, label_width(columns, 9)
-    )
+    cell_width = max(min(0.6, (PAGE - left - 2 * gap - sums) / (3 * raw.shape[1])), 0.48, label_width(columns, 9))
     cell, top = (cell_width, CELL[1]), 0.68
     figure, axes = canvas(left + 3 * raw.shape[1] * cell[0] + 2 * gap + sums, top + len(raw) * cell[1] + 0.15)
     limit = 2 * float(np.abs(raw).max() or 1)
@@ -269,9 +267,7 @@ def attention_rows(image, maps, query, titles=None, grid=None):
 
 def _map_on(image, weights_map):
     weights_map = as_array("weights_map", weights_map, (None, None)).astype(float)
-    for name, length, part in zip(
-        ("image height", "image width"), image.shape, weights_map.shape, strict=False
-    ):
+    for name, length, part in zip(("image height", "image width"), image.shape, weights_map.shape, strict=False):
         divides(name, length, part)
     return weights_map
 

@@ -75,9 +75,7 @@ PICTURES = {
     "qkv": lambda: attention.qkv(X, W_Q, W_K, W_V, Q, K, V, TOKENS),
     "qkv_unnamed": lambda: attention.qkv(X[:, :2], W_Q[:2], W_K[:2], W_V[:2], Q, K, V),
     "scores": lambda: attention.scores(SCORES, TOKENS, TOKENS),
-    "softmax_steps": lambda: attention.softmax_steps(
-        SCORES, SCORES / 3**0.5, softmax(SCORES / 3**0.5), TOKENS
-    ),
+    "softmax_steps": lambda: attention.softmax_steps(SCORES, SCORES / 3**0.5, softmax(SCORES / 3**0.5), TOKENS),
     "weighted_sum": lambda: attention.weighted_sum(softmax(SCORES)[0], V, softmax(SCORES)[0] @ V, TOKENS),
     "heads": lambda: attention.heads(softmax(RNG.normal(size=(3, 4, 4))), TOKENS),
     "heads_many": lambda: attention.heads(softmax(RNG.normal(size=(6, 49, 49)) * 3)),
@@ -136,14 +134,8 @@ PICTURES = {
         ["patch_embed", *(f"layers.{i}.blocks.{j}" for i in range(4) for j in range(2)), "norm", "head"],
         {"float64": RNG.random(11) * 1e-15 * (np.arange(11) > 0), "float32": RNG.random(11) * 1e-6},
     ),
-    "disagreement_short": lambda: measure.disagreement(
-        ["embed", "stage 1"], {"float32": np.array([1e-7, 2e-7])}
-    ),
-    "curves": lambda: measure.curves(
-        {"training": 1 / np.arange(1, 60), "test": RNG.random(59)}, ylabel="loss"
-    ),
-    "curves_log": lambda: measure.curves(
-        {"NumPy": [1, 0.1, 0.01], "PyTorch": [1, 0.2, 0.03]}, log=True, x=[1, 5, 9]
-    ),
+    "disagreement_short": lambda: measure.disagreement(["embed", "stage 1"], {"float32": np.array([1e-7, 2e-7])}),
+    "curves": lambda: measure.curves({"training": 1 / np.arange(1, 60), "test": RNG.random(59)}, ylabel="loss"),
+    "curves_log": lambda: measure.curves({"NumPy": [1, 0.1, 0.01], "PyTorch": [1, 0.2, 0.03]}, log=True, x=[1, 5, 9]),
     "bars": lambda: measure.bars({"tench": 0.61, "goldfish": 0.3, "great white shark": 0.012}, "probability"),
 }
