@@ -1,5 +1,9 @@
-"""Pictures: the photographs that ship with the package, and the functions that draw."""
+"""Pictures: arrays in, a Matplotlib figure out; and the photographs that ship with the package. No model code.
+
+attention, windows, bias, model, measure hold the pictures by topic; style the colours and `save`.
+"""
 
 from .photographs import PHOTOS, photo_path
+from .style import COLORS, GALLERY, save
 
-__all__ = ["PHOTOS", "photo_path"]
+__all__ = ["COLORS", "GALLERY", "PHOTOS", "photo_path", "save"]
