@@ -6,14 +6,12 @@ import numpy as np
 import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
+from twin import PACKAGES, assert_twins, both, inputs_for, normal, relative, tensor
 
 import swin_numpy
-import swin_torch
 from swin_numpy.functional import softmax
-from twin import assert_twins, both, normal, relative, tensor
 
 STEPS = ("Q", "K", "V", "scores", "weights", "Z")
-PACKAGES = pytest.mark.parametrize("package", [swin_numpy, swin_torch], ids=["numpy", "torch"])
 
 
 def given(*lead, tokens=5, c=6, d_k=4, d_v=3, seed=0):
@@ -26,8 +24,7 @@ def square(*lead, tokens=5, c=6):
 
 def run(package, name, *inputs):
     """One package's function on arrays; every step comes back as an array."""
-    inputs = map(tensor, inputs) if package is swin_torch else inputs
-    result = getattr(package, name)(*inputs)
+    result = getattr(package, name)(*inputs_for(package, *inputs))
     return {step: np.asarray(getattr(result, step)) for step in STEPS}
 
 
@@ -96,7 +93,8 @@ def test_equals_pytorchs_multihead_attention(package, heads):
     a = run(package, "multi_head_self_attention", X, *W, heads, MASKS["-100"])
     x = tensor(X)
     with torch.no_grad():
-        Z, weights = multihead_attention(*W, heads)(x, x, x, attn_mask=tensor(MASKS["-100"]), average_attn_weights=False)
+        attend = multihead_attention(*W, heads)
+        Z, weights = attend(x, x, x, attn_mask=tensor(MASKS["-100"]), average_attn_weights=False)
     assert relative(a["Z"], Z) < 1e-12 and relative(a["weights"], weights) < 1e-12
 
 
@@ -147,7 +145,7 @@ def test_float32_twins():
 
 @PACKAGES
 def test_the_result_cannot_be_changed(package):
-    result = package.self_attention(*map(tensor, given()) if package is swin_torch else given())
+    result = package.self_attention(*inputs_for(package, *given()))
     with pytest.raises(AttributeError):
         result.Z = 0
 

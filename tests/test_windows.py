@@ -7,12 +7,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from twin import PACKAGES, assert_twins, both, inputs_for, normal, tensor
 
 import swin_numpy
 import swin_torch
-from twin import assert_twins, both, normal, tensor
 
-PACKAGES = pytest.mark.parametrize("package", [swin_numpy, swin_torch], ids=["numpy", "torch"])
+TWINS = swin_numpy, swin_torch
 side = st.integers(1, 4)
 
 
@@ -60,16 +60,13 @@ def test_reverse_undoes_partition(case):
 def test_partition_undoes_reverse(case):
     x, (mh, mw), (kh, kw) = case
     windows = normal(len(x), kh * kw, mh * mw, 2)
-    for cut, grown in zip(both("window_reverse", windows, (mh, mw), kh * mh, kw * mw), both_names, strict=True):
-        np.testing.assert_array_equal(grown.window_partition(cut, (mh, mw)), windows)
-
-
-both_names = (swin_numpy, swin_torch)
+    for package, whole in zip(TWINS, both("window_reverse", windows, (mh, mw), kh * mh, kw * mw), strict=True):
+        np.testing.assert_array_equal(package.window_partition(whole, (mh, mw)), windows)
 
 
 @PACKAGES
 def test_one_number_makes_square_windows(package):
-    x = tensor(normal(2, 6, 9, 2)) if package is swin_torch else normal(2, 6, 9, 2)
+    (x,) = inputs_for(package, normal(2, 6, 9, 2))
     windows = package.window_partition(x, 3)
     assert tuple(windows.shape) == (2, 6, 9, 2)
     np.testing.assert_array_equal(windows, package.window_partition(x, (3, 3)))
@@ -98,7 +95,7 @@ def test_padding_adds_zeros_right_and_bottom_and_no_more_than_needed(H, W, mh, m
 @given(st.integers(1, 6), st.integers(1, 6), st.integers(-6, 6), st.integers(-6, 6))
 def test_shift_moves_up_and_left_and_comes_back(H, W, rows, columns):
     x = normal(2, H, W, 2)
-    for package, shifted in zip(both_names, both("cyclic_shift", x, (rows, columns)), strict=True):
+    for package, shifted in zip(TWINS, both("cyclic_shift", x, (rows, columns)), strict=True):
         for row, column in itertools.product(range(H), range(W)):
             expected = x[:, (row + rows) % H, (column + columns) % W]
             np.testing.assert_array_equal(np.asarray(shifted)[:, row, column], expected)
@@ -107,7 +104,7 @@ def test_shift_moves_up_and_left_and_comes_back(H, W, rows, columns):
 
 @PACKAGES
 def test_one_number_shifts_both_axes(package):
-    x = tensor(normal(2, 5, 7, 2)) if package is swin_torch else normal(2, 5, 7, 2)
+    (x,) = inputs_for(package, normal(2, 5, 7, 2))
     np.testing.assert_array_equal(package.cyclic_shift(x, 2), package.cyclic_shift(x, (2, 2)))
     np.testing.assert_array_equal(package.cyclic_shift(x, 0), x)
 
@@ -212,14 +209,24 @@ WRONG = {
         r"expected windows \(n, 15, 4, c\) for a map of 6x10, got shape \(2, 12, 4, 3\)",
     ),
     "windows without n": ("window_reverse", (normal(12, 4, 3), 2, 6, 8), ValueError, r"got shape \(12, 4, 3\)"),
-    "windows don't fit": ("window_reverse", (normal(2, 12, 4, 3), 2, 6, 9), ValueError, "windows of 2x2 don't fit .* 6x9"),
+    "windows don't fit": (
+        "window_reverse",
+        (normal(2, 12, 4, 3), 2, 6, 9),
+        ValueError,
+        "windows of 2x2 don't fit .* 6x9",
+    ),
     "reverse list": ("window_reverse", ([1, 2], 2, 6, 8), TypeError, "windows: expected .*, got list"),
     "pad": ("pad_to_multiple", (x[0], 4), ValueError, r"a map \(n, h, w, c\), got shape \(6, 8, 3\)"),
     "pad to nothing": ("pad_to_multiple", (x, 0), ValueError, "window size: expected at least 1, got 0x0"),
     "shift": ("cyclic_shift", (x[0], 1), ValueError, r"a map \(n, h, w, c\), got shape \(6, 8, 3\)"),
     "shift by a half": ("cyclic_shift", (x, 0.5), TypeError, "expected an int or a pair of them, got 0.5"),
     "mask": ("shift_mask", (6, 8, 4, 1), ValueError, "windows of 4x4 don't fit a map of 6x8"),
-    "shift a whole window": ("shift_mask", (6, 8, 2, 2), ValueError, r"0 <= shift < window size \(2, 2\), got \(2, 2\)"),
+    "shift a whole window": (
+        "shift_mask",
+        (6, 8, 2, 2),
+        ValueError,
+        r"0 <= shift < window size \(2, 2\), got \(2, 2\)",
+    ),
     "negative shift": ("shift_mask", (6, 8, 2, (0, -1)), ValueError, r"0 <= shift < window size .*, got \(0, -1\)"),
     "index of nothing": ("relative_position_index", (0,), ValueError, "window size: expected at least 1, got 0x0"),
 }
@@ -229,9 +236,8 @@ WRONG = {
 @pytest.mark.parametrize("case", WRONG)
 def test_errors_name_what_was_expected_and_what_came(package, case):
     name, inputs, error, message = WRONG[case]
-    inputs = map(tensor, inputs) if package is swin_torch else inputs
     with pytest.raises(error, match=message):
-        getattr(package, name)(*inputs)
+        getattr(package, name)(*inputs_for(package, *inputs))
 
 
 @PACKAGES

@@ -3,10 +3,13 @@
 import math
 
 import numpy as np
+import pytest
 import torch
 
 import swin_numpy
 import swin_torch
+
+PACKAGES = pytest.mark.parametrize("package", [swin_numpy, swin_torch], ids=["numpy", "torch"])
 
 
 def twins(make, seed=0, dtype=np.float64):
@@ -84,6 +87,11 @@ def assert_same_steps(ours, theirs, *inputs, bound=1e-10):
         assert_twins(numpy_steps[name], torch_steps[name], bound)
     assert_twins(numpy_out, torch_out, bound)
     return numpy_out
+
+
+def inputs_for(package, *values):
+    """The values, arrays among them turned into what `package` works on."""
+    return [tensor(value) for value in values] if package is swin_torch else list(values)
 
 
 def both(name, *inputs):
