@@ -41,9 +41,7 @@ def load_image(path):
         raise ImageError(f"{str(path)!r}: {error}") from None
     except Exception as error:  # Pillow's decoders raise a dozen kinds for broken files
         came = " ".join(str(error).split()) or type(error).__name__
-        message = (
-            f"{str(path)!r}: expected a complete picture, such as PNG or JPEG, got: {came}; check the file"
-        )
+        message = f"{str(path)!r}: expected a complete picture, such as PNG or JPEG, got: {came}; check the file"
         raise ImageError(message) from error
 
 
@@ -158,9 +156,7 @@ def _resize_to_cover(image, height, width):
 def _check_size(width, height):
     if not 0 < width * height <= MAX_PIXELS:
         came = f"{width} x {height}"
-        raise ImageError(
-            f"expected 1 to {MAX_PIXELS:,} pixels, got {came}; crop the picture or scale it down"
-        )
+        raise ImageError(f"expected 1 to {MAX_PIXELS:,} pixels, got {came}; crop the picture or scale it down")
 
 
 def _check_image(image):
