@@ -10,6 +10,7 @@ import swin_numpy
 import swin_torch
 
 PACKAGES = pytest.mark.parametrize("package", [swin_numpy, swin_torch], ids=["numpy", "torch"])
+WHICH = pytest.mark.parametrize("which", [0, 1], ids=["numpy", "torch"])  # of the two that `twins` gives
 
 
 def twins(make, seed=0, dtype=np.float64):
@@ -76,6 +77,14 @@ def record(module, *inputs):
         part.register_forward_hook(lambda _module, _inputs, output, name=name: steps.__setitem__(name, output))
     with torch.no_grad():
         return module(*inputs), steps
+
+
+def run(module, *inputs):
+    """What either twin gives for arrays, as an array."""
+    package = swin_torch if isinstance(module, torch.nn.Module) else swin_numpy
+    with torch.no_grad():
+        output = module(*inputs_for(package, *inputs))
+    return np.asarray(output[0] if isinstance(output, tuple) else output)
 
 
 def assert_same_steps(ours, theirs, *inputs, bound=1e-10):
