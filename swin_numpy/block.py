@@ -31,6 +31,7 @@ class SwinTransformerBlock(Module):
         drop_path=0.0,
     ):
         super().__init__()
+        check_shift_size(shift_size, window_size)
         self.dim = dim
         self.input_resolution = None if input_resolution is None else tuple(input_resolution)
         self.window_size, self.shift_size, self.other_shift = window_size, shift_size, shift_size
@@ -77,3 +78,8 @@ class SwinTransformerBlock(Module):
         if shift == (0, 0):
             return None
         return shift_mask(*padded, self.window_size, shift).astype(x.dtype)
+
+
+def check_shift_size(shift_size, window_size):
+    if not 0 <= shift_size < window_size:
+        raise ValueError(f"shift_size: expected 0 <= shift < window_size={window_size}, got {shift_size}")
