@@ -57,9 +57,7 @@ def test_fields_and_defaults():
 
 
 def test_unknown_name_lists_the_known_ones():
-    with pytest.raises(
-        ValueError, match=r"unknown model 'swin_huge'; expected one of: .*swin_large_patch4_window7_224"
-    ):
+    with pytest.raises(ValueError, match=r"unknown model 'swin_huge'; expected one of: .*swin_large_patch4"):
         get_config("swin_huge")
 
 

@@ -153,3 +153,10 @@ def test_init_weights_gives_both_twins_the_same(seed):
 def test_wrong_width(package):
     with pytest.raises((ValueError, RuntimeError)):  # PyTorch's own layers raise RuntimeError
         run(package.Mlp(5, 12).eval(), *map(np.asarray, inputs_for(swin_numpy, normal(2, 4, dtype=np.float32))))
+
+
+@pytest.mark.parametrize("name", ["Dropout", "DropPath"])
+def test_two_layers_never_draw_the_same_numbers(name):
+    x = np.ones((1000, 1))
+    first, second = (getattr(swin_numpy.layers, name)(0.5).train() for _ in range(2))
+    assert (first(x) == second(x)).mean() == pytest.approx(0.5, abs=0.08)
