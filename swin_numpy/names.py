@@ -158,6 +158,8 @@ def convert_state_dict(state):
         if official[name] in found:
             raise CheckpointError(f"two arrays for {official[name]}; one of them is {listed([name])}")
         found[official[name]] = as_array(value, name)
+    if any(name.startswith("features.") for name in state):
+        found = _without_key_bias(found)
     return _join_parts(found)
 
 
@@ -225,13 +227,21 @@ def _join_parts(state):
             joined[f"{match[1]}{match[2]}_bias"] = value
         elif match:
             parts.setdefault(f"{match[1]}qkv.{match[3]}", {})[match[2]] = value
-        elif version2 and name.endswith(".attn.qkv.bias"):  # torchvision, which zeroes the key's at every call
-            block = name.removesuffix("qkv.bias")
-            query, _, joined[block + "v_bias"] = _thirds(value, name)
-            joined[block + "q_bias"] = query
         else:
             joined[name] = value
     return joined | {name: _concatenated(name, three) for name, three in parts.items()}
+
+
+def _without_key_bias(state):
+    """torchvision's V2 has one bias for query, key and value, and makes the key's zero whenever it is used."""
+    split = {}
+    for name, value in state.items():
+        if name.endswith(".attn.qkv.bias") and _is_version2(state):
+            query, _, split[name.replace("qkv.bias", "v_bias")] = _thirds(value, name)
+            split[name.replace("qkv.bias", "q_bias")] = query
+        else:
+            split[name] = value
+    return split
 
 
 def _concatenated(name, three):
@@ -315,7 +325,7 @@ def _in_parts(state):
 
 
 def _with_key_bias(state):
-    """torchvision's V2 has one bias for query, key and value; the key's third stays zero."""
+    """The way back from `_without_key_bias`."""
     whole = {}
     for name, value in state.items():
         block = name[: -len("q_bias")]

@@ -137,6 +137,11 @@ def test_torchvision_v2_bias_is_split_and_its_key_third_not_used():
     np.testing.assert_array_equal(back, np.concatenate([query, np.zeros_like(query), value]))
 
 
+def test_elsewhere_in_version_2_a_key_bias_is_not_dropped_in_silence():
+    state = random_state(official_shapes(2) | {"layers.0.blocks.0.attn.qkv.bias": (72,)})
+    assert convert_state_dict(state).keys() == state.keys()
+
+
 CLASSIC = {  # what transformers 4 calls what version 5 renamed
     ".attention.q_proj.": ".attention.self.query.",
     ".attention.k_proj.": ".attention.self.key.",
