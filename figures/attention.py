@@ -116,9 +116,7 @@ def softmax_steps(raw, scaled, weights, labels=None):
     labels = as_labels("labels", labels, len(raw))
     columns = labels if raw.shape[0] == raw.shape[1] else as_labels("keys", None, raw.shape[1])
     left, gap, sums = label_width(labels) + 0.1, 0.75, 0.75
-    cell_width = max(
-        min(0.6, (PAGE - left - 2 * gap - sums) / (3 * raw.shape[1])), 0.48, label_width(columns, 9)
-    )
+    cell_width = max(min(0.6, (PAGE - left - 2 * gap - sums) / (3 * raw.shape[1])), 0.48, label_width(columns, 9))
     cell, top = (cell_width, CELL[1]), 0.68
     figure, axes = canvas(left + 3 * raw.shape[1] * cell[0] + 2 * gap + sums, top + len(raw) * cell[1] + 0.15)
     limit = 2 * float(np.abs(raw).max() or 1)
@@ -229,11 +227,12 @@ def temperature(scores_row, temperatures, labels=None):
 
 
 @styled
-def attention_on_image(image, weights_map, query, grid=None, title=""):
+def attention_on_image(image, weights_map, query, grid=None, title="", zoom=False):
     """One row of attention weights as a heat map over the photograph it looks at; a square marks the query.
 
     image (H, W, 3); weights_map (h, w), h and w dividing H and W, NaN where the query can't look (outside its
-    window); query: (row, column) in the map; grid: draw window borders every `grid` tokens.
+    window); query: (row, column) in the map; grid: draw window borders every `grid` tokens; zoom: enlarge the
+    part of the map that the query can look at.
     """
     image, weights_map = as_image(image), _map_on(image, weights_map)
     figure, axes = panels(1, 2, (PAGE, 0.4 + 0.46 * PAGE * image.shape[0] / image.shape[1]))
@@ -242,6 +241,9 @@ def attention_on_image(image, weights_map, query, grid=None, title=""):
     axes[0, 0].set_title("the query")
     axes[0, 0].axis("off")
     mark(axes[0, 0], *query, QUERY)
+    if zoom:
+        rows, columns = np.nonzero(~np.isnan(weights_map))
+        axes[0, 1].set(xlim=(columns.min() - 1, columns.max() + 2), ylim=(rows.max() + 2, rows.min() - 1))
     bar = figure.colorbar(heat, ax=axes[0, 1], shrink=0.8, pad=0.02)
     bar.set_label("attention weight")
     return figure
@@ -269,9 +271,7 @@ def attention_rows(image, maps, query, titles=None, grid=None):
 
 def _map_on(image, weights_map):
     weights_map = as_array("weights_map", weights_map, (None, None)).astype(float)
-    for name, length, part in zip(
-        ("image height", "image width"), image.shape, weights_map.shape, strict=False
-    ):
+    for name, length, part in zip(("image height", "image width"), image.shape, weights_map.shape, strict=False):
         divides(name, length, part)
     return weights_map
 

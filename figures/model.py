@@ -192,7 +192,7 @@ def _pair(axes, x, y, width, height):
 
 def _steps(kind, version):
     """(text, width in inches, colour) of what a block is made of, in order."""
-    norm, attention, add = ("LN", 0.42, LN), (kind, 0.86, COLORS[kind]), ("+", 0.3, INK)
+    norm, attention, add = ("LN", 0.42, LN), (kind, 0.86, COLORS[kind]), ("+", 0.26, INK)
     mlp = ("MLP", 0.58, MLP)
     return (norm, attention, add, norm, mlp, add) if version == 1 else (attention, norm, add, mlp, norm, add)
 
@@ -203,7 +203,7 @@ def _inside(axes, x, middle, kind, version, gap=0.17, scale=1.0):
     arrow(axes, (x, middle), (x + lead, middle))
     x += lead
     for step, (text, width, color) in enumerate(_steps(kind, version)):
-        width *= scale
+        width *= 1 if text == "+" else scale
         if text == "+":
             path(
                 axes,
@@ -235,9 +235,7 @@ def block_diagram(version=1, kind="SW-MSA"):
     version: 1 (norm before) or 2 (norm after, on the branch); kind: "W-MSA" or "SW-MSA".
     """
     if version not in (1, 2) or kind not in ("W-MSA", "SW-MSA"):
-        raise ValueError(
-            f"expected version 1 or 2 and kind 'W-MSA' or 'SW-MSA', got {version!r} and {kind!r}"
-        )
+        raise ValueError(f"expected version 1 or 2 and kind 'W-MSA' or 'SW-MSA', got {version!r} and {kind!r}")
     figure, axes = canvas(PAGE, 3.7)
     middle = 1.1
     write(axes, f"a block, version {version}", 0.15, 0.22, ha="left", size=11)
@@ -363,12 +361,8 @@ def reach(without_shift, with_shift, query, window_size=None):
             seen = np.count_nonzero(values)
             after = "block" if block == 0 else "blocks"
             panel.set_title(f"{block + 1} {after}: {seen} tokens", fontsize=10)
-    axes[0, 0].text(
-        -0.06, 0.5, "without shift", transform=axes[0, 0].transAxes, rotation=90, ha="right", va="center"
-    )
-    axes[1, 0].text(
-        -0.06, 0.5, "with shift", transform=axes[1, 0].transAxes, rotation=90, ha="right", va="center"
-    )
+    axes[0, 0].text(-0.06, 0.5, "without shift", transform=axes[0, 0].transAxes, rotation=90, ha="right", va="center")
+    axes[1, 0].text(-0.06, 0.5, "with shift", transform=axes[1, 0].transAxes, rotation=90, ha="right", va="center")
     return figure
 
 

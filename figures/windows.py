@@ -40,12 +40,8 @@ def patch_grid(image, patch_size, zoom=None):
     if zoom:
         row, column, side = zoom
         if row < 0 or column < 0 or side < 1 or row + side > h or column + side > w:
-            raise ValueError(
-                f"zoom: expected (row, column, side) inside {h} x {w} patches, got {tuple(zoom)}"
-            )
-        part = image[
-            row * patch_size : (row + side) * patch_size, column * patch_size : (column + side) * patch_size
-        ]
+            raise ValueError(f"zoom: expected (row, column, side) inside {h} x {w} patches, got {tuple(zoom)}")
+        part = image[row * patch_size : (row + side) * patch_size, column * patch_size : (column + side) * patch_size]
         mark(axes[0, 0], row, column, QUERY, side)
         _photo(axes[0, 1], part, (side, side), f"enlarged: {side} × {side} patches")
         lines(axes[0, 1], range(side + 1), range(side + 1), (side, side), "white", 2)
@@ -81,9 +77,7 @@ def patch_to_row(image, patch_size, index, row):
         fills.append(shade.reshape(p * p, 3))
         sheet(axes[0, 2 + channel], shade, name)
         numbers(axes[0, 2 + channel], planes[channel], shade, 8 if p <= 4 else 6, _decimals(row))
-    strip.imshow(
-        np.concatenate(fills)[None], extent=(0, 3 * p * p, 1, 0), aspect="auto", interpolation="nearest"
-    )
+    strip.imshow(np.concatenate(fills)[None], extent=(0, 3 * p * p, 1, 0), aspect="auto", interpolation="nearest")
     strip.vlines(range(1, 3 * p * p), 0, 1, color="white", linewidth=0.6)
     strip.vlines((p * p, 2 * p * p), 0, 1, color=INK, linewidth=2)
     for place, value in enumerate(row if p <= 4 else ()):
@@ -108,12 +102,10 @@ def windows_on_image(image, patch_size, window_size, shift=0):
     for panel, s in zip(axes[0], shifts, strict=True):
         fill = window_fill(h, w, window_size, s, strength=1)
         title = (
-            f"SW-MSA: windows moved by {s} tokens"
-            if s
-            else f"W-MSA: windows of {window_size} × {window_size} tokens"
+            f"SW-MSA: windows moved by {s} tokens" if s else f"W-MSA: windows of {window_size} × {window_size} tokens"
         )
-        _photo(panel, image, (h, w), title)
-        panel.imshow(fill, extent=(0, w, h, 0), alpha=0.4, interpolation="nearest")
+        _photo(panel, 0.25 + 0.75 * image, (h, w), title)
+        panel.imshow(fill, extent=(0, w, h, 0), alpha=0.38, interpolation="nearest")
         lines(panel, range(1, h), range(1, w), (h, w), "white", 0.25)
         lines(panel, cuts(h, window_size, s), cuts(w, window_size, s), (h, w), INK, 2, casing="white")
     return figure
@@ -202,7 +194,9 @@ def masks(mask, labels, window_size):
     _, first, sizes = np.unique(mask != 0, axis=0, return_index=True, return_counts=True)
     order = np.argsort(first)
     first, sizes = first[order], sizes[order]
-    figure, axes = panels(2, len(first), (PAGE * max(len(first), 2) / max(len(first), 4), 1.62 * PAGE / max(len(first), 4) + 1.35))
+    figure, axes = panels(
+        2, len(first), (PAGE * max(len(first), 2) / max(len(first), 4), 1.62 * PAGE / max(len(first), 4) + 1.35)
+    )
     for column, (window, size) in enumerate(zip(first, sizes, strict=True)):
         where = f"window ({window // (w // M)}, {window % (w // M)})"
         more = f"and {size - 1} like it" if size > 1 else "the only one of its kind"
@@ -299,9 +293,7 @@ def window_partition_steps(grid, windows):
     (h, w), (count, m) = grid.shape, windows.shape
     M = round(m**0.5)
     if M * M != m or count * m != h * w or h % M or w % M:
-        raise ValueError(
-            f"windows: expected (h·w/M², M²) numbers for a grid of {(h, w)}, got {windows.shape}"
-        )
+        raise ValueError(f"windows: expected (h·w/M², M²) numbers for a grid of {(h, w)}, got {windows.shape}")
     top, gap = 0.5, 0.22
     cell = (min(0.42, (PAGE - 2 - gap * (w // M - 1)) / (2 * w + m)),) * 2
     apart = w * cell[0] + gap * (w // M - 1)
@@ -319,10 +311,10 @@ def window_partition_steps(grid, windows):
         matrix(axes, windows[k].reshape(M, M), corner, color, cell=cell, decimals=decimals)
         color = np.broadcast_to(window_color(a, b), (1, m, 3))
         at = (starts[2], top + k * (cell[0] + 0.1))
-        matrix(axes, windows[k][None], at, color, [f"{k}"], cell=cell, decimals=decimals)
+        matrix(axes, windows[k][None], at, color, [f"k={k}"], cell=cell, decimals=decimals)
     middle = top + h * cell[0] / 2
     arrow(axes, (starts[1] - 0.55, middle), (starts[1] - 0.15, middle))
-    arrow(axes, (starts[2] - 0.8, middle), (starts[2] - 0.4, middle))
+    arrow(axes, (starts[2] - 0.9, middle), (starts[2] - 0.55, middle))
     return figure
 
 

@@ -47,9 +47,7 @@ def _misfit(name, value, shape):
 
 def _likely_reason(state, shapes):
     if not any(name in shapes for name in state):
-        return (
-            "; not one of the model's names is there: if they are another library's, use convert_state_dict"
-        )
+        return "; not one of the model's names is there: if they are another library's, use convert_state_dict"
     theirs, ours = read_sizes(shapes_of(state)), read_sizes(shapes)
     other = [field for field in ours if field in theirs and theirs[field] != ours[field]]
     if "version" in other:

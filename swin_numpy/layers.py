@@ -65,7 +65,7 @@ class Dropout(Module):
     def __init__(self, p=0.0):
         super().__init__()
         self.p = p
-        self.rng = np.random.default_rng(0)
+        self.rng = _rng.spawn(1)[0]  # numbers of its own, unlike any other layer's
 
     def forward(self, x):
         if self.p == 0 or not self.training:
@@ -87,7 +87,7 @@ class DropPath(Module):
     def __init__(self, drop_prob=0.0):
         super().__init__()
         self.drop_prob = drop_prob
-        self.rng = np.random.default_rng(0)
+        self.rng = _rng.spawn(1)[0]
 
     def forward(self, x):
         if self.drop_prob == 0 or not self.training:

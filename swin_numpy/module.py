@@ -128,6 +128,6 @@ class Module:
         """Turn every parameter into `dtype`, in place. Gradients are dropped."""
         for _, module in self.named_modules():
             for name, value in vars(module).items():
-                if isinstance(value, Parameter):
+                if isinstance(value, Parameter) and value.dtype != dtype:
                     setattr(module, name, Parameter(value.astype(dtype)))
         return self

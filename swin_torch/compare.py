@@ -130,9 +130,8 @@ def find_device(name, dtype):
 
 def save(folder, rows, about):
     """Write the table as JSON and a picture of it into `folder`."""
-    from figures.measure import disagreement
-
     from figures import save as save_figure  # Matplotlib takes a second to import: only where it is wanted
+    from figures.measure import disagreement
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

@@ -128,9 +128,7 @@ def test_a_module_alone():
 
 
 def test_read_sizes():
-    sizes = dict(
-        version=1, embed_dim=24, in_chans=3, patch_size=4, depths=(2, 2), num_heads=(2, 4), num_classes=10
-    )
+    sizes = dict(version=1, embed_dim=24, in_chans=3, patch_size=4, depths=(2, 2), num_heads=(2, 4), num_classes=10)
     options = dict(mlp_ratio=4.0, qkv_bias=True, ape=False, patch_norm=True)
     assert read_sizes(V1) == sizes | options | dict(window_size=7, window_sizes=(7, 7))
     assert read_sizes(V2) == sizes | options | dict(version=2)
@@ -140,10 +138,7 @@ def test_read_sizes():
 @pytest.mark.parametrize("width", [4, 24, 96, 100])
 def test_a_ratio_that_rounds_gives_every_stage_its_width_again(ratio, width):
     widths = [width * 2**stage for stage in range(4)]
-    shapes = {
-        f"layers.{stage}.blocks.0.mlp.fc1.weight": (int(wide * ratio), wide)
-        for stage, wide in enumerate(widths)
-    }
+    shapes = {f"layers.{stage}.blocks.0.mlp.fc1.weight": (int(wide * ratio), wide) for stage, wide in enumerate(widths)}
     found = read_sizes(shapes)["mlp_ratio"]
     assert [int(wide * found) for wide in widths] == [int(wide * ratio) for wide in widths]
 
