@@ -20,7 +20,7 @@ from safetensors.numpy import save_file
 
 from .check import CheckpointError, check_state
 from .config import SwinConfig, config_from_dict
-from .derived import read_buffers
+from .derived import DERIVED, read_buffers
 from .infer import infer_config
 from .initial import initial_state
 from .names import as_array, convert_state_dict, export_state_dict, unwrapped
@@ -38,6 +38,7 @@ __all__ = [
     "load_checkpoint",
     "load_with_config",
     "read_file",
+    "replace_file",
     "resize_absolute_position_embedding",
     "resize_position_bias",
     "save_checkpoint",
@@ -205,10 +206,16 @@ def save_checkpoint(path, state, metadata=None):
     path = Path(path)
     if path.suffix not in (".safetensors", ".npz"):
         raise ValueError(f"{path}: expected a name that ends in .safetensors or .npz")
-    arrays = {name: np.asarray(as_array(value, name), order="C") for name, value in state.items()}
+    arrays = {name: np.asarray(_saved(value, name), order="C") for name, value in state.items()}
     texts = {name: _as_text(name, value) for name, value in (metadata or {}).items()}
     write = _write_npz if path.suffix == ".npz" else save_file
     replace_file(path, lambda temporary: write(arrays, temporary, texts))
+
+
+def _saved(value, name):
+    """As an array; the index tables of other libraries' files are the one thing that may hold integers."""
+    derived = isinstance(value, np.ndarray) and name.endswith(DERIVED)
+    return value if derived else as_array(value, name)
 
 
 def _as_text(name, value):
