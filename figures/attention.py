@@ -227,11 +227,12 @@ def temperature(scores_row, temperatures, labels=None):
 
 
 @styled
-def attention_on_image(image, weights_map, query, grid=None, title=""):
+def attention_on_image(image, weights_map, query, grid=None, title="", zoom=False):
     """One row of attention weights as a heat map over the photograph it looks at; a square marks the query.
 
     image (H, W, 3); weights_map (h, w), h and w dividing H and W, NaN where the query can't look (outside its
-    window); query: (row, column) in the map; grid: draw window borders every `grid` tokens.
+    window); query: (row, column) in the map; grid: draw window borders every `grid` tokens; zoom: enlarge the
+    part of the map that the query can look at.
     """
     image, weights_map = as_image(image), _map_on(image, weights_map)
     figure, axes = panels(1, 2, (PAGE, 0.4 + 0.46 * PAGE * image.shape[0] / image.shape[1]))
@@ -240,6 +241,9 @@ def attention_on_image(image, weights_map, query, grid=None, title=""):
     axes[0, 0].set_title("the query")
     axes[0, 0].axis("off")
     mark(axes[0, 0], *query, QUERY)
+    if zoom:
+        rows, columns = np.nonzero(~np.isnan(weights_map))
+        axes[0, 1].set(xlim=(columns.min() - 1, columns.max() + 2), ylim=(rows.max() + 2, rows.min() - 1))
     bar = figure.colorbar(heat, ax=axes[0, 1], shrink=0.8, pad=0.02)
     bar.set_label("attention weight")
     return figure

@@ -75,7 +75,7 @@ def disagreement(names, differences, ylabel="largest |NumPy − PyTorch|"):
     if turned:
         for label in panel.get_xticklabels():
             label.set_rotation_mode("anchor")
-    panel.set_ylim(10 ** np.floor(np.log10(floor)), 10 ** np.ceil(np.log10(max(above, default=1))))
+    panel.set_ylim(10 ** np.floor(np.log10(floor)), 10 ** np.ceil(np.log10(max(above, default=1)) + 0.2))
     panel.grid(True, axis="y")
     figure.legend(loc="outside right upper")
     return figure

@@ -192,7 +192,7 @@ def _pair(axes, x, y, width, height):
 
 def _steps(kind, version):
     """(text, width in inches, colour) of what a block is made of, in order."""
-    norm, attention, add = ("LN", 0.42, LN), (kind, 0.86, COLORS[kind]), ("+", 0.3, INK)
+    norm, attention, add = ("LN", 0.42, LN), (kind, 0.86, COLORS[kind]), ("+", 0.26, INK)
     mlp = ("MLP", 0.58, MLP)
     return (norm, attention, add, norm, mlp, add) if version == 1 else (attention, norm, add, mlp, norm, add)
 
@@ -203,7 +203,7 @@ def _inside(axes, x, middle, kind, version, gap=0.17, scale=1.0):
     arrow(axes, (x, middle), (x + lead, middle))
     x += lead
     for step, (text, width, color) in enumerate(_steps(kind, version)):
-        width *= scale
+        width *= 1 if text == "+" else scale
         if text == "+":
             path(
                 axes,

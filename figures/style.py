@@ -94,7 +94,7 @@ def png_bytes(figure):
     buffer = BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
     if buffer.tell() > HEAVY:
-        light = Image.open(buffer).convert("RGB").quantize(256, dither=Image.Dither.FLOYDSTEINBERG)
+        light = Image.open(buffer).convert("RGB").quantize(256, kmeans=1)
         buffer = BytesIO()
         light.save(buffer, "png", optimize=True)
     return buffer.getvalue()

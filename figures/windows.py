@@ -104,8 +104,8 @@ def windows_on_image(image, patch_size, window_size, shift=0):
         title = (
             f"SW-MSA: windows moved by {s} tokens" if s else f"W-MSA: windows of {window_size} × {window_size} tokens"
         )
-        _photo(panel, image, (h, w), title)
-        panel.imshow(fill, extent=(0, w, h, 0), alpha=0.4, interpolation="nearest")
+        _photo(panel, 0.25 + 0.75 * image, (h, w), title)
+        panel.imshow(fill, extent=(0, w, h, 0), alpha=0.38, interpolation="nearest")
         lines(panel, range(1, h), range(1, w), (h, w), "white", 0.25)
         lines(panel, cuts(h, window_size, s), cuts(w, window_size, s), (h, w), INK, 2, casing="white")
     return figure
@@ -311,10 +311,10 @@ def window_partition_steps(grid, windows):
         matrix(axes, windows[k].reshape(M, M), corner, color, cell=cell, decimals=decimals)
         color = np.broadcast_to(window_color(a, b), (1, m, 3))
         at = (starts[2], top + k * (cell[0] + 0.1))
-        matrix(axes, windows[k][None], at, color, [f"{k}"], cell=cell, decimals=decimals)
+        matrix(axes, windows[k][None], at, color, [f"k={k}"], cell=cell, decimals=decimals)
     middle = top + h * cell[0] / 2
     arrow(axes, (starts[1] - 0.55, middle), (starts[1] - 0.15, middle))
-    arrow(axes, (starts[2] - 0.8, middle), (starts[2] - 0.4, middle))
+    arrow(axes, (starts[2] - 0.9, middle), (starts[2] - 0.55, middle))
     return figure
 
 

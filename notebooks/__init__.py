@@ -1,0 +1,1 @@
+"""The chapters: source/ is what people write and review, `python -m notebooks.build` makes the .ipynb to read."""
