@@ -10,7 +10,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from twin import (
+
+import swin_numpy
+import swin_torch
+from swin_numpy import CONFIGS, SwinConfig, get_config
+from tests.twin import (
     PACKAGES,
     WHICH,
     assert_same_steps,
@@ -23,10 +27,6 @@ from twin import (
     tensor,
     twins,
 )
-
-import swin_numpy
-import swin_torch
-from swin_numpy import CONFIGS, SwinConfig, get_config
 
 BASE = SwinConfig(
     img_size=(32, 48), num_classes=5, embed_dim=8, depths=(2, 2), num_heads=(2, 4), window_size=4, drop_path_rate=0.2
