@@ -4,6 +4,8 @@ A Module owns Parameters and other Modules; their dotted names ("layers.0.blocks
 the attribute names on the way down, as in PyTorch, so that both twins read the same checkpoints.
 """
 
+from types import SimpleNamespace
+
 import numpy as np
 
 from .checkpoint import check_state
@@ -20,6 +22,11 @@ class Parameter(np.ndarray):
 
     def __array_finalize__(self, parent):
         self.grad = None
+
+    def accumulate(self, gradient):
+        """Add to `.grad`. What is used twice, in one batch or in two, gets the sum of both gradients."""
+        gradient = gradient.astype(self.dtype, copy=False)
+        self.grad = gradient if self.grad is None else self.grad + gradient
 
     def __array_ufunc__(self, ufunc, method, *inputs, out=None, **options):
         inputs = [plain(value) for value in inputs]
@@ -39,6 +46,7 @@ class Module:
 
     def __init__(self):
         self.training = False
+        self._saved = None
         self._forward_hooks = []
 
     def __call__(self, *inputs):
@@ -48,9 +56,21 @@ class Module:
         return output
 
     def register_forward_hook(self, hook):
-        """Call `hook(module, inputs, output)` after each forward. Returns a function that removes it again."""
+        """Call `hook(module, inputs, output)` after each forward, until `.remove()` of what this returns."""
         self._forward_hooks.append(hook)
-        return lambda: self._forward_hooks.remove(hook)
+        return SimpleNamespace(remove=lambda: self._forward_hooks.remove(hook))
+
+    def save(self, *values):
+        """Called by `forward`: keep what `backward` will need. Keeps nothing in evaluation mode."""
+        self._saved = values if self.training else None
+
+    @property
+    def saved(self):
+        """The values that the last `forward` saved. Raises ValueError if it saved none."""
+        if self._saved is None:
+            name = type(self).__name__
+            raise ValueError(f"{name}.backward needs what forward saves in training mode: train(), forward, backward")
+        return self._saved
 
     def named_children(self):
         """Yield (name, module) one level down; the modules of a list are called name.0, name.1, …"""
@@ -97,6 +117,7 @@ class Module:
         """Training mode: dropout is on, and forward keeps what backward needs."""
         for _, module in self.named_modules():
             module.training = mode
+            module._saved = None
         return self
 
     def eval(self):
@@ -107,6 +128,6 @@ class Module:
         """Turn every parameter into `dtype`, in place. Gradients are dropped."""
         for _, module in self.named_modules():
             for name, value in vars(module).items():
-                if isinstance(value, Parameter):
+                if isinstance(value, Parameter) and value.dtype != dtype:
                     setattr(module, name, Parameter(value.astype(dtype)))
         return self

@@ -32,8 +32,9 @@ class WindowAttention(Module):
         scores = self.scale * q @ k.mT + self.relative_position_bias()  # (n k a i j) + (a i j)
         if mask is not None:
             scores = scores + rearrange(mask, "k i j -> k 1 i j")
-        weights = self.attn_drop(softmax(scores, dim=-1))
-        z = rearrange(weights @ v, "n k a m d -> n k m (a d)")
+        weights = softmax(scores, dim=-1)
+        dropped = self.attn_drop(weights)
+        z = rearrange(dropped @ v, "n k a m d -> n k m (a d)")
         return self.proj_drop(self.proj(z))
 
     def relative_position_bias(self):
