@@ -118,11 +118,11 @@ by_product = rearrange(images, arrow, p1=4, p2=4) @ W.T + b
 agree("patch by patch, and all at once", by_product, np.array(by_loop))
 
 # %% [markdown]
-# ### Q11 · Is a stride-4 convolution really the same as cut, flatten, linear?
+# ### Q11: Is a stride-4 convolution really the same as cut, flatten, linear?
 #
 # Yes. A convolution lays its kernel on the picture, multiplies, sums, and moves on by its **stride**. If the stride
 # is as long as the kernel, it never meets a pixel twice: each position is one patch. What it does there, a weighted
-# sum of c·p1·p2 numbers per output channel, is a row of $W$ times the patch. PyTorch can say so in three ways:
+# sum of c·p1·p2 numbers per output channel, is a row of $W$ times the patch. PyTorch's own functions say so:
 
 # %%
 weight, bias = torch.from_numpy(state["proj.weight"]), torch.from_numpy(b)
@@ -147,7 +147,8 @@ print("stride 4:", tuple(convolved.shape), " stride 2:", tuple(overlapping.shape
 # ## The library's version, twice
 #
 # One thing is added. After the product, a layer norm brings the C numbers of each token to mean 0 and variance 1,
-# then scales and moves them by two learned vectors (`patch_norm=True`, as in all published models).
+# then scales and moves them by two learned vectors (`patch_norm=True`, as in all published models). And `self.save`
+# keeps what the backward pass needs (chapter 9); PyTorch does that unseen.
 
 # %%
 side_by_side("patches.PatchEmbed.forward")
@@ -261,15 +262,15 @@ def plain_convolution(images):
 
 
 def felt(embed, column):
-    """ "x" if adding 1 to that column of pixels changes anything in embed(images), else "."."""
+    """Whether adding 1 to that column of pixels changes anything in embed(images)."""
     changed = small.copy()
     changed[..., column] += 1
-    return "x" if np.any(embed(changed) != embed(small)) else "."
+    return np.any(embed(changed) != embed(small))
 
 
 ways = {"this package": lambda x: numpy_embed(x)[0], "plain convolution": plain_convolution}
 for name, embed in ways.items():
-    print(f"{name:18}", "".join(felt(embed, column) for column in range(15)))
+    print(f"{name:18}", "".join("x" if felt(embed, column) else "." for column in range(15)))
 
 # %% [markdown]
 # Padding with zeros adds no black edge: images come in normalised, and there zero is ImageNet's mean colour.

@@ -119,7 +119,7 @@ agree("there and back", window_reverse(windows, 2, 6, 4), small)
 side_by_side("windows.window_reverse")
 
 # %% [markdown]
-# ### Q13 · Why view, permute, contiguous in that order, and does window_reverse undo it exactly?
+# ### Q13: Why view, permute, contiguous in that order, and does reverse undo it exactly?
 #
 # The official code spells the arrow out in four steps. Each does one thing:
 #
@@ -292,7 +292,8 @@ attention_structure(sees | {"W-MSA, sorted by window": same_window[order][:, ord
 # ## The library's version, twice
 #
 # Three things are added: several heads (chapter 1), a learned matrix that mixes them (`proj`), and a bias B for the
-# relative position of two tokens, which is the subject of chapter 4. The mask is for chapter 5.
+# relative position of two tokens, which is the subject of chapter 4. The mask is for chapter 5. `self.save` keeps
+# what the backward pass needs (chapter 9); PyTorch does that unseen.
 
 # %%
 side_by_side("window_attention.WindowAttention.forward")
@@ -368,10 +369,11 @@ print("after merging", merged.shape, smaller)
 assert block(tokens, grid).shape == tokens.shape
 
 # %% [markdown]
-# ### Q54 · Where do 4hwC² + 2(hw)²C and 4hwC² + 2M²hwC come from, and in what sense is Swin linear?
+# ### Q54: Where do the two cost formulas come from, and in what sense is Swin linear?
 #
-# Count multiplications. A product of (a × b) and (b × c) takes a·b·c of them. Attention over hw tokens of C channels
-# has four kinds of product:
+# The formulas are $4hwC^2 + 2(hw)^2C$ for attention over the whole map and $4hwC^2 + 2M^2hwC$ in windows. They count
+# multiplications. A product of (a × b) and (b × c) takes a·b·c of them. Attention over hw tokens of C channels has
+# four kinds of product:
 #
 # | product | shapes | global | in windows |
 # |---|---|---|---|
@@ -663,9 +665,9 @@ for name, axis in (("j", -1), ("i", -2), ("k", 1)):
 # %%
 seen = []
 attn = numpy_model.layers[0].blocks[0].attn
-remove = attn.attn_drop.register_forward_hook(lambda module, inputs, out: seen.append(out))
+hook = attn.attn_drop.register_forward_hook(lambda module, inputs, out: seen.append(out))
 numpy_model(photo)
-remove()
+hook.remove()
 agree("every row of weights sums to 1", seen[0].sum(-1), np.ones(seen[0].shape[:-1]))
 
 # %% [markdown]
