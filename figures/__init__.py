@@ -1,6 +1,6 @@
-"""Pictures: arrays in, a Matplotlib figure out; and the photographs that ship with the package. No model code.
+"""Pictures: the photographs that ship with the package, and drawing functions: arrays in, a figure out.
 
-attention, windows, bias, model, measure hold the pictures by topic; style the colours and `save`.
+attention, windows, bias, model and measure hold the drawings by topic; style the colours and `save`; no model code.
 """
 
 from .photographs import PHOTOS, photo_path

@@ -4,6 +4,8 @@ Shapes: n tokens, c channels, d head width, a heads, i queries, j keys, h x w a 
 """
 
 import numpy as np
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 
 from .cells import CELL, arrow, label_width, lines, mark, matrix, number, shades, write
 from .style import (
@@ -94,11 +96,12 @@ def scores(QK, row_labels=None, column_labels=None, title="QKᵀ: every query wi
     cell = (max(CELL[0], label_width(columns)), CELL[1])
     left, width = label_width(rows) + 0.55, max(len(columns) * cell[0], 3.2)
     figure, axes = canvas(left + width + 0.15, len(rows) * cell[1] + 1.15)
-    fill = shades(QK, DIVERGING, -1.6 * limit, 1.6 * limit)  # the colour map's dark ends would hide numbers
-    x, y = matrix(axes, QK, (left, 0.95), fill, rows, columns, cell=cell)
-    write(axes, title, (left + x) / 2, 0.2, size=11)
-    write(axes, "keys j", (left + x) / 2, 0.5, COLORS["K"])
-    write(axes, "queries i", 0.2, (0.95 + y) / 2, COLORS["Q"], rotation=90)
+    start = left + (width - len(columns) * cell[0]) / 2
+    fill = shades(QK, DIVERGING, -2 * limit, 2 * limit)  # the colour map's dark ends would hide numbers
+    x, y = matrix(axes, QK, (start, 0.95), fill, rows, columns, cell=cell)
+    write(axes, title, (start + x) / 2, 0.2, size=11)
+    write(axes, "keys j", (start + x) / 2, 0.5, COLORS["K"])
+    write(axes, "queries i", start - label_width(rows) - 0.2, (0.95 + y) / 2, COLORS["Q"], rotation=90)
     return figure
 
 
@@ -113,12 +116,10 @@ def softmax_steps(raw, scaled, weights, labels=None):
     labels = as_labels("labels", labels, len(raw))
     columns = labels if raw.shape[0] == raw.shape[1] else as_labels("keys", None, raw.shape[1])
     left, gap, sums = label_width(labels) + 0.1, 0.75, 0.75
-    cell_width = max(
-        min(0.6, (PAGE - left - 2 * gap - sums) / (3 * raw.shape[1])), 0.48, label_width(columns, 9)
-    )
+    cell_width = max(min(0.6, (PAGE - left - 2 * gap - sums) / (3 * raw.shape[1])), 0.48, label_width(columns, 9))
     cell, top = (cell_width, CELL[1]), 0.68
     figure, axes = canvas(left + 3 * raw.shape[1] * cell[0] + 2 * gap + sums, top + len(raw) * cell[1] + 0.15)
-    limit = 1.6 * float(np.abs(raw).max() or 1)
+    limit = 2 * float(np.abs(raw).max() or 1)
     steps = (
         (raw, shades(raw, DIVERGING, -limit, limit), "$QK^T$", "÷ √d"),
         (scaled, shades(scaled, DIVERGING, -limit, limit), "$QK^T/\\sqrt{d}$", "softmax"),
@@ -149,7 +150,7 @@ def weighted_sum(weights_row, V, Z_row, labels=None):
     labels = as_labels("labels", labels, len(V))
     left, reach = label_width(labels) + 0.1, 2.1
     pitch, top, block = 0.56, 0.42, V.shape[1] * CELL[0]
-    figure, axes = canvas(left + 2 * block + reach + 0.15, top + len(V) * pitch + 0.05)
+    figure, axes = canvas(left + block + reach + max(block, 1.9) + 0.2, top + len(V) * pitch + 0.05)
     middle = top + (len(V) * pitch - pitch + CELL[1]) / 2
     start, stop = left + block + 0.08, left + block + reach - 0.1
     for j, (weight, row) in enumerate(zip(weights_row, V, strict=True)):
@@ -169,7 +170,8 @@ def weighted_sum(weights_row, V, Z_row, labels=None):
         x, y = start + where * (stop - start), at + where * (goal - at)
         write(axes, f"× {number(weight, 2)}", x, y, bbox=bubble, zorder=6)
     corner = (left + block + reach, middle - CELL[1] / 2)
-    matrix(axes, Z_row[None], corner, COLORS["Z"], title="Z = sum of weight × row")
+    end = matrix(axes, Z_row[None], corner, COLORS["Z"], title="Z")
+    write(axes, "sum of weight × row of V", corner[0], end[1] + 0.18, ha="left")
     return figure
 
 
@@ -190,7 +192,7 @@ def heads(weights, labels=None):
             continue
         fill = shades(weights[head], SEQUENTIAL, 0, max(1.0, weights.max()) * 1.1)
         panel.imshow(fill, interpolation="nearest")
-        panel.set_title(f"head {head + 1}")
+        panel.set_title(f"head {head}")
         if weights.shape[1] <= 16:
             panel.set_xticks(range(len(columns)), columns)
             panel.set_yticks(range(len(labels)), labels)
@@ -225,11 +227,12 @@ def temperature(scores_row, temperatures, labels=None):
 
 
 @styled
-def attention_on_image(image, weights_map, query, grid=None, title=""):
+def attention_on_image(image, weights_map, query, grid=None, title="", zoom=False):
     """One row of attention weights as a heat map over the photograph it looks at; a square marks the query.
 
     image (H, W, 3); weights_map (h, w), h and w dividing H and W, NaN where the query can't look (outside its
-    window); query: (row, column) in the map; grid: draw window borders every `grid` tokens.
+    window); query: (row, column) in the map; grid: draw window borders every `grid` tokens; zoom: enlarge the
+    part of the map that the query can look at.
     """
     image, weights_map = as_image(image), _map_on(image, weights_map)
     figure, axes = panels(1, 2, (PAGE, 0.4 + 0.46 * PAGE * image.shape[0] / image.shape[1]))
@@ -238,6 +241,9 @@ def attention_on_image(image, weights_map, query, grid=None, title=""):
     axes[0, 0].set_title("the query")
     axes[0, 0].axis("off")
     mark(axes[0, 0], *query, QUERY)
+    if zoom:
+        rows, columns = np.nonzero(~np.isnan(weights_map))
+        axes[0, 1].set(xlim=(columns.min() - 1, columns.max() + 2), ylim=(rows.max() + 2, rows.min() - 1))
     bar = figure.colorbar(heat, ax=axes[0, 1], shrink=0.8, pad=0.02)
     bar.set_label("attention weight")
     return figure
@@ -251,7 +257,7 @@ def attention_rows(image, maps, query, titles=None, grid=None):
     """
     image = as_image(image)
     maps = as_array("maps", maps, (None, None, None))
-    titles = as_labels("titles", titles or [f"head {a + 1}" for a in range(len(maps))], len(maps))
+    titles = as_labels("titles", titles or [f"head {a}" for a in range(len(maps))], len(maps))
     per_row = min(len(maps), 4)
     rows = -(-len(maps) // per_row)
     side = PAGE / per_row * image.shape[0] / image.shape[1]
@@ -265,9 +271,7 @@ def attention_rows(image, maps, query, titles=None, grid=None):
 
 def _map_on(image, weights_map):
     weights_map = as_array("weights_map", weights_map, (None, None)).astype(float)
-    for name, length, part in zip(
-        ("image height", "image width"), image.shape, weights_map.shape, strict=False
-    ):
+    for name, length, part in zip(("image height", "image width"), image.shape, weights_map.shape, strict=False):
         divides(name, length, part)
     return weights_map
 
@@ -278,19 +282,18 @@ def _overlay(axes, image, weights_map, query, grid, title):
     if not (0 <= query[0] < h and 0 <= query[1] < w):
         raise ValueError(f"query: expected a (row, column) inside the map {(h, w)}, got {tuple(query)}")
     grey = np.repeat(image.mean(2, keepdims=True), 3, 2)
-    axes.imshow(grey, extent=(0, w, h, 0))
-    top = np.nanmax(weights_map) or 1.0
-    heat = axes.imshow(
-        weights_map, HEAT, vmin=0, vmax=top, extent=(0, w, h, 0), alpha=0.62, interpolation="nearest"
-    )
-    veil = np.concatenate((np.ones((h, w, 3)), 0.45 * np.isnan(weights_map)[..., None]), 2)  # out of reach
-    axes.imshow(veil, extent=(0, w, h, 0), interpolation="nearest")
+    axes.imshow(0.25 + 0.75 * grey, extent=(0, w, h, 0))
+    seen, top = np.nan_to_num(weights_map), np.nanmax(weights_map) or 1.0
+    heat = shades(seen, HEAT, 0, top)
+    heat[..., 3] = 0.3 + 0.6 * seen / top  # small weights leave the photograph to be seen
+    heat[np.isnan(weights_map)] = (1, 1, 1, 0.55)  # out of reach
+    axes.imshow(heat, extent=(0, w, h, 0), interpolation="nearest")
     if grid:
         lines(axes, range(grid, h, grid), range(grid, w, grid), (h, w), "white", 1)
     mark(axes, *query, QUERY)
     axes.set(xlim=(0, w), ylim=(h, 0), title=title)
     axes.axis("off")
-    return heat
+    return ScalarMappable(Normalize(0, top), HEAT)
 
 
 __all__ = [

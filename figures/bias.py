@@ -28,7 +28,7 @@ def offsets(rows, columns, index=None):
     figure, axes = panels(1, len(tables), (PAGE, 0.7 + PAGE / len(tables)))
     for panel, (table, title) in zip(axes[0], tables, strict=True):
         signed = table.min() < 0
-        limit = 1.6 * max(abs(table.min()), table.max(), 1)
+        limit = 2.2 * max(abs(table.min()), table.max(), 1)
         _table(panel, table, DIVERGING if signed else SEQUENTIAL, -limit if signed else 0, limit, title)
     axes[0, 0].set_ylabel("query token i")
     return figure
@@ -67,11 +67,9 @@ def bias_tables(table, titles=None):
     if side**2 != len(table) or side % 2 == 0:
         raise ValueError(f"table: expected (2M - 1)² rows, such as 169 for M = 7, got {len(table)}")
     count, per_row = table.shape[1], min(table.shape[1], 4)
-    titles = titles or [f"head {head + 1}" for head in range(count)]
+    titles = titles or [f"head {head}" for head in range(count)]
     rows, reach = -(-count // per_row), side // 2
-    figure, axes = panels(
-        rows, per_row, (PAGE, rows * (PAGE / per_row + 0.1) + 0.3), sharex=True, sharey=True
-    )
+    figure, axes = panels(rows, per_row, (PAGE, rows * (0.86 * PAGE / per_row + 0.15) + 0.35), sharex=True, sharey=True)
     limit = float(np.abs(table).max()) or 1.0
     for head, panel in enumerate(axes.flat):
         if head >= count:

@@ -113,8 +113,8 @@ def lines(axes, rows, columns, extent, color=INK, width=1.0, casing=None):
     """Lines at the heights `rows` and the places `columns` across `extent` (H, W); `casing` outlines them."""
     for stroke, paint in ((width + 1.6, casing), (width, color)):
         if paint is not None:
-            axes.hlines(rows, 0, extent[1], color=paint, linewidth=stroke)
-            axes.vlines(columns, 0, extent[0], color=paint, linewidth=stroke)
+            axes.hlines(rows, 0, extent[1], color=paint, linewidth=stroke, clip_on=False)
+            axes.vlines(columns, 0, extent[0], color=paint, linewidth=stroke, clip_on=False)
 
 
 def numbers(axes, values, fill, size=9.5, decimals=0):
@@ -132,15 +132,11 @@ def cuts(length, window, shift=0):
 
 def window_fill(height, width, window, shift=0, strength=0.45):
     """Colours (height, width, 3) of the cells of a map by the window they lie in; neighbours differ."""
-    rows, columns = (
-        np.searchsorted(cuts(n, window, shift)[1:-1], np.arange(n), "right") for n in (height, width)
-    )
+    rows, columns = (np.searchsorted(cuts(n, window, shift)[1:-1], np.arange(n), "right") for n in (height, width))
     return np.array([[window_color(r, c, strength) for c in columns] for r in rows])
 
 
 def mark(axes, row, column, color, side=1, width=2.4):
     """Outline the square of `side` cells whose top left cell is (row, column) of a `sheet`."""
     for stroke, paint in ((width + 1.8, "white"), (width, color)):
-        axes.add_patch(
-            Rectangle((column, row), side, side, fill=False, edgecolor=paint, linewidth=stroke, zorder=5)
-        )
+        axes.add_patch(Rectangle((column, row), side, side, fill=False, edgecolor=paint, linewidth=stroke, zorder=5))

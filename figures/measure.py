@@ -31,7 +31,7 @@ def cost(sides, formulas, measured=None, machine=""):
             values = as_array(name, values, sides.shape)
             panel.plot(sides, values, "o-", color=color_of(name, index), label=name, markersize=4.5)
         panel.set(xscale="log", yscale="log", title=title, xlabel="side of the image in pixels", ylabel=unit)
-        panel.xaxis.set_major_locator(FixedLocator(sides[:: -(-len(sides) // 7)]))
+        panel.xaxis.set_major_locator(FixedLocator(_apart(sides)))
         panel.set_xticks([], minor=True)
         panel.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         panel.xaxis.set_minor_formatter(NullFormatter())
@@ -40,6 +40,15 @@ def cost(sides, formulas, measured=None, machine=""):
     if machine:
         figure.supxlabel(machine, fontsize=9, color="#555555")
     return figure
+
+
+def _apart(sides):
+    """Those of `sides` that have room for a label each on a log axis."""
+    room, kept = np.log(max(sides) / min(sides)) / 7, []
+    for side in sorted(sides):
+        if not kept or np.log(side / kept[-1]) >= room:
+            kept.append(side)
+    return kept
 
 
 @styled
@@ -66,8 +75,9 @@ def disagreement(names, differences, ylabel="largest |NumPy − PyTorch|"):
     if turned:
         for label in panel.get_xticklabels():
             label.set_rotation_mode("anchor")
+    panel.set_ylim(10 ** np.floor(np.log10(floor)), 10 ** np.ceil(np.log10(max(above, default=1)) + 0.2))
     panel.grid(True, axis="y")
-    panel.legend()
+    figure.legend(loc="outside right upper")
     return figure
 
 

@@ -126,26 +126,26 @@ def architecture(image_size, patch_size, embed_dim, depths, heads, window_size, 
     H, W = (image_size, image_size) if isinstance(image_size, int) else image_size
     if len(depths) != len(heads):
         raise ValueError(f"heads: expected {len(depths)} numbers, one a stage, got {len(heads)}")
-    figure, axes = canvas(PAGE + 0.2, 4.95)
+    figure, axes = canvas(PAGE + 0.2, 5.0)
     _stages(axes, (H, W), patch_size, embed_dim, depths, heads, classes)
     write(
         axes,
         f"two successive blocks (windows of {window_size} × {window_size} tokens)",
         0.15,
-        2.72,
+        2.9,
         ha="left",
         size=11,
     )
     x = 0.15
     for kind in ("W-MSA", "SW-MSA"):
-        x = _inside(axes, x, 3.85, kind, version)
-    write(axes, "Every block: tokens (N, H·W, C) in, tokens (N, H·W, C) out.", 0.15, 4.7, ha="left")
+        x = _inside(axes, x, 3.95, kind, version, gap=0.22, scale=1.05)
+    write(axes, "Every block: tokens (N, H·W, C) in, tokens (N, H·W, C) out.", 0.15, 4.75, ha="left")
     return figure
 
 
 def _stages(axes, image, patch_size, embed_dim, depths, heads, classes):
     """The upper row of `architecture`."""
-    bar, y, height = 0.36, 0.75, 1.15
+    bar, y, height = 0.36, 0.62, 1.35
     stage = (PAGE - 0.62 - 0.75 - (len(depths) + 2) * bar - 0.16 * (2 * len(depths) + 3)) / len(depths)
     h, w = (-(-side // patch_size) for side in image)
     middle, x = y + height / 2, 0.12
@@ -159,14 +159,14 @@ def _stages(axes, image, patch_size, embed_dim, depths, heads, classes):
         right = x + stage + (0 if last else 0.16 + bar)
         axes.plot(
             [x - 0.06, right + 0.06, right + 0.06, x - 0.06, x - 0.06],
-            [y - 0.12, y - 0.12, y + height + 0.42, y + height + 0.42, y - 0.12],
+            [y - 0.14, y - 0.14, y + height + 0.48, y + height + 0.48, y - 0.14],
             color=GREY,
             lw=1,
             ls=(0, (4, 3)),
         )
-        write(axes, f"stage {index + 1}", (x + right) / 2, y - 0.3, size=10)
-        _pair(axes, x, y, stage, height, f"{depth} blocks\n{count} heads")
-        write(axes, f"{h}×{w}×{width}", x + stage / 2, y + height + 0.16, size=9)
+        write(axes, f"stage {index + 1}: {depth} blocks", (x + right) / 2, y - 0.3, size=10)
+        _pair(axes, x, y, stage, height)
+        write(axes, f"{count} heads\n{h}×{w}×{width}", x + stage / 2, y + height + 0.23, size=9, linespacing=1.3)
         x += stage
         if not last:
             x = _bar(axes, "patch merging", x, y, bar, height, MERGE)
@@ -180,20 +180,19 @@ def _stages(axes, image, patch_size, embed_dim, depths, heads, classes):
 def _bar(axes, text, x, y, width, height, color):
     """An arrow and, behind it, a thin box with upright text; returns its right edge."""
     arrow(axes, (x, y + height / 2), (x + 0.16, y + height / 2))
-    box(axes, text, x + 0.16, y - 0.04, width, height + 0.08, color, 8.5, 90)
+    box(axes, text, x + 0.16, y - 0.04, width, height + 0.08, color, 9, 90)
     return x + 0.16 + width
 
 
-def _pair(axes, x, y, width, height, text):
-    """The blocks of a stage: half W-MSA, half SW-MSA, by colour."""
-    box(axes, "", x, y, width, height, COLORS["SW-MSA"])
-    box(axes, "", x, y, width, height / 2, COLORS["W-MSA"], strength=0.35)
-    write(axes, text, x + width / 2, y + height / 2, linespacing=1.5, size=9.5)
+def _pair(axes, x, y, width, height):
+    """The two kinds of block that take turns in a stage."""
+    box(axes, "W-MSA", x, y, width, height / 2, COLORS["W-MSA"])
+    box(axes, "SW-MSA", x, y + height / 2, width, height / 2, COLORS["SW-MSA"])
 
 
 def _steps(kind, version):
     """(text, width in inches, colour) of what a block is made of, in order."""
-    norm, attention, add = ("LN", 0.42, LN), (kind, 0.86, COLORS[kind]), ("+", 0.3, INK)
+    norm, attention, add = ("LN", 0.42, LN), (kind, 0.86, COLORS[kind]), ("+", 0.26, INK)
     mlp = ("MLP", 0.58, MLP)
     return (norm, attention, add, norm, mlp, add) if version == 1 else (attention, norm, add, mlp, norm, add)
 
@@ -204,7 +203,7 @@ def _inside(axes, x, middle, kind, version, gap=0.17, scale=1.0):
     arrow(axes, (x, middle), (x + lead, middle))
     x += lead
     for step, (text, width, color) in enumerate(_steps(kind, version)):
-        width *= scale
+        width *= 1 if text == "+" else scale
         if text == "+":
             path(
                 axes,
@@ -236,25 +235,25 @@ def block_diagram(version=1, kind="SW-MSA"):
     version: 1 (norm before) or 2 (norm after, on the branch); kind: "W-MSA" or "SW-MSA".
     """
     if version not in (1, 2) or kind not in ("W-MSA", "SW-MSA"):
-        raise ValueError(
-            f"expected version 1 or 2 and kind 'W-MSA' or 'SW-MSA', got {version!r} and {kind!r}"
-        )
+        raise ValueError(f"expected version 1 or 2 and kind 'W-MSA' or 'SW-MSA', got {version!r} and {kind!r}")
     figure, axes = canvas(PAGE, 3.7)
     middle = 1.1
     write(axes, f"a block, version {version}", 0.15, 0.22, ha="left", size=11)
     write(axes, "(N, H·W, C)", 0.1, middle + 0.02, ha="left", size=9.5)
-    end = _inside(axes, 1.02, middle, kind, version, gap=0.34, scale=1.28)
+    end = _inside(axes, 1.02, middle, kind, version, gap=0.36, scale=1.45)
     arrow(axes, (end, middle), (end + 0.3, middle))
     write(axes, "(N, H·W, C)", end + 0.34, middle + 0.02, ha="left", size=9.5)
     y, steps = 2.55, _attention_steps(kind, version)
     write(axes, f"inside {kind}", 0.15, y - 0.6, ha="left", size=11)
-    width = (PAGE - 0.3 - 0.26 * (len(steps) - 1)) / len(steps)
+    unit = (PAGE - 0.3 - 0.26 * (len(steps) - 1)) / (len(steps) + 0.5)
+    x = 0.15
     for index, (text, shape, color) in enumerate(steps):
-        x = 0.15 + index * (width + 0.26)
+        width = 1.5 * unit if "attention" in text else unit
         box(axes, text, x, y - 0.38, width, 0.76, color, 9.5)
         write(axes, shape, x + width / 2, y + 0.62, size=9, linespacing=1.3)
         if index:
             arrow(axes, (x - 0.26, y), (x, y))
+        x += width + 0.26
     write(
         axes,
         "k windows of m = M² tokens; the shape under a box is what comes out of it",
@@ -273,9 +272,7 @@ def _attention_steps(kind, version):
     roll = [("cyclic\nshift", "(N, H, W, C)", GREY)] if shifted else []
     back = [("shift\nback", "(N, H, W, C)", GREY)] if shifted else []
     if version == 2:
-        attention = attention.replace("attention", "cosine attention", 1).replace(
-            "cosine attention in\neach", "cosine attn.\nin each"
-        )
+        attention = f"cosine {attention}"
     return [
         ("as a map", "(N, H, W, C)", GREY),
         *roll,
@@ -299,7 +296,7 @@ def parts(names, parameters, operations):
         colors = [_part_color(name, index) for index, name in enumerate(names)]
         panel.barh(range(len(names)), values, color=colors, height=0.68)
         for place, value in enumerate(values):
-            panel.text(value, place, f"  {short(value)} · {value / total:.0%}", va="center", fontsize=9.5)
+            panel.text(value, place, f"  {short(value)} · {_percent(value / total)}", va="center", fontsize=9.5)
         panel.set(title=f"{title}: {short(values.sum())}", yticks=range(len(names)), yticklabels=names)
         panel.set_xlim(0, max(values.max(), 1) * 1.42)
         panel.xaxis.set_visible(False)
@@ -319,6 +316,10 @@ def _part_color(name, index):
         "head": INK,
     }
     return next((color for part, color in known.items() if part in name.lower()), color_of(name, index))
+
+
+def _percent(share):
+    return "< 1%" if 0 < share < 0.005 else f"{share:.0%}"
 
 
 def short(value):
@@ -359,13 +360,9 @@ def reach(without_shift, with_shift, query, window_size=None):
             _dot(panel, query)
             seen = np.count_nonzero(values)
             after = "block" if block == 0 else "blocks"
-            panel.set_title(f"{block + 1} {after}: {seen} of {h * w}", fontsize=10)
-    axes[0, 0].text(
-        -0.06, 0.5, "without shift", transform=axes[0, 0].transAxes, rotation=90, ha="right", va="center"
-    )
-    axes[1, 0].text(
-        -0.06, 0.5, "with shift", transform=axes[1, 0].transAxes, rotation=90, ha="right", va="center"
-    )
+            panel.set_title(f"{block + 1} {after}: {seen} tokens", fontsize=10)
+    axes[0, 0].text(-0.06, 0.5, "without shift", transform=axes[0, 0].transAxes, rotation=90, ha="right", va="center")
+    axes[1, 0].text(-0.06, 0.5, "with shift", transform=axes[1, 0].transAxes, rotation=90, ha="right", va="center")
     return figure
 
 

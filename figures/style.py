@@ -17,9 +17,7 @@ from PIL import Image
 GALLERY = Path(__file__).parent / "gallery"
 PAGE = 9.4  # inches: the width of a notebook's page
 DPI = 110
-HEAVY = (
-    100_000  # bytes from which a PNG (one with a photograph in it) is stored with a palette of 256 colours
-)
+HEAVY = 100_000  # bytes from which a PNG (one with a photograph in it) is stored with a palette of 256 colours
 
 # Okabe and Ito's palette: told apart with any kind of colour vision.
 ORANGE, SKY, GREEN, YELLOW = "#E69F00", "#56B4E9", "#009E73", "#F0E442"
@@ -96,7 +94,7 @@ def png_bytes(figure):
     buffer = BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
     if buffer.tell() > HEAVY:
-        light = Image.open(buffer).convert("RGB").quantize(256, dither=Image.Dither.FLOYDSTEINBERG)
+        light = Image.open(buffer).convert("RGB").quantize(256, kmeans=1)
         buffer = BytesIO()
         light.save(buffer, "png", optimize=True)
     return buffer.getvalue()
@@ -109,9 +107,7 @@ def save(figure, name, folder=GALLERY):
     Returns the two paths. Raises ValueError where `name` is not a plain file name without an ending.
     """
     if not name or Path(name).name != name or Path(name).suffix:
-        raise ValueError(
-            f"name: expected a file name without folder or ending, such as 'masks', got {name!r}"
-        )
+        raise ValueError(f"name: expected a file name without folder or ending, such as 'masks', got {name!r}")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     png, svg = folder / f"{name}.png", folder / f"{name}.svg"
@@ -154,9 +150,7 @@ def window_color(row, column, strength=0.45):
 def as_array(name, values, shape):
     """`values` as an array of `shape`, in which None stands for any length. Raises ValueError otherwise."""
     array = np.asarray(values)
-    fits = array.ndim == len(shape) and all(
-        want in (None, have) for want, have in zip(shape, array.shape, strict=True)
-    )
+    fits = array.ndim == len(shape) and all(want in (None, have) for want, have in zip(shape, array.shape, strict=True))
     if not fits:
         wanted = "(" + ", ".join("any" if want is None else str(want) for want in shape) + ")"
         raise ValueError(f"{name}: expected an array of shape {wanted}, got {array.shape}")
@@ -164,8 +158,8 @@ def as_array(name, values, shape):
 
 
 def as_labels(name, labels, count):
-    """`labels` as a list of `count` strings; None gives 1 … count. Raises ValueError for another number."""
-    labels = list(range(1, count + 1)) if labels is None else list(labels)
+    """`labels` as a list of `count` strings; None gives 0 … count - 1. Raises ValueError for another number."""
+    labels = list(range(count)) if labels is None else list(labels)
     if len(labels) != count:
         raise ValueError(f"{name}: expected {count} labels, one each, got {len(labels)}")
     return [str(label) for label in labels]
@@ -178,8 +172,7 @@ def as_image(image):
         return image / 255
     if not (np.issubdtype(image.dtype, np.floating) and image.min() >= 0 and image.max() <= 1):
         raise ValueError(
-            "image: expected uint8, or floats from 0 to 1, got "
-            f"{image.dtype} from {image.min()} to {image.max()}"
+            f"image: expected uint8, or floats from 0 to 1, got {image.dtype} from {image.min()} to {image.max()}"
         )
     return image
 

@@ -34,18 +34,14 @@ def patch_grid(image, patch_size, zoom=None):
     """
     image = as_image(image)
     h, w = _grid_of(image, patch_size)
-    figure, axes = panels(1, 2 if zoom else 1, (PAGE if zoom else PAGE / 2, 0.4 + PAGE / 2 * h / w))
+    figure, axes = panels(1, 2 if zoom else 1, (PAGE if zoom else PAGE / 2, 0.32 + 0.485 * PAGE * h / w))
     _photo(axes[0, 0], image, (h, w), f"{h} × {w} patches of {patch_size} × {patch_size} pixels")
     lines(axes[0, 0], range(1, h), range(1, w), (h, w), "white", 0.4)
     if zoom:
         row, column, side = zoom
         if row < 0 or column < 0 or side < 1 or row + side > h or column + side > w:
-            raise ValueError(
-                f"zoom: expected (row, column, side) inside {h} x {w} patches, got {tuple(zoom)}"
-            )
-        part = image[
-            row * patch_size : (row + side) * patch_size, column * patch_size : (column + side) * patch_size
-        ]
+            raise ValueError(f"zoom: expected (row, column, side) inside {h} x {w} patches, got {tuple(zoom)}")
+        part = image[row * patch_size : (row + side) * patch_size, column * patch_size : (column + side) * patch_size]
         mark(axes[0, 0], row, column, QUERY, side)
         _photo(axes[0, 1], part, (side, side), f"enlarged: {side} × {side} patches")
         lines(axes[0, 1], range(side + 1), range(side + 1), (side, side), "white", 2)
@@ -66,13 +62,13 @@ def patch_to_row(image, patch_size, index, row):
     if not (0 <= i < h and 0 <= j < w):
         raise ValueError(f"index: expected a (row, column) inside {h} x {w} patches, got {tuple(index)}")
     pixels = image[i * p : (i + 1) * p, j * p : (j + 1) * p]
-    figure, axes = panels(1, 5, (PAGE, 3.6), width_ratios=(1.5, 1, 1, 1, 1))
+    figure, axes = panels(1, 5, (PAGE, 3.1), width_ratios=(1.1, 0.8, 1.15, 1.15, 1.15))
+    figure.get_layout_engine().set(rect=(0, 0.28, 1, 0.72))
+    strip = figure.add_axes((0.02, 0.04, 0.96, 0.15))
     _photo(axes[0, 0], image, (h, w), f"patch ({i}, {j})")
     side = max(1, h // 20)  # a frame that can be seen however small the patch
     mark(axes[0, 0], max(i - side // 2, 0), max(j - side // 2, 0), QUERY, side)
     _photo(axes[0, 1], pixels, (p, p), f"{p} × {p} pixels")
-    strip = figure.add_axes((0.03, 0.1, 0.94, 0.13))
-    figure.get_layout_engine().set(rect=(0, 0.3, 1, 0.7))
     planes = row.reshape(3, p, p)
     fills = []
     for channel, name in enumerate(("red", "green", "blue")):
@@ -81,9 +77,7 @@ def patch_to_row(image, patch_size, index, row):
         fills.append(shade.reshape(p * p, 3))
         sheet(axes[0, 2 + channel], shade, name)
         numbers(axes[0, 2 + channel], planes[channel], shade, 8 if p <= 4 else 6, _decimals(row))
-    strip.imshow(
-        np.concatenate(fills)[None], extent=(0, 3 * p * p, 1, 0), aspect="auto", interpolation="nearest"
-    )
+    strip.imshow(np.concatenate(fills)[None], extent=(0, 3 * p * p, 1, 0), aspect="auto", interpolation="nearest")
     strip.vlines(range(1, 3 * p * p), 0, 1, color="white", linewidth=0.6)
     strip.vlines((p * p, 2 * p * p), 0, 1, color=INK, linewidth=2)
     for place, value in enumerate(row if p <= 4 else ()):
@@ -104,16 +98,14 @@ def windows_on_image(image, patch_size, window_size, shift=0):
     h, w = _grid_of(image, patch_size)
     _check_shift(shift, window_size)
     shifts = (0, shift) if shift else (0,)
-    figure, axes = panels(1, len(shifts), (PAGE if shift else PAGE / 2, 0.4 + PAGE / 2 * h / w))
+    figure, axes = panels(1, len(shifts), (PAGE if shift else PAGE / 2, 0.32 + 0.485 * PAGE * h / w))
     for panel, s in zip(axes[0], shifts, strict=True):
         fill = window_fill(h, w, window_size, s, strength=1)
         title = (
-            f"SW-MSA: windows moved by {s} tokens"
-            if s
-            else f"W-MSA: windows of {window_size} × {window_size} tokens"
+            f"SW-MSA: windows moved by {s} tokens" if s else f"W-MSA: windows of {window_size} × {window_size} tokens"
         )
-        _photo(panel, image, (h, w), title)
-        panel.imshow(fill, extent=(0, w, h, 0), alpha=0.4, interpolation="nearest")
+        _photo(panel, 0.25 + 0.75 * image, (h, w), title)
+        panel.imshow(fill, extent=(0, w, h, 0), alpha=0.38, interpolation="nearest")
         lines(panel, range(1, h), range(1, w), (h, w), "white", 0.25)
         lines(panel, cuts(h, window_size, s), cuts(w, window_size, s), (h, w), INK, 2, casing="white")
     return figure
@@ -141,7 +133,7 @@ def cyclic_shift(before, after, shift, window_size=None):
         raise ValueError(f"shift: expected 1 to {min(h, w) - 1} for a map of {h} x {w}, got {shift}")
     strips = _strips(h, w, shift)
     rolled = np.roll(strips, (-shift, -shift), (0, 1))
-    figure, axes = panels(1, 2, (PAGE, 0.5 + PAGE / 2 * h / w))
+    figure, axes = panels(1, 2, (PAGE, 0.32 + 0.485 * PAGE * h / w))
     titles = ("before", f"after: rolled up and left by {shift}")
     for panel, values, zones, title in zip(axes[0], (before, after), (strips, rolled), titles, strict=True):
         _zoned(panel, values, zones, photo)
@@ -202,7 +194,9 @@ def masks(mask, labels, window_size):
     _, first, sizes = np.unique(mask != 0, axis=0, return_index=True, return_counts=True)
     order = np.argsort(first)
     first, sizes = first[order], sizes[order]
-    figure, axes = panels(2, len(first), (PAGE, 2 * PAGE / max(len(first), 4) + 0.9))
+    figure, axes = panels(
+        2, len(first), (PAGE * max(len(first), 2) / max(len(first), 4), 1.62 * PAGE / max(len(first), 4) + 1.35)
+    )
     for column, (window, size) in enumerate(zip(first, sizes, strict=True)):
         where = f"window ({window // (w // M)}, {window % (w // M)})"
         more = f"and {size - 1} like it" if size > 1 else "the only one of its kind"
@@ -210,6 +204,9 @@ def masks(mask, labels, window_size):
         axes[0, column].set_title(f"{where}\n{more}", fontsize=10)
         _mask(axes[1, column], mask[window], tiles[window].ravel(), np.unique(labels))
     axes[1, 0].set_ylabel("query token i")
+    if mask.any():
+        note = f"light: the two tokens see each other · dark: {number(mask.min(), 0)} is added to their score"
+        figure.supxlabel(note, fontsize=10)
     return figure
 
 
@@ -230,8 +227,6 @@ def _mask(axes, mask, labels, known):
     fill[mask != 0] = tint(MASKED, 1)
     axes.imshow(fill, interpolation="nearest")
     axes.set(xlabel="key token j", xticks=(0, len(mask) - 1), yticks=(0, len(mask) - 1))
-    axes.set_xticklabels((1, len(mask)))
-    axes.set_yticklabels((1, len(mask)))
     for at in np.arange(1, len(mask)) - 0.5 if len(mask) <= 25 else ():
         axes.axhline(at, color="white", linewidth=0.4)
         axes.axvline(at, color="white", linewidth=0.4)
@@ -256,8 +251,6 @@ def attention_structure(matrices, title=""):
         seen = np.count_nonzero(values)
         panel.set_title(f"{name}\n{seen:,} of {values.size:,} pairs", fontsize=10.5)
         panel.set(xlabel="key token", xticks=(0, len(values) - 1), yticks=(0, len(values) - 1))
-        panel.set_xticklabels((1, len(values)))
-        panel.set_yticklabels((1, len(values)))
     axes[0, 0].set_ylabel("query token")
     if title:
         figure.suptitle(title, fontsize=11)
@@ -271,7 +264,8 @@ def numbered_grid(values, window_size=None, title=""):
     h, w = values.shape
     if window_size:
         _check_grid(h, w, window_size)
-    figure, axes = panels(1, 1, (0.2 + 0.44 * max(w, 6), 0.2 + 0.44 * h + (0.35 if title else 0)))
+    side = 0.6 if _decimals(values) else 0.44
+    figure, axes = panels(1, 1, (0.2 + side * max(w, 6), 0.2 + side * h + (0.25 if title else 0)))
     _numbered(axes[0, 0], values, window_size, title)
     return figure
 
@@ -299,10 +293,9 @@ def window_partition_steps(grid, windows):
     (h, w), (count, m) = grid.shape, windows.shape
     M = round(m**0.5)
     if M * M != m or count * m != h * w or h % M or w % M:
-        raise ValueError(
-            f"windows: expected (h·w/M², M²) numbers for a grid of {(h, w)}, got {windows.shape}"
-        )
-    cell, top, gap = (min(0.42, 4.2 / (w + m / 2)),) * 2, 0.5, 0.22
+        raise ValueError(f"windows: expected (h·w/M², M²) numbers for a grid of {(h, w)}, got {windows.shape}")
+    top, gap = 0.5, 0.22
+    cell = (min(0.42, (PAGE - 2 - gap * (w // M - 1)) / (2 * w + m)),) * 2
     apart = w * cell[0] + gap * (w // M - 1)
     starts = (0.15, 0.15 + w * cell[0] + 0.7, 0.15 + w * cell[0] + 0.7 + apart + 0.95)
     width, height = starts[2] + m * cell[0] + 0.15, top + h * cell[0] + gap * (h // M - 1) + 0.15
@@ -318,10 +311,10 @@ def window_partition_steps(grid, windows):
         matrix(axes, windows[k].reshape(M, M), corner, color, cell=cell, decimals=decimals)
         color = np.broadcast_to(window_color(a, b), (1, m, 3))
         at = (starts[2], top + k * (cell[0] + 0.1))
-        matrix(axes, windows[k][None], at, color, [f"{k + 1}"], cell=cell, decimals=decimals)
+        matrix(axes, windows[k][None], at, color, [f"k={k}"], cell=cell, decimals=decimals)
     middle = top + h * cell[0] / 2
     arrow(axes, (starts[1] - 0.55, middle), (starts[1] - 0.15, middle))
-    arrow(axes, (starts[2] - 0.8, middle), (starts[2] - 0.4, middle))
+    arrow(axes, (starts[2] - 0.9, middle), (starts[2] - 0.55, middle))
     return figure
 
 

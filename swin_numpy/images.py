@@ -13,13 +13,24 @@ from pathlib import Path
 
 import numpy as np
 from einops import rearrange
-from PIL import Image, ImageOps
+from PIL import Image, UnidentifiedImageError
 
 # Mean and standard deviation of ImageNet's red, green and blue, on a scale of 0 to 1.
 IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], dtype=np.float32)
 IMAGENET_STD = np.array([0.229, 0.224, 0.225], dtype=np.float32)
 
 MAX_PIXELS = 100_000_000  # a larger picture is refused before any of it is decoded
+
+ORIENTATION = 0x0112  # the EXIF tag that says how to turn a picture upright; 1, or no tag: not at all
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 class ImageError(ValueError):
@@ -29,8 +40,9 @@ class ImageError(ValueError):
 def load_image(path):
     """The picture in the file `path` as a PIL image in mode RGB, upright as its EXIF orientation says.
 
-    Whatever is transparent lies on white. 16-bit grey keeps its high byte; float grey runs from 0 to 1 or from
-    0 to 255. Of an animation the first frame is read. Colour profiles are ignored, as in the official code.
+    Whatever is transparent lies on white. 16-bit grey keeps its high byte; float grey runs from 0 to 1 or
+    from 0 to 255. Of an animation the first frame is read. Colour profiles are ignored: the official code
+    ignores them too.
 
     Raises ImageError for a path that is no file, a file that is no picture or is cut off, and for a picture
     without pixels or with more than MAX_PIXELS.
@@ -39,12 +51,11 @@ def load_image(path):
         return _read(Path(path))
     except ImageError as error:
         raise ImageError(f"{str(path)!r}: {error}") from None
+    except UnidentifiedImageError as error:
+        raise ImageError(f"{str(path)!r}: expected a picture, such as PNG or JPEG; check the file") from error
     except Exception as error:  # Pillow's decoders raise a dozen kinds for broken files
         came = " ".join(str(error).split()) or type(error).__name__
-        message = (
-            f"{str(path)!r}: expected a complete picture, such as PNG or JPEG, got: {came}; check the file"
-        )
-        raise ImageError(message) from error
+        raise ImageError(f"{str(path)!r}: expected a complete picture, got: {came}; check the file") from error
 
 
 def preprocess(image, size=224, crop=None):
@@ -103,17 +114,22 @@ def _read(path):
         raise ImageError(f"expected a picture file, got {came}; check the path")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's are about odd metadata, and about sizes, which we check
-        with Image.open(path) as image:
+        # Pillow 13.0 scrambles grey TIFF pictures that lie on their side if it opens the file itself.
+        with path.open("rb") as file, Image.open(file) as image:
             _check_size(*image.size)
             image.load()
-            return _to_rgb(_upright(image))
+            picture = _to_rgb(_upright(image))
+    picture.info.clear()  # with the EXIF data, by which someone could turn it again
+    return picture
 
 
 def _upright(image):
     try:
-        return ImageOps.exif_transpose(image)
+        orientation = image.getexif().get(ORIENTATION)
     except Exception:  # unreadable EXIF data says nothing about which side is up
-        return image
+        orientation = None
+    turn = TURNS.get(orientation)
+    return image if turn is None else image.transpose(turn)
 
 
 def _to_rgb(image):
@@ -156,11 +172,9 @@ def _resize_to_cover(image, height, width):
 
 
 def _check_size(width, height):
-    if not 0 < width * height <= MAX_PIXELS:
+    if width * height > MAX_PIXELS:
         came = f"{width} x {height}"
-        raise ImageError(
-            f"expected 1 to {MAX_PIXELS:,} pixels, got {came}; crop the picture or scale it down"
-        )
+        raise ImageError(f"expected at most {MAX_PIXELS:,} pixels, got {came}; crop it or scale it down")
 
 
 def _check_image(image):

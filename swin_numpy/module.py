@@ -4,6 +4,8 @@ A Module owns Parameters and other Modules; their dotted names ("layers.0.blocks
 the attribute names on the way down, as in PyTorch, so that both twins read the same checkpoints.
 """
 
+from types import SimpleNamespace
+
 import numpy as np
 
 from .checkpoint import check_state
@@ -48,9 +50,9 @@ class Module:
         return output
 
     def register_forward_hook(self, hook):
-        """Call `hook(module, inputs, output)` after each forward. Returns a function that removes it again."""
+        """Call `hook(module, inputs, output)` after each forward, until `.remove()` of what this returns."""
         self._forward_hooks.append(hook)
-        return lambda: self._forward_hooks.remove(hook)
+        return SimpleNamespace(remove=lambda: self._forward_hooks.remove(hook))
 
     def named_children(self):
         """Yield (name, module) one level down; the modules of a list are called name.0, name.1, …"""
@@ -107,6 +109,6 @@ class Module:
         """Turn every parameter into `dtype`, in place. Gradients are dropped."""
         for _, module in self.named_modules():
             for name, value in vars(module).items():
-                if isinstance(value, Parameter):
+                if isinstance(value, Parameter) and value.dtype != dtype:
                     setattr(module, name, Parameter(value.astype(dtype)))
         return self

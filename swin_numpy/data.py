@@ -1,0 +1,214 @@
+"""Fashion-MNIST to train on: read it, normalise it, augment it, cut it into batches.
+
+Source: Xiao, Rasul, Vollgraf, "Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning
+Algorithms", 2017, arXiv:1708.07747.
+NumPy and the standard library only; `torch.from_numpy` takes every array as is.
+"""
+
+import gzip
+import math
+import zipfile
+import zlib
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+CLASSES = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
+
+# Of all pixels of the 60,000 training images, scaled to 0..1: `pixel_statistics` gives them, a test compares.
+MEAN = 0.2860405969887955
+STD = 0.3530242445149226
+
+# Ships with the repository; the path is the same in a checkout and in an editable install.
+SUBSET = Path(__file__).resolve().parent.parent / "notebooks" / "data" / "fashion-mnist-subset.npz"
+
+_PREFIX = {"train": "train", "test": "t10k"}
+_FULL = {"train": 60_000, "test": 10_000}
+
+
+class DataError(ValueError):
+    """Data that is missing, damaged or of another kind than expected."""
+
+
+class FashionMNIST(NamedTuple):
+    """images (N, 28, 28) uint8, 0 is the background; labels (N,) int64, an index into CLASSES; where from."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    source: str
+
+
+def fashion_mnist(folder=None, split="train"):
+    """One split, "train" or "test", as a FashionMNIST.
+
+    folder  a folder with the published IDX files, gzipped or not;
+            or SUBSET, the file in this repository: say so where all should get the same images;
+            or None: the first there is of Debian's package dataset-fashion-mnist, ~/.cache/fashion-mnist,
+            Keras's folder, torchvision's under ./data, SUBSET. `source` says which it was.
+
+    Raises DataError for files that are missing, damaged or not Fashion-MNIST.
+    """
+    if split not in _PREFIX:
+        raise DataError(f"split: expected 'train' or 'test', got {split!r}")
+    if folder is None:
+        folder = next((place for place in _usual_places() if _find(place, split)), SUBSET)
+    folder = Path(folder).resolve()
+    data = _read_subset(split) if folder == SUBSET else _read_folder(folder, split)
+    _check(data, split)
+    return data
+
+
+def read_idx(path, ndim):
+    """The uint8 array of `ndim` axes in an IDX file, gzipped or not.
+
+    The format: two zero bytes, 0x08 for uint8, number of axes, each length (4 bytes, big-endian), data.
+    Raises DataError for a damaged file or another type or number of axes.
+    """
+    try:
+        content = Path(path).read_bytes()
+        if content[:2] == b"\x1f\x8b":  # gzip; an IDX file starts with zeros
+            content = gzip.decompress(content)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: can't be read ({error}); get the file again") from error
+    start, magic = 4 + 4 * ndim, bytes([0, 0, 8, ndim])
+    if content[:4] != magic:
+        found = content[:4].hex()
+        raise DataError(f"{path}: expected IDX of {ndim} axes, magic {magic.hex()}, got {found}")
+    shape = tuple(int.from_bytes(content[i : i + 4], "big") for i in range(4, start, 4))
+    if len(content) != start + math.prod(shape):
+        expected = f"{start + math.prod(shape):,} bytes for shape {shape}"
+        raise DataError(f"{path}: expected {expected}, got {len(content):,}; get the file again")
+    return np.frombuffer(content, np.uint8, offset=start).reshape(shape).copy()  # a copy can be written to
+
+
+def pixel_statistics(images):
+    """(mean, std) of all pixels of uint8 images, scaled to 0..1. Summed in integers: no rounding."""
+    values = np.arange(256)
+    counts, n = np.bincount(images.ravel(), minlength=256), images.size
+    total, squares = int(counts @ values), int(counts @ values**2)
+    return total / (255 * n), math.sqrt((n * squares - total**2) / (255 * n) ** 2)
+
+
+def normalise(images):
+    """(N, 28, 28) uint8 → (N, 1, 28, 28) float32: one channel; mean 0, variance 1 over the training set."""
+    return (images[:, None] / np.float32(255) - MEAN) / STD
+
+
+def augment(images, rng, max_shift=2):
+    """Each image (N, H, W) moved by up to `max_shift` pixels along both axes, and half of them mirrored."""
+    down, right = rng.integers(-max_shift, max_shift + 1, size=(2, len(images)))
+    return shift_and_flip(images, down, right, mirrored=rng.random(len(images)) < 0.5)
+
+
+def shift_and_flip(images, down, right, mirrored):
+    """Images (N, H, W) mirrored left-right where `mirrored`, then moved by `down`, `right` pixels; each (N,).
+
+    Zeros, the background, come in at the edges. No loop over images: each output pixel looks up its origin.
+    """
+    n, height, width = images.shape
+    pad = max(np.abs(down).max(initial=0), np.abs(right).max(initial=0))
+    padded = np.pad(images, ((0, 0), (pad, pad), (pad, pad)))
+    rows = np.arange(height) - down[:, None]
+    columns = np.arange(width) - right[:, None]
+    columns = np.where(mirrored[:, None], width - 1 - columns, columns)
+    return padded[np.arange(n)[:, None, None], pad + rows[:, :, None], pad + columns[:, None, :]]
+
+
+def batches(images, labels, batch_size, seed, epoch, *, start=0, augmented=False, rank=0, ranks=1):
+    """One epoch of training: yields (images (B, 1, 28, 28) float32, normalised; labels (B,)), shuffled.
+
+    The order depends on (seed, epoch) alone, augmentation on (seed, epoch, step) alone: `start=step` goes on
+    exactly where a stopped run would have. With several processes, `rank` of `ranks` gets its equal share of
+    the same batches, B = batch_size / ranks. Images left over after the last whole batch sit this epoch out.
+
+    Raises DataError where no whole batch fits, `ranks` don't divide it, or there isn't one label per image.
+    """
+    n = len(images)
+    if len(labels) != n:
+        raise DataError(f"expected one label for each image, got {n} images and {len(labels)} labels")
+    if not 1 <= batch_size <= n:
+        raise DataError(f"batch_size: expected 1 to {n}, the number of images, got {batch_size}")
+    if not 0 <= start <= n // batch_size:
+        raise DataError(f"start: expected 0 to {n // batch_size}, the steps of an epoch, got {start}")
+    if not 0 <= rank < ranks or batch_size % ranks:
+        raise DataError(f"expected 0 <= rank < ranks, ranks dividing {batch_size=}, got {rank=}, {ranks=}")
+    share = batch_size // ranks
+    mine = slice(rank * share, (rank + 1) * share)
+    return _batches(images, labels, batch_size, (seed, epoch), start, augmented, mine)
+
+
+def _batches(images, labels, batch_size, key, start, augmented, mine):
+    """The generator, apart from `batches` so that the checks there run at the call."""
+    order = np.random.default_rng((*key, 0)).permutation(len(images))
+    for step in range(start, len(images) // batch_size):
+        chosen = order[step * batch_size : (step + 1) * batch_size]
+        batch = images[chosen]
+        if augmented:  # the whole batch: an image's draws must not depend on the number of ranks
+            batch = augment(batch, np.random.default_rng((*key, 1 + step)))
+        yield normalise(batch[mine]), labels[chosen[mine]]
+
+
+def _usual_places():
+    home = Path.home()
+    return (
+        Path("/usr/share/datasets/fashion-mnist"),
+        home / ".cache" / "fashion-mnist",
+        home / ".keras" / "datasets" / "fashion-mnist",
+        Path("data") / "FashionMNIST" / "raw",
+    )
+
+
+def _find(folder, split):
+    """Paths of the images' and the labels' file, or None if one is not there."""
+    found = []
+    for name in (f"{_PREFIX[split]}-images-idx3-ubyte", f"{_PREFIX[split]}-labels-idx1-ubyte"):
+        found += [path for path in (folder / name, folder / f"{name}.gz") if path.is_file()][:1]
+    return found if len(found) == 2 else None
+
+
+def _read_folder(folder, split):
+    found = _find(folder, split)
+    if not found:
+        prefix = _PREFIX[split]
+        names = f"{prefix}-images-idx3-ubyte and {prefix}-labels-idx1-ubyte, with or without .gz"
+        raise DataError(f"{folder}: expected the files {names}; leave folder out to use what there is")
+    images, labels = read_idx(found[0], ndim=3), read_idx(found[1], ndim=1)
+    full = "full " if len(images) == _FULL[split] else ""
+    source = f"{full}{len(images):,} {split} images from {folder}"
+    return FashionMNIST(images, labels.astype(np.int64), source)
+
+
+def _read_subset(split):
+    if not SUBSET.is_file():
+        raise DataError(f"{SUBSET}: not there; use a clone of the repository, or give folder= with IDX files")
+    try:
+        with np.load(SUBSET, allow_pickle=False) as file:
+            images, labels = file[f"{split}_images"], file[f"{split}_labels"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(f"{SUBSET}: damaged ({error}); get it again with git checkout") from error
+    source = f"bundled subset, {len(images):,} of {_FULL[split]:,} {split} images"
+    return FashionMNIST(images, labels.astype(np.int64), source)
+
+
+def _check(data, split):
+    """Raise where the arrays can't be Fashion-MNIST."""
+    images, labels, source = data
+    if images.shape != (len(labels), 28, 28):
+        raise DataError(f"{source}: expected images of shape {(len(labels), 28, 28)}, got {images.shape}")
+    if labels.max(initial=0) >= len(CLASSES):
+        raise DataError(f"{source}: expected labels 0 to {len(CLASSES) - 1}, got {labels.max()}")
+    if len(labels) == _FULL[split] and len(set(np.bincount(labels, minlength=len(CLASSES)))) > 1:
+        # The digits of MNIST have the same file names and shapes, but not the same number of each.
+        raise DataError(f"{source}: expected as many images of each class; are these MNIST's digits?")

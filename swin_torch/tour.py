@@ -1,0 +1,92 @@
+"""The tour: a photograph through Swin-T twice, every difference measured, and the first pictures. `make tour`."""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from figures import photo_path, save
+from figures.windows import attention_structure, masks, patch_grid, windows_on_image
+from swin_numpy import shift_mask
+from swin_numpy.config import CONFIGS
+from swin_numpy.environment import environment
+from swin_numpy.images import denormalise, load_image, preprocess
+
+from .compare import compare, make_twins, print_table, verdict
+
+MODEL = "swin_tiny_patch4_window7_224"
+PHOTO = "chelsea"
+FOLDER = Path("runs") / "tour"
+
+
+def tour(folder=FOLDER):
+    """Print the table and the verdict, draw the pictures. Returns True if the twins agree."""
+    config = CONFIGS[MODEL]
+    print(f"Swin Transformer, written twice. {environment('numpy', 'torch')}\n")
+    images = preprocess(load_image(photo_path(PHOTO)), config.image_shape)
+    numpy_model, torch_model = make_twins(config)
+    print(f"{MODEL}, {count(numpy_model):,} parameters (random, seed 0), float32")
+    print(f"figures/photos/{photo_path(PHOTO).name} as images of shape {images.shape}\n")
+
+    rows = compare(numpy_model, torch_model, images)
+    print_table(rows)
+    agree, sentence = verdict(rows, "float32")
+    print(f"\n{sentence}\n")
+
+    for name, figure in pictures(numpy_model, images):
+        save(figure, name, folder)
+        print(f"  {folder / name}.png")
+    print(
+        "\nNext: `make lab` opens the first chapter.\n"
+        "Your own picture: `.venv/bin/python -m swin_torch.compare PICTURE` (--help shows more)."
+    )
+    return agree
+
+
+def count(model):
+    return sum(value.size for value in model.state_dict().values())
+
+
+def pictures(model, images):
+    """Yield (file name, Figure): what the first steps look like on this photograph."""
+    config = model.config
+    p, M, shift = config.patch_size, config.window_size, config.window_size // 2
+    H, W = config.grids[0]
+    photo = denormalise(images)[0]
+    yield "1_patches", patch_grid(photo, p, zoom=(20, 20, 4))
+    yield "2_windows", windows_on_image(photo, p, M, shift)
+    yield "3_masks", masks(shift_mask(H, W, M, shift), seam_labels(H, W, shift), M)
+    yield "4_attention", attention_structure({"one head of the first W-MSA block": first_attention(model, images)})
+
+
+def seam_labels(H, W, shift):
+    """Which of the four regions the seam makes each token of the shifted map belongs to, (H, W)."""
+    return 2 * (np.arange(H) >= H - shift)[:, None] + (np.arange(W) >= W - shift)[None, :]
+
+
+def first_attention(model, images):
+    """The attention weights (m, m) of the first head in the first block's middle window."""
+    seen = []
+    hook = model.layers[0].blocks[0].attn.attn_drop.register_forward_hook(lambda module, inputs, out: seen.append(out))
+    x, grid = model.embed(images)
+    model.layers[0].blocks[0](x, grid)
+    hook.remove()
+    return seen[0][0, seen[0].shape[1] // 2, 0]
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(prog="python -m swin_torch.tour", description=__doc__)
+    parser.add_argument(
+        "--save", type=Path, default=FOLDER, metavar="DIR", help="for the pictures (default: %(default)s)"
+    )
+    args = parser.parse_args(arguments)
+    try:
+        return 0 if tour(args.save) else 1
+    except (ValueError, OSError) as error:
+        print(f"python -m swin_torch.tour: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

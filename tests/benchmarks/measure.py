@@ -1,0 +1,50 @@
+"""Timing that can be trusted a little: warm-up, contenders by turns, medians, and ratios within one run."""
+
+import statistics
+import subprocess
+import sys
+import time
+
+from tqdm import tqdm
+
+
+def interleaved(contenders, repeats=15):
+    """{name: call} → {name: list of seconds}. One call of each in turn, so that a slow moment hits all alike."""
+    for call in contenders.values():
+        call()
+    times = {name: [] for name in contenders}
+    for _ in tqdm(range(repeats), desc=", ".join(contenders), leave=False, disable=None):
+        for name, call in contenders.items():
+            start = time.perf_counter()
+            call()
+            times[name].append(time.perf_counter() - start)
+    return times
+
+
+def table(title, times, reference):
+    """Lines that give each contender's median, its spread (middle half) and its ratio to `reference`."""
+    yield title
+    base = statistics.median(times[reference])
+    for name, seconds in times.items():
+        low, middle, high = statistics.quantiles(seconds, n=4)
+        yield (
+            f"  {name:24} {1000 * middle:9.1f} ms   half of all in {1000 * low:.1f} to {1000 * high:.1f} ms   "
+            f"{middle / base:5.2f} x {reference}"
+        )
+
+
+PEAK = """
+import pathlib, resource, sys
+status = pathlib.Path("/proc/self/status")  # Linux: ru_maxrss would count the process that started this one
+if status.exists():
+    line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+    print(int(line.split()[1]) / 2**10)
+else:
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+"""
+
+
+def peak_memory(code):
+    """Run `code` in a Python of its own; return the most memory it ever held, in MB (Linux and macOS)."""
+    result = subprocess.run([sys.executable, "-c", code + PEAK], capture_output=True, text=True, check=True)
+    return float(result.stdout.split()[-1])
