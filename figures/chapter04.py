@@ -9,9 +9,10 @@ from .style import DIVERGING, PAGE, QUERY, SEQUENTIAL, as_array, as_image, panel
 @styled
 def photographs(images, titles):
     """Photographs (H, W, 3) side by side, each with its title."""
+    images = list(images)
     height, width = np.shape(images[0])[:2]
-    side = 2.9  # inches: small photographs, small notebooks
-    figure, axes = panels(1, len(images), (side * len(images), 0.4 + side * height / width))
+    side = 2.5  # inches: small photographs, small notebooks
+    figure, axes = panels(1, len(images), (side * len(images), 0.25 + side * height / width))
     for panel, image, title in zip(axes[0], images, titles, strict=True):
         panel.imshow(as_image(image))
         panel.set_title(title, fontsize=10.5)
@@ -27,7 +28,7 @@ def offset_maps(maps, titles):
     """
     maps = [as_array(title, values, (None, None)) for values, title in zip(maps, titles, strict=True)]
     wide = [values.shape[1] for values in maps]
-    unit = (PAGE - 1) / sum(wide)
+    unit = (PAGE - 1.9) / sum(wide)
     figure, axes = panels(1, len(maps), (PAGE, 0.95 + unit * max(len(values) for values in maps)), width_ratios=wide)
     limit = max(float(np.abs(values).max()) for values in maps) or 1.0
     for panel, values, title in zip(axes[0], maps, titles, strict=True):

@@ -46,7 +46,8 @@ order = rng.permutation(49)
 shuffled = rearrange(tokens[order], "(h w) (c p1 p2) -> 1 c (h p1) (w p2)", h=7, p1=32, p2=32)
 image = denormalise(images)[0]  # (224, 224, 3), to draw
 
-photographs([image, denormalise(shuffled)[0]], ["49 tokens of one window", "the same 49 tokens, shuffled"])
+pictures = {"49 tokens of one window": image, "the same 49 tokens, shuffled": denormalise(shuffled)[0]}
+photographs(pictures.values(), pictures)
 
 # %% [markdown]
 # Self-attention gives each token of the shuffled picture exactly what it gave that token before. Nothing in
@@ -88,7 +89,7 @@ for M in (2, 3, 7, 12):
 # The table has that many rows and one column for each head.
 
 # %% [markdown]
-# ### Q31 · How is the index built: why add M-1, multiply rows by 2M-1, and sum?
+# ### Q31: How is the index built: why add M-1, multiply rows by 2M-1, and sum?
 #
 # A table is a list. So the two offsets have to become *one* number, its place in the list. With $M = 2$ there are
 # four tokens and you can follow all sixteen pairs:
@@ -156,17 +157,13 @@ relative_index(index_by_loop(3), window_size=3)
 
 
 # %%
-def offsets_of(M):
-    """Every pair's offset, as a list of (rows, columns): query minus key."""
-    row, column = np.divmod(np.arange(M * M), M)
-    return list(zip((row[:, None] - row).ravel().tolist(), (column[:, None] - column).ravel().tolist(), strict=True))
-
-
 for M in (2, 3, 7):
-    index_of = dict(zip(offsets_of(M), index_by_loop(M).ravel().tolist(), strict=True))
-    assert len(set(zip(offsets_of(M), index_by_loop(M).ravel().tolist(), strict=True))) == len(index_of)
-    assert sorted(index_of.values()) == list(range((2 * M - 1) ** 2))
-    print(f"M = {M}: {len(index_of)} offsets, indices 0 … {max(index_of.values())}, each used once")
+    index, index_of = index_by_loop(M), {}
+    for i, j in np.ndindex(index.shape):
+        offset = i // M - j // M, i % M - j % M
+        assert index_of.setdefault(offset, index[i, j]) == index[i, j]  # the same index each time
+    assert sorted(index_of.values()) == list(range((2 * M - 1) ** 2))  # each index once
+    print(f"M = {M}: {len(index_of)} offsets, indices 0 … {max(index_of.values())}, each belongs to one")
 
 # %% [markdown]
 # **Why multiply?** Without it, $rows + columns$ is the same for "one up" and "one to the left".
@@ -205,8 +202,9 @@ side_by_side("windows.relative_position_index")
 
 # %%
 for M in (2, 3, 7):
-    agree(f"M = {M}, loop and NumPy", swin_numpy.relative_position_index(M), index_by_loop(M))
-    agree(f"M = {M}, NumPy and PyTorch", swin_numpy.relative_position_index(M), swin_torch.relative_position_index(M))
+    index = swin_numpy.relative_position_index(M)
+    agree(f"M = {M}, loop and NumPy", index, index_by_loop(M))
+    agree(f"M = {M}, NumPy and PyTorch", index, swin_torch.relative_position_index(M))
 
 # %% [markdown]
 # Looking up is one line. The table is `(offsets, heads)`, the index `(i, j)`, so `table[index]` is `(i, j,
@@ -297,9 +295,9 @@ def table_for(wish, M=7):
 
 
 wishes = {
-    "look left": lambda below, right: 6.0 * ((below == 0) & (right == -1)),
-    "look near": lambda below, right: 6.0 - np.minimum(0.8 * (below**2 + right**2), 12),
-    "look along the row": lambda below, right: 6.0 - 2.0 * np.abs(below),
+    "look left": lambda below, right: 8.0 * ((below == 0) & (right == -1)),
+    "look near": lambda below, right: 8.0 - np.minimum(1.0 * (below**2 + right**2), 16),
+    "look along the row": lambda below, right: 8.0 - 2.0 * np.abs(below),
     "look up": lambda below, right: -1.0 * below,
 }
 table = np.stack([table_for(wish) for wish in wishes.values()], axis=1)
@@ -321,9 +319,9 @@ bias_tables(table, titles=list(wishes))
 def weights_of(attn, x):
     """The attention weights (n, k, a, i, j) that `attn` computes for x."""
     caught = []
-    remove = attn.attn_drop.register_forward_hook(lambda module, inputs, output: caught.append(output))
+    handle = attn.attn_drop.register_forward_hook(lambda module, inputs, output: caught.append(output))
     attn(x)
-    remove()
+    handle.remove()
     return caught[0]
 
 
@@ -369,16 +367,17 @@ query, i = (3, 2), 3 * M + 2
 colour = tokens.reshape(49, 3, -1).mean(-1)  # (49, 3): mean red, green, blue
 content = -4 * np.square(colour[:, None] - colour[None, :]).sum(-1)  # (i, j)
 B = attn.relative_position_bias()  # (a, i, j)
-scores = {"content": content, "near": B[1], "content + near": content + B[1], "content + row": content + B[2]}
-maps = [softmax(matrix)[i].reshape(M, M) for matrix in scores.values()]
+near, along = B[1], B[2]
+scores = [content, near, content + near, content + along]
+maps = [softmax(matrix)[i].reshape(M, M) for matrix in scores]
 agree("softmax of a sum", maps[2], (maps[0] * maps[1]) / (maps[0] * maps[1]).sum())
-attention_rows(image, maps, query, list(scores))
+attention_rows(image, maps, query, ["content", "near", "content + near", "content + row"])
 
 # %% [markdown]
 # ## 5 · Questions people ask
 
 # %% [markdown]
-# ### Q36 · Why does every head and every block have its own table, and do all windows share it?
+# ### Q36: Why does every head and every block have its own table, and do all windows share it?
 
 # %%
 model = swin_numpy.SwinTransformer(swin_numpy.CONFIGS["swin_tiny_patch4_window7_224"])
@@ -404,7 +403,7 @@ agree("windows exchanged first or last", in_numpy(x[:, windows]), in_numpy(x)[:,
 # What these tables look like after training has to wait for trained weights (chapter 11). Ours were made by hand.
 
 # %% [markdown]
-# ### Q33 · In a rectangular window, which side belongs in the multiplier, and does meshgrid need indexing="ij"?
+# ### Q33: In a rectangular window, which side belongs in the multiplier, and does meshgrid need the ij order?
 #
 # The column offset is the second digit, and it takes $2M_w - 1$ values. So the multiplier is made of the number of
 # **columns**. In a square window you can't see the mistake.
@@ -419,13 +418,12 @@ def index_from(row, column, mh, mw, multiplier):
 
 
 mh, mw = 3, 4
-row, column = np.meshgrid(np.arange(mh), np.arange(mw), indexing="ij")
+row, column = (grid.ravel() for grid in np.meshgrid(np.arange(mh), np.arange(mw), indexing="ij"))
+print("rows of the table:", (2 * mh - 1) * (2 * mw - 1))
 for name, multiplier in (("2·columns - 1", 2 * mw - 1), ("2·rows - 1", 2 * mh - 1)):
-    index = index_from(row.ravel(), column.ravel(), mh, mw, multiplier)
-    print(
-        f"{name:13} = {multiplier}: {len(np.unique(index))} different indices, table has {(2 * mh - 1) * (2 * mw - 1)}"
-    )
-agree("library", swin_numpy.relative_position_index((3, 4)), index_from(row.ravel(), column.ravel(), 3, 4, 7))
+    index = index_from(row, column, mh, mw, multiplier)
+    print(f"multiplier {name:13} = {multiplier}: {len(np.unique(index))} different indices")
+agree("library", swin_numpy.relative_position_index((3, 4)), index_from(row, column, 3, 4, 7))
 
 # %% [markdown]
 # And `indexing`? PyTorch's default is `"ij"`, NumPy's is `"xy"`. It is often said that `"xy"` gives negative indices.
@@ -450,7 +448,7 @@ for name, (row, column) in ways.items():
 # both.
 
 # %% [markdown]
-# ### Q15 · Can windows or images be rectangular, and how does a square table fit then?
+# ### Q15: Can windows or images be rectangular, and how does a square table fit then?
 #
 # An image of 224 × 288 pixels has 56 × 72 patches. Windows of 7 × 7 don't divide 72; windows of 7 × 9 do.
 
@@ -460,8 +458,9 @@ try:
     swin_numpy.window_partition(grid, 7)
 except ValueError as error:
     print(error)
+print("(image, windows, tokens, channels)")
 print("7 × 7, padded:", swin_numpy.window_partition(swin_numpy.pad_to_multiple(grid, 7), 7).shape)
-print("7 × 9:        ", swin_numpy.window_partition(grid, (7, 9)).shape, "= image, windows, tokens, channels")
+print("7 × 9:        ", swin_numpy.window_partition(grid, (7, 9)).shape)
 
 # %% [markdown]
 # Both ways work: the models of this project keep square windows and pad. With 7 × 9 no token is padding, but the
@@ -495,7 +494,8 @@ def stretch_columns(table, M, columns):
 
 stretched = stretch_columns(table, 7, 9)
 print(table.shape, "→", stretched.shape)
-offset_maps([table[:, 1].reshape(13, 13), stretched[:, 1].reshape(13, 17)], ["look near, 7 × 7", "for 7 × 9"])
+before, after = table[:, 1].reshape(13, 13), stretched[:, 1].reshape(13, 17)
+offset_maps([before, after], ["look near, 7 × 7", "for 7 × 9"])
 
 # %% [markdown]
 # PyTorch has this as `interpolate`. The official code stretches with bicubic curves and `align_corners=False`, which
@@ -511,11 +511,12 @@ print("look near, row offset 0, straight:", ours[0, 1, 6].numpy().round(1))
 print("look near, row offset 0, bicubic: ", cubic[0, 1, 6].numpy().round(1))
 
 # %% [markdown]
-# ### Q34 · Is MMDetection's version with double_step_seq and flip the same index?
+# ### Q34: Is the index of MMDetection (a double step, then a flip) the same?
 #
-# Yes, to the last number. The idea: give each token one *place*, row · $(2M_w-1)$ + column. The index of a pair
-# is then place of i − place of j + a constant. And the constant minus the place of j is the place of the token
-# *opposite* j in the window, which comes out of reading the list backwards. Our own version of that idea:
+# Yes, to the last number. (`double_step_seq` and `flip` are its names in that code.) The idea: give each token
+# one *place*, row · $(2M_w-1)$ + column. The index of a pair is then place of i − place of j + a constant. And
+# the constant minus the place of j is the place of the token *opposite* j in the window, which comes out of
+# reading the list backwards. Our own version of that idea:
 
 
 # %%
@@ -529,14 +530,15 @@ for size in ((2, 2), (7, 7), (12, 12), (3, 4), (7, 9), (1, 5)):
     print("the same for", size)
 
 # %%
-for name, make in {"pairs": swin_numpy.relative_position_index, "places": lambda s: index_by_places(*s)}.items():
+pairs, places = swin_numpy.relative_position_index, lambda size: index_by_places(*size)
+for name, make in (("pairs", pairs), ("places", places)):
     print(f"{name:6} {timeit(lambda make=make: make((7, 7)), number=500) / 500 * 1e6:4.0f} µs")
 
 # %% [markdown]
 # It is computed once, when a model is built. So neither time matters.
 
 # %% [markdown]
-# ### Q39 · How is the bias formed when the numbers of queries and keys differ?
+# ### Q39: How is the bias formed when the numbers of queries and keys differ?
 #
 # The table knows offsets, not tokens. So any two lists of coordinates will do, as long as no query and key are
 # further apart than $M-1$. Four queries here, 49 keys: say, tokens pooled out of the window.
@@ -558,7 +560,7 @@ agree("all queries, all keys", bias_between(table, 7, keys, keys), attn.relative
 # Queries *between* tokens (row 1.5) have offsets that the table doesn't hold; then you interpolate it, as in Q15.
 
 # %% [markdown]
-# ### Q40 · Why does indexing fail with a dtype error, and must the index be an integer buffer?
+# ### Q40: Why does indexing fail with a dtype error, and must the index be an integer buffer?
 #
 # An index must be a whole number. `.half()` on a PyTorch model turns parameters and buffers to float16, but only
 # those that hold floating-point numbers. So the index survives, as long as it is an integer tensor to begin with.
@@ -592,11 +594,11 @@ except RuntimeError as error:
 # %%
 index = swin_numpy.relative_position_index(7)
 small = index.astype(np.int8)
-wrong = table[small] != table[index]
-print("index 168 as int8:", np.array(168).astype(np.int8), "→ reads row", 169 + int(np.array(168).astype(np.int8)))
-print(
-    f"{np.mean(index > 127):.0%} of the pairs are read from the wrong row; {np.mean(wrong):.0%} of the biases are wrong"
-)
+last = int(np.array(168).astype(np.int8))
+print("index 168 as int8:", last, "→ reads row", 169 + last)
+print(f"pairs that are read from the wrong row: {np.mean(index > 127):.0%}")
+wrong = np.mean(table[small] != table[index])  # fewer: some rows hold the same number
+print(f"biases that are wrong: {wrong:.0%}")
 
 # %% [markdown]
 # So: int64 (int32 works, and takes half the memory), not float, not int8. It is a *buffer* in PyTorch because it
@@ -604,7 +606,7 @@ print(
 # Chapter 05 (Q30) shows what happens when a buffer is saved, or forgotten.
 
 # %% [markdown]
-# ### Q37 · Without absolute position embedding, does the model know where a patch is?
+# ### Q37: Without absolute position embedding, does the model know where a patch is?
 #
 # We test it: the same photograph, moved to the left by some pixels. For a token that moves along with the
 # picture, do the features of stage 1 (one W-MSA and one SW-MSA block) change? We look at tokens far from the
@@ -668,7 +670,7 @@ for name, value in deep.named_parameters():
 plain = np.ones((1, 3, 224, 224)) * np.array([0.3, -0.2, 0.5])[:, None, None]
 for stage, (tokens_out, grid) in enumerate(deep.forward_stages(plain), 1):
     spread = np.ptp(tokens_out, axis=1).max() / np.abs(tokens_out).max()
-    print(f"stage {stage}, {grid[0]:2} × {grid[1]:2} tokens: relative spread over all places {spread:.0e}")
+    print(f"stage {stage}, {grid[0]:2} × {grid[1]:2} tokens: spread over all places {spread:.0e}")
     assert spread < 1e-12
 
 # %% [markdown]
@@ -678,9 +680,10 @@ for stage, (tokens_out, grid) in enumerate(deep.forward_stages(plain), 1):
 # %%
 anywhere = SwinTransformer(replace(deep.config, img_size=None), dtype=np.float64)
 anywhere.load_state_dict(deep.state_dict())
-padded = np.ones((1, 3, 200, 200)) * np.array([0.3, -0.2, 0.5])[:, None, None]  # 50 x 50 tokens: 56 x 56 when padded
-tokens_out, grid = anywhere.forward_stages(padded)[0]
-print(f"{grid}: relative spread over all places {np.ptp(tokens_out, axis=1).max() / np.abs(tokens_out).max():.2f}")
+tokens_out, grid = anywhere.forward_stages(plain[:, :, :200, :200])[0]  # 50 x 50 tokens, padded to 56 x 56
+spread = np.ptp(tokens_out, axis=1).max() / np.abs(tokens_out).max()
+print(f"stage 1, {grid[0]} × {grid[1]} tokens: spread over all places {spread:.2f}")
+assert spread > 1e-3
 
 # %% [markdown]
 # ## Traps
@@ -698,7 +701,7 @@ bugs = {"as it should be": index, "key minus query": index.T}
 # columns and stays in range. "Look left" becomes "look up".
 
 # %%
-column, row = np.meshgrid(np.arange(7), np.arange(7), indexing="ij")  # what "xy" gives for meshgrid(ys, xs)
+row, column = np.meshgrid(np.arange(7), np.arange(7))  # NumPy's default: "xy"
 bugs['meshgrid "xy"'] = index_from(row.ravel(), column.ravel(), 7, 7, 13)
 maps = [softmax(table[wrong, 0])[24].reshape(7, 7) for wrong in bugs.values()]  # token 24: the middle
 looks_from(maps, (3, 3), list(bugs))
@@ -709,7 +712,8 @@ looks_from(maps, (3, 3), list(bugs))
 # %%
 for name, wrong in bugs.items():
     best = np.unravel_index(softmax(table[wrong, 0])[24].argmax(), (7, 7))
-    print(f"{name:16} the middle (3, 3) looks at ({best[0]}, {best[1]})", "✓" if best == (3, 2) else "✗ wrong")
+    verdict = "✓" if best == (3, 2) else "✗ wrong"
+    print(f"{name:16} the middle (3, 3) looks at ({best[0]}, {best[1]})", verdict)
 
 # %% [markdown]
 # **Trap 3: reshape instead of a transpose.** To stretch a table you need it as `(heads, 13, 13)`. The table is
@@ -719,8 +723,9 @@ for name, wrong in bugs.items():
 # %%
 right = table.T.reshape(4, 13, 13)
 scrambled = table.reshape(4, 13, 13)
-print("transpose, then reshape: head 1 is column 1 of the table:", np.array_equal(right[1].ravel(), table[:, 1]))
-print("reshape alone:           head 1 is column 1 of the table:", np.array_equal(scrambled[1].ravel(), table[:, 1]))
+print("Is head 1 column 1 of the table?")
+print("transpose, then reshape:", np.array_equal(right[1].ravel(), table[:, 1]))
+print("reshape alone:          ", np.array_equal(scrambled[1].ravel(), table[:, 1]))
 offset_maps([right[1], scrambled[1]], ["look near: transpose, then reshape", "reshape alone"])
 
 # %% [markdown]

@@ -34,6 +34,7 @@ from swin_numpy import cyclic_shift, shift_mask, window_partition, window_revers
 from swin_numpy.functional import softmax
 from swin_numpy.images import denormalise, load_image, preprocess
 
+torch.set_num_threads(1)  # the arrays here are small: waking several threads costs more than it saves
 rng = np.random.default_rng(5)
 images = preprocess(load_image(photo_path("coffee")))  # (1, 3, 224, 224)
 image = denormalise(images)[0]  # (224, 224, 3), to draw
@@ -43,7 +44,7 @@ image = denormalise(images)[0]  # (224, 224, 3), to draw
 #
 # Left: windows of 7 × 7 tokens (the tokens are 8 × 8 pixels here, to be seen). The rim of the cup is cut by
 # walls: tokens on both sides of a wall are neighbours in the image and never meet. Right: the same windows moved
-# by 3 tokens. Every wall of the left picture now runs through the middle of a window, so what was apart comes
+# by 3 tokens. Every wall of the left picture now runs through the inside of a window, so what was apart comes
 # together.
 
 # %%
@@ -74,7 +75,7 @@ print(len(sizes), "windows instead of", (H // M) * (W // M), "with sizes", *size
 # %% [markdown]
 # ## 2 · The cyclic shift
 #
-# ### Q16 · Is the whole map rolled or each window, and why roll back?
+# ### Q16: Is the whole map rolled or each window, and why roll back?
 #
 # The **whole map** is rolled up and left by $s$. What leaves at the top comes back at the bottom, what leaves at
 # the left comes back at the right. First as a loop: the token that lands at (row, column) came from (row + s,
@@ -125,7 +126,7 @@ for name, tokens in (("each window rolled", each_rolled), ("the whole map rolled
 # %% [markdown]
 # **And back.** After attention the map is rolled back by the same amount. The residual connection adds the result
 # to the tokens as they were, place by place; without rolling back, token 0 would get the result of token 18.
-# (Trap 2.)
+# (Trap 4.)
 #
 # The same on a photograph. Move the shift in the notebook; it is given in tokens of 8 × 8 pixels.
 
@@ -146,7 +147,7 @@ slider(shifted_photo, shift=(1, 6, 1, 3))
 # %% [markdown]
 # ## 3 · The mask
 #
-# ### Q21 · What is the mask for, and exactly which pairs does it block?
+# ### Q21: What is the mask for, and exactly which pairs does it block?
 #
 # Two tokens that stand in one window after the roll may see each other only if they were in one moved window *before*
 # the roll. That sentence can be written down as a loop over all pairs, without thinking of seams at all:
@@ -219,7 +220,8 @@ print("the same, in the windows' places:\n", touched.reshape(8, 8).astype(int))
 
 # %%
 assert (np.diagonal(mask56, axis1=1, axis2=2) == 0).all()
-print("fewest keys that any query may look at:", int((mask56 == 0).sum(axis=2).min()), "(a corner of 3 × 3 tokens)")
+fewest = int((mask56 == 0).sum(axis=2).min())
+print(f"fewest keys that any query may look at: {fewest} (a corner of 3 × 3 tokens)")
 
 # %% [markdown]
 # **And the nine labels of the official code?** It cuts the rolled map into three strips each way and numbers the nine
@@ -258,11 +260,11 @@ for k, labels in enumerate(cut):
     print(f"window {k}: labels that meet", sorted(set(labels.tolist())))
 
 # %% [markdown]
-# ### Q23 · Does unsqueeze(1) - unsqueeze(2) block both rows and columns, and does the order matter?
+# ### Q23: Does unsqueeze(1) - unsqueeze(2) block both rows and columns, and does the order matter?
 #
 # The official code subtracts the labels of a window from each other in all pairs, and blocks where the difference
-# isn't 0. A label holds row *and* column information, so both are blocked. And $a - b \ne 0$ is the same as $b -
-# a \ne 0$, so the order doesn't matter: every mask is its own transpose.
+# isn't 0. A label holds row *and* column information, so both are blocked. If a − b isn't 0, b − a isn't either.
+# So the order doesn't matter: every mask is its own transpose.
 
 # %%
 labels = torch.tensor(cut)  # (windows, tokens)
@@ -275,7 +277,7 @@ assert torch.equal(one != 0, other != 0) and np.array_equal(mask56, mask56.trans
 # %% [markdown]
 # ## 4 · How the mask acts
 #
-# ### Q24 · Why is it added before the softmax, and not multiplied? Why does -100 act like zero?
+# ### Q24: Why is it added before the softmax, and not multiplied? Why does -100 act like zero?
 #
 # One row of scores, four keys, and the last two shall be blocked. Three ways to do it:
 
@@ -305,11 +307,11 @@ far = softmax(np.array([2.0, 1.0, 0.5, 130.0]) + np.where(keep == 1, 0, -100))
 print("with a blocked score of 130:", far.round(3))
 
 # %% [markdown]
-# The last line shows the limit: -100 is "minus infinity" only as long as scores differ by much less than 100. In a
-# trained Swin they do. With scores like 130 the blocked key would win.
+# The last line shows the limit: -100 is "minus infinity" only as long as scores differ by much less than 100. A
+# blocked key with a score of 130 wins against all others.
 
 # %% [markdown]
-# ### Q82 · -100, -inf, -1e4 or the smallest number of the dtype: when does each give NaN?
+# ### Q82: -100, -inf, -1e4 or the smallest number of the dtype: when does each give NaN?
 #
 # We try each value in three formats, on a row with two blocked keys ("partly") and on a row where all are blocked
 # ("fully").
@@ -326,7 +328,8 @@ def outcome(weights, free):
 
 
 def try_fill(name, fill, dtype):
-    scores, blocked = torch.tensor([1.5, -0.5, 0.25, -2.0], dtype=dtype), torch.tensor([0, 0, 1, 1]).bool()
+    scores = torch.tensor([1.5, -0.5, 0.25, -2.0], dtype=dtype)
+    blocked = torch.tensor([False, False, True, True])
     fill = torch.tensor(fill, dtype=dtype)
     partly = torch.softmax(scores + torch.where(blocked, fill, 0), dim=-1)
     fully = torch.softmax(scores + fill, dim=-1)
@@ -347,7 +350,7 @@ for dtype in (torch.float32, torch.bfloat16, torch.float16):
 #   formats, and about $10^{-44}$ in float32, a number so small that some devices round it to 0.
 # - **Fully blocked**: -inf gives NaN, since $-\infty - (-\infty)$ is not a number. -1e9 is -inf already in
 #   float16. -100 gives the weights as if nothing were blocked: all scores move alike, and the softmax doesn't
-#   notice. Very large values swallow the scores, and all keys look alike.
+#   notice. Values so large that the format has no digits left for the scores make all keys alike.
 # - **In Swin** no row is ever fully blocked (section 3). So each of these is safe *here*, and -100 is the
 #   published one.
 #
@@ -361,7 +364,8 @@ except RuntimeError as error:
 for dtype in (torch.float16, torch.bfloat16, torch.float32):
     least = torch.tensor(torch.finfo(dtype).min, dtype=dtype)
     sums = [f"{(least + torch.tensor(b, dtype=dtype)).item():.3g}" for b in (-1.0, -15.0, -16.0, -100.0)]
-    print(f"{str(dtype)[6:]:9} finfo.min plus -1, -15, -16, -100:", *sums, " plus itself:", (least + least).item())
+    twice = (least + least).item()
+    print(f"{str(dtype)[6:]:9} finfo.min plus -1, -15, -16, -100:", *sums, " plus itself:", twice)
 
 # %% [markdown]
 # "finfo.min plus a negative bias overflows": only if the bias is large enough to be felt. In float16 numbers near
@@ -382,10 +386,8 @@ side_by_side("block.SwinTransformerBlock.mask_for")
 
 # %%
 size = {"dim": 12, "num_heads": 3, "input_resolution": (8, 8), "window_size": 4, "shift_size": 2}
-in_numpy, in_torch = (
-    swin_numpy.SwinTransformerBlock(**size).to(np.float64),
-    swin_torch.SwinTransformerBlock(**size).double(),
-)
+in_numpy = swin_numpy.SwinTransformerBlock(**size).to(np.float64)
+in_torch = swin_torch.SwinTransformerBlock(**size).double()
 state = {name: 0.5 * rng.standard_normal(value.shape) for name, value in in_numpy.state_dict().items()}
 in_numpy.load_state_dict(state)
 in_torch.load_state_dict({name: torch.tensor(value) for name, value in state.items()})
@@ -393,7 +395,7 @@ x = rng.standard_normal((2, 64, 12))  # 2 images, 8 · 8 tokens, 12 channels
 agree("SW-MSA, NumPy and PyTorch", in_numpy.attend(x, (8, 8)), in_torch.attend(torch.tensor(x), (8, 8)))
 
 # %% [markdown]
-# ### Q19 · Is shift + mask equal to attention over the true, unequal windows? What are the alternatives?
+# ### Q19: Is shift + mask equal to attention over the true, unequal windows? What are the alternatives?
 #
 # Here is the plain way: no roll, no mask. Loop over the nine moved windows as they lie on the map, attend inside
 # each. The bias comes from the tokens' coordinates on the map.
@@ -411,8 +413,9 @@ def attend_tokens(attn, tokens, row, column, M):
 
 def attend_true_windows(attn, x, M, s):
     """x (h, w, c): attention in every moved window, whatever its size."""
-    out, (H, W) = np.zeros_like(x), x.shape[:2]
-    for rows, columns in product(np.split(np.arange(H), range(s, H, M)), np.split(np.arange(W), range(s, W, M))):
+    out = np.zeros_like(x)
+    strips = (np.split(np.arange(side), range(s, side, M)) for side in x.shape[:2])
+    for rows, columns in product(*strips):
         row, column = (grid.ravel() for grid in np.meshgrid(rows, columns, indexing="ij"))
         out[row, column] = attend_tokens(attn, x[row, column], row, column, M)
     return out
@@ -440,7 +443,7 @@ for side in (56, 28, 14):
 # same one by other means.
 
 # %% [markdown]
-# ### Q27 · How does a mask (windows, N, N) meet scores (B·windows, heads, N, N)? Why M² × M² in all stages?
+# ### Q27: How does one mask per window meet the scores of a batch, and why is it M2 x M2 in all stages?
 #
 # In this project windows have an axis of their own, so scores `(n k a i j)` and mask `(k 1 i j)` line up by
 # themselves: one mask for each window, the same for all images and heads. The official code fuses images and
@@ -473,7 +476,7 @@ for stage, (h, w) in enumerate(config.grids, 1):
     print(f"stage {stage}: {h} × {w} tokens, mask", shape)
 
 # %% [markdown]
-# ### Q26 · Why is the mask recomputed for another size? What would the stored one do?
+# ### Q26: Why is the mask recomputed for another size? What would the stored one do?
 #
 # The mask belongs to a map. A stored mask for 56 × 56 has 64 windows; a map of 28 × 28 has 16.
 
@@ -490,11 +493,12 @@ except ValueError as error:
 # That error is the lucky case. A map of 28 × 56 and one of 56 × 28 have equally many windows, in another order:
 
 # %%
-attn.load_state_dict({name: rng.standard_normal(value.shape) for name, value in attn.state_dict().items()})
-tall, stored_wide = window_partition(rng.standard_normal((1, 56, 28, 12)), 7), shift_mask(28, 56, 7, 3)
-fresh = shift_mask(56, 28, 7, 3)
-print("masks:", stored_wide.shape, "and", fresh.shape)
-wrong = np.abs(attn(tall, stored_wide) - attn(tall, fresh)).max(axis=(0, 2, 3)) > 1e-9
+for _, value in attn.named_parameters():
+    value[...] = rng.standard_normal(value.shape)
+tall = window_partition(rng.standard_normal((1, 56, 28, 12)), 7)
+stored, fresh = shift_mask(28, 56, 7, 3), shift_mask(56, 28, 7, 3)
+print("masks:", stored.shape, "and", fresh.shape)
+wrong = np.abs(attn(tall, stored) - attn(tall, fresh)).max(axis=(0, 2, 3)) > 1e-9
 print(f"no error, and wrong results in {wrong.sum()} of {len(wrong)} windows")
 
 # %% [markdown]
@@ -550,11 +554,11 @@ for name, matrix in (("W-MSA", W_MSA), ("SW-MSA", SW_MSA)):
     print(f"{name:6} row 3 looks at the tokens {np.flatnonzero(matrix[3]).tolist()}")
 
 # %% [markdown]
-# W-MSA: its window, rows 0 to 3 and columns 0 to 3. SW-MSA: the moved window at the top border, rows 0 and 1,
-# columns 2 to
-# 5. In between, token 3 got new neighbours at its right and lost those below. And what do two blocks in a row
-#    give? Token $i$ hears from $j$ if there is a token that $i$ looks at in the second block and that looked at
-#    $j$ in the first. That is a product of matrices.
+# W-MSA: its window, rows 0 to 3 and columns 0 to 3. SW-MSA: the moved window at the top border, rows 0 and 1, columns
+# 2 to 5. Token 3 got new neighbours at its right and lost those below.
+#
+# And what do two blocks in a row give? Token $i$ hears from $j$ if there is a token that $i$ looks at in the
+# second block and that looked at $j$ in the first. That is a product of matrices.
 
 # %%
 both = (SW_MSA.astype(int) @ W_MSA.astype(int)) > 0
@@ -605,7 +609,7 @@ for name, weights in layers.items():
 # %% [markdown]
 # ## 7 · How far a token sees
 #
-# ### Q18 · How does information travel, and after how many blocks does a token hear of the whole map?
+# ### Q18: How does information travel, and after how many blocks does a token hear of the whole map?
 #
 # We ask PyTorch: send the gradient of *one* output token back through eight blocks. Where it isn't zero, a token
 # can change the result. Before the last block we see what one block reaches, before the last two what two blocks
@@ -617,8 +621,8 @@ for name, weights in layers.items():
 def reached(shift, side, query, blocks=8):
     """Maps (side, side) of bool: from which tokens does `query` hear through the last 1, 2, … blocks?"""
     torch.manual_seed(0)
-    grid = (side, side)
-    layers = [swin_torch.SwinTransformerBlock(8, 2, grid, 7, shift if b % 2 else 0).double() for b in range(blocks)]
+    grid, shifts = (side, side), [0, shift] * (blocks // 2)
+    layers = [swin_torch.SwinTransformerBlock(8, 2, grid, 7, s).double() for s in shifts]
     inputs, x = [], torch.randn(1, side * side, 8, dtype=torch.float64, requires_grad=True)
     for layer in layers:
         inputs.append(x)
@@ -659,15 +663,14 @@ for stage, (out, (h, w)) in enumerate(whole.forward_stages(pixels), 1):
     pixels.grad = None
     (out[0, h // 2 * w + w // 2] @ torch.randn(out.shape[-1])).backward(retain_graph=True)
     seen = (pixels.grad[0].abs().sum(0) > 1e-30).numpy()
-    print(
-        f"stage {stage}: one token depends on {seen.any(1).sum():3} × {seen.any(0).sum():3} pixels = {seen.mean():.0%}"
-    )
+    rows, columns = seen.any(1).sum(), seen.any(0).sum()
+    print(f"stage {stage}: one token depends on {rows:3} × {columns:3} pixels = {seen.mean():.0%}")
 
 # %% [markdown]
 # ## 8 · Two practical questions
 
 # %% [markdown]
-# ### Q29 · How can I test that my own mask is right?
+# ### Q29: How can I test that my own mask is right?
 #
 # By a property that needs no seam: **two tokens of a window are blocked exactly if they lay $M$ or more apart, on
 # some axis, before the roll.** Moved windows are $M$ wide, so tokens of the same one are less than $M$ apart.
@@ -683,7 +686,8 @@ def blocked_by_distance(H, W, M, s):
 
 def verdict(mask, H, W, M, s):
     wrong = (mask != 0) != blocked_by_distance(H, W, M, s)
-    return "right" if not wrong.any() else f"{wrong.sum():,} wrong pairs in {wrong.any((1, 2)).sum()} windows"
+    windows = wrong.any(axis=(1, 2)).sum()
+    return f"{wrong.sum():,} wrong pairs in {windows} windows" if windows else "right"
 
 
 for size in ((8, 8, 4, 2), (56, 56, 7, 3), (14, 21, 7, 3), (28, 14, 7, 1)):
@@ -703,13 +707,13 @@ def labels_in_wrong_layout(H, W, M, s):
     return labels[0, 0]
 
 
-print(labels_in_wrong_layout(8, 8, 4, 2))
-print("verdict:", verdict(mask_from(labels_in_wrong_layout(8, 8, 4, 2), 4), 8, 8, 4, 2))
-assert verdict(mask_from(labels_in_wrong_layout(8, 8, 4, 2), 4), 8, 8, 4, 2) != "right"
+labels = labels_in_wrong_layout(8, 8, 4, 2)
+print(labels)
+print("verdict:", verdict(mask_from(labels, 4), 8, 8, 4, 2))
+assert verdict(mask_from(labels, 4), 8, 8, 4, 2) != "right"
 
 # %% [markdown]
-# It never separates columns. The picture would look fine on a square map, too, if you only looked at the bottom
-# left window.
+# It never separates columns. A look at the window at the bottom left shows nothing wrong: the others are.
 #
 # The property has one limit, which is rarely told: it needs at least two windows along each axis. If the map *is*
 # one window, no two tokens are $M$ apart, and yet a shift glues opposite borders together:
@@ -723,7 +727,7 @@ agree("the loop over pairs is right there, too", shift_mask(4, 4, 4, 2), mask_by
 # be sure.)
 
 # %% [markdown]
-# ### Q30 · Why are mask and index buffers, should they be saved, and why do they cause trouble?
+# ### Q30: Why are mask and index buffers, should they be saved, and why do they cause trouble?
 #
 # A parameter is learned. A *buffer* is not, but belongs to the module: `.to(device)` moves it along.
 # `persistent=True` (PyTorch's default) also writes it into the checkpoint. Ours is `persistent=False`: it can be
@@ -732,15 +736,12 @@ agree("the loop over pairs is right there, too", shift_mask(4, 4, 4, 2), mask_by
 # %%
 attn = swin_torch.WindowAttention(12, 7, 3)
 print("parameters:", [name for name, _ in attn.named_parameters()])
-print(
-    "buffers:   ",
-    [name for name, _ in attn.named_buffers()],
-    "· saved:",
-    [n for n in attn.state_dict() if "index" in n],
-)
+print("buffers:   ", [name for name, _ in attn.named_buffers()])
+print("saved:     ", list(attn.state_dict()))
 attn.note = torch.arange(3)  # neither a parameter nor a buffer
 attn.to("meta")  # "meta" stands for another device here
-print("after .to(device): buffer on", attn.relative_position_index.device, "· plain attribute on", attn.note.device)
+print("after .to(device), the buffer is on", attn.relative_position_index.device)
+print("after .to(device), the attribute is on", attn.note.device)
 
 # %% [markdown]
 # **Saved or not?** The official code saves both index and mask. Loading into code that decided otherwise fails,
@@ -782,8 +783,9 @@ print({name: f"{size / 1e3:.0f} kB a block" for name, size in stored.items()})
 # %%
 with torch.device("meta"):
     empty = swin_torch.WindowAttention(12, 7, 3)
-empty.load_state_dict(plain.state_dict(), assign=True)  # assign: take the tensors of the checkpoint as they are
-print("table on", empty.relative_position_bias_table.device, "· index on", empty.relative_position_index.device)
+empty.load_state_dict(plain.state_dict(), assign=True)  # assign: take the checkpoint's tensors as they are
+print("table on", empty.relative_position_bias_table.device)
+print("index on", empty.relative_position_index.device)
 empty.relative_position_index = swin_torch.relative_position_index(7)
 x = torch.randn(1, 2, 49, 12)
 agree("after computing the index again", empty(x), plain(x))
@@ -795,7 +797,8 @@ agree("after computing the index again", empty(x), plain(x))
 
 # %%
 out = plain(x).sum()
-plain.relative_position_index.copy_(plain.relative_position_index.clone())  # what the second forward's broadcast does
+index = plain.relative_position_index
+index.copy_(index.clone())  # what the second forward's broadcast does
 try:
     out.backward()
 except RuntimeError as error:
@@ -809,8 +812,8 @@ except RuntimeError as error:
 # %% [markdown]
 # ## Traps
 #
-# Each trap is a bug that runs without an error. One detector finds them all: put together who sees whom *on the
-# map*, and compare with the moved windows of section 3.
+# Each trap is a bug that runs without an error. One detector finds the first three: put together who sees whom
+# *on the map*, and compare with the moved windows of section 3.
 
 
 # %%
@@ -826,14 +829,14 @@ def report(name, place, mask, H=8, W=8, M=4, s=2):
     for tokens, window in zip(place, mask, strict=True):
         sees[np.ix_(tokens, tokens)] |= window == 0
     sees, right = sees[: H * W, : H * W], truth(H, W, M, s)
-    print(f"{name:36} sees what it must not: {(sees & ~right).sum():4}   misses: {(right & ~sees).sum():4}")
+    too_much, missing = (sees & ~right).sum(), (right & ~sees).sum()
+    print(f"{name:36} sees what it must not: {too_much:4}   misses: {missing:4}")
 
 
 report("as it should be", place_of_tokens(8, 8, 4, 2), shift_mask(8, 8, 4, 2))
 
 # %% [markdown]
-# **Trap 1: shift without the mask.** The model trains and even works. Opposite borders of the image leak into
-# each other.
+# **Trap 1: shift without the mask.** Nothing fails. But opposite borders of the image leak into each other.
 #
 # **Trap 2: the roll's sign.** `torch.roll(x, (s, s))` in place of `(-s, -s)`. The seam is then in the *first*
 # windows, the mask still works on the last ones. For $M = 4$, $s = 2$ the windows hold the right tokens, and only
@@ -842,7 +845,8 @@ report("as it should be", place_of_tokens(8, 8, 4, 2), shift_mask(8, 8, 4, 2))
 # %%
 report("shift without mask", place_of_tokens(8, 8, 4, 2), np.zeros((4, 16, 16)))
 report("rolled down and right, M = 4", place_of_tokens(8, 8, 4, -2), shift_mask(8, 8, 4, 2))
-report("rolled down and right, M = 7", place_of_tokens(14, 14, 7, -3), shift_mask(14, 14, 7, 3), 14, 14, 7, 3)
+odd = (14, 14, 7, 3)  # H, W, M, s
+report("rolled down and right, M = 7", place_of_tokens(14, 14, 7, -3), shift_mask(*odd), *odd)
 
 # %% [markdown]
 # **Trap 3: padding after the roll.** A map of 5 × 5 needs padding to 8 × 8. Pad, then roll: the zeros travel
@@ -883,8 +887,9 @@ except ValueError as error:
 
 # %%
 x = rng.standard_normal((1, 8, 8, 3))
-back_in_windows = window_reverse(window_partition(cyclic_shift(x, 2), 4), 4, 8, 8)  # no attention in between
-for name, result in (("rolled back", cyclic_shift(back_in_windows, -2)), ("not rolled back", back_in_windows)):
+cut = window_partition(cyclic_shift(x, 2), 4)
+together = window_reverse(cut, 4, 8, 8)  # no attention in between
+for name, result in (("rolled back", cyclic_shift(together, -2)), ("not rolled back", together)):
     at_home = (result == x).all(axis=-1).sum()
     print(f"{name:16} {at_home} of 64 tokens are where they were")
 
