@@ -397,14 +397,14 @@ def row_on_map(weights, query, grid, window):
 
 @picture
 def attention_on_photograph(gallery):
-    grid, M, query = gallery.config.grids[2], gallery.config.window_size, (6, 3)
+    grid, M, query = gallery.config.grids[2], gallery.config.window_size, (4, 4)
     maps = row_on_map(attention_weights(gallery, 2, 4), query, grid, M)
-    return attention.attention_on_image(gallery.pixels, maps.mean(0), query, M, "stage 3, block 5: mean of its heads")
+    return attention.attention_on_image(gallery.pixels, maps.mean(0), query, M, "layers.2.blocks.4: mean of its heads")
 
 
 @picture
 def attention_heads_on_photograph(gallery):
-    grid, M, query = gallery.config.grids[2], gallery.config.window_size, (6, 3)
+    grid, M, query = gallery.config.grids[2], gallery.config.window_size, (4, 4)
     maps = row_on_map(attention_weights(gallery, 2, 4), query, grid, M)
     return attention.attention_rows(gallery.pixels, maps[:8], query, grid=M)
 

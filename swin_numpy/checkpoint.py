@@ -110,9 +110,9 @@ def _read(path):
     kind = _kind_of_file(path)
     try:
         return {"safetensors": _read_safetensors, "npz": _read_npz, "torch": _read_torch}[kind](path)
-    except (CheckpointError, OSError):
+    except CheckpointError:
         raise
-    except Exception as error:  # a damaged file makes a parser raise almost anything
+    except Exception as error:  # a damaged file makes a parser raise almost anything, OSError as well
         raise CheckpointError(f"{path}: {UNUSABLE} ({kind}: {_one_line(error)})") from error
 
 
@@ -179,7 +179,9 @@ def _read_torch(path):
             f"{path.stem}.safetensors` makes one that needs only NumPy"
         ) from error
     try:
-        return torch.load(path, map_location="cpu", weights_only=True), {}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on the versions of pickles, of no use to who reads a checkpoint
+            return torch.load(path, map_location="cpu", weights_only=True), {}
     except pickle.UnpicklingError as error:
         if "weights_only" not in str(error) and "Weights only" not in str(error):
             raise

@@ -158,6 +158,8 @@ def convert_state_dict(state):
         if official[name] in found:
             raise CheckpointError(f"two arrays for {official[name]}; one of them is {listed([name])}")
         found[official[name]] = as_array(value, name)
+    if any(name.startswith("features.") for name in state):
+        found = _without_key_bias(found)
     return _join_parts(found)
 
 
@@ -210,9 +212,8 @@ def _recognised(names):
         return ["torchvision"]
     if any(re.match(r"(swin\.|swinv2\.)?(embeddings|encoder|layernorm|hidden_states_norms)\.", name) for name in names):
         return ["transformers", "transformers_classic"]
-    mergings = {int(n) for name in names for n in re.findall(r"^layers\.(\d{1,3})\.downsample\.", name)}
-    stages = {int(n) for name in names for n in re.findall(r"^layers\.(\d{1,3})\.blocks\.", name)}
-    opens_a_stage = mergings and 0 not in mergings and max(mergings) == max(stages, default=0)
+    mergings = {stage for name in names for stage in re.findall(r"^layers\.(\d+)\.downsample\.", name)}
+    opens_a_stage = mergings and "0" not in mergings
     return ["microsoft", "timm"] if opens_a_stage else ["timm", "microsoft"]
 
 
@@ -226,13 +227,21 @@ def _join_parts(state):
             joined[f"{match[1]}{match[2]}_bias"] = value
         elif match:
             parts.setdefault(f"{match[1]}qkv.{match[3]}", {})[match[2]] = value
-        elif version2 and name.endswith(".attn.qkv.bias"):  # torchvision, which zeroes the key's at every call
-            block = name.removesuffix("qkv.bias")
-            query, _, joined[block + "v_bias"] = _thirds(value, name)
-            joined[block + "q_bias"] = query
         else:
             joined[name] = value
     return joined | {name: _concatenated(name, three) for name, three in parts.items()}
+
+
+def _without_key_bias(state):
+    """torchvision's V2 has one bias for query, key and value, and makes the key's zero whenever it is used."""
+    split = {}
+    for name, value in state.items():
+        if name.endswith(".attn.qkv.bias") and _is_version2(state):
+            query, _, split[name.replace("qkv.bias", "v_bias")] = _thirds(value, name)
+            split[name.replace("qkv.bias", "q_bias")] = query
+        else:
+            split[name] = value
+    return split
 
 
 def _concatenated(name, three):
@@ -316,7 +325,7 @@ def _in_parts(state):
 
 
 def _with_key_bias(state):
-    """torchvision's V2 has one bias for query, key and value; the key's third stays zero."""
+    """The way back from `_without_key_bias`."""
     whole = {}
     for name, value in state.items():
         block = name[: -len("q_bias")]

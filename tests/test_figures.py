@@ -294,6 +294,15 @@ def test_neighbouring_windows_differ_in_colour():
             assert (fill[:, cut] != fill[:, cut - 1]).any(-1).all()
 
 
+def test_windows_are_drawn_where_they_lie():
+    """One colour inside each true window, and borders exactly where one ends."""
+    for shift in (0, 2):
+        fill, sees = window_fill(16, 16, 4, shift).reshape(256, 3), same_window(16, 4, shift)
+        assert all((fill[row] == fill[token]).all() for token, row in enumerate(sees))
+        ends = [i for i in range(1, 16) if not sees[i - 1, i]]
+        assert cuts(16, 4, shift) == [0, *ends, 16]
+
+
 def test_bias_table_is_seen_from_the_query():
     """Drawn at (row, column) from the query: the bias of the key that lies there."""
     M, table = 3, RNG.normal(size=(25, 1))
@@ -326,7 +335,7 @@ def test_multiply_adds_are_the_papers():
         "base_patch4_window7_224",
         "base_patch4_window12_384",
     )
-    for name, published in zip(names, (4.5, 8.7, 15.4, 47.0), strict=True):
+    for name, _published in zip(names, (4.5, 8.7, 15.4, 47.0), strict=True):
         ours = sum(pictures.multiply_adds(swin_numpy.get_config(f"swin_{name}")).values()) / 1e9
         assert abs(ours - published) < 0.1, (name, ours)
 
