@@ -135,8 +135,8 @@ def block_by_loop(x, p):
 # %% [markdown]
 # ## The library's version, twice
 #
-# `forward` and `attend` read the same in both packages, letter for letter. What differs is in the modules that they
-# call.
+# `attend` reads the same in both packages, letter for letter. `forward` has one more line in NumPy: `save` keeps what
+# the backward pass will need (chapter 9), and PyTorch does that unseen.
 
 # %%
 side_by_side("block.SwinTransformerBlock.forward")
@@ -145,7 +145,7 @@ side_by_side("block.SwinTransformerBlock.forward")
 side_by_side("block.SwinTransformerBlock.attend")
 
 # %%
-side_by_side("layers.Mlp")
+side_by_side("layers.Mlp.forward")
 
 # %% [markdown]
 # Do all three agree? We give every parameter random values, norms included, so that nothing agrees by being zero or
@@ -270,7 +270,7 @@ agree("first + all corrections = last", first + sum(added), last)
 # ## Q and A
 
 # %% [markdown]
-# ### Q42 · Where does LayerNorm go, and what stays on the residual path?
+# ### Q42: Where does LayerNorm go, and what stays on the residual path?
 #
 # Three orders are in use. $f$ is a branch, attention or MLP:
 #
@@ -465,7 +465,7 @@ agree("MLP token by token", one_by_one, numpy_block.mlp(x)[0])
 # is dropped. It can only work because a block is an addition: leave it out, and the stream simply goes on.
 
 # %%
-side_by_side("layers.DropPath")
+side_by_side("layers.DropPath.forward")
 
 # %%
 drop = swin_numpy.layers.DropPath(0.25).train()
@@ -489,7 +489,7 @@ for name, mean in (("NumPy", numpy_mean), ("PyTorch", torch_mean)):
     assert abs(mean - 1) < 4 * error
 
 # %% [markdown]
-# ### Q44 · Is the drop-path rate constant, and which rate belongs to T, S and B?
+# ### Q44: Is the drop-path rate constant, and which rate belongs to T, S and B?
 #
 # It grows from block to block: linearly over **all** blocks of the model, from 0 for the first to `drop_path_rate` for
 # the last. It does not start again in each stage. First layers are needed by all that follows; the last ones can be
