@@ -234,6 +234,9 @@ print(attn.relative_position_bias()[0].round(1))
 side_by_side("window_attention.WindowAttention.forward")
 
 # %% [markdown]
+# NumPy has one line more: `save` keeps what the backward pass needs (chapter 09). The maths is the same to the
+# letter.
+#
 # Two images, five windows, three heads, and all numbers random, the bias tables too. A loop over everything first.
 
 

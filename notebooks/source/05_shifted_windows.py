@@ -652,9 +652,10 @@ assert area["W-MSA and SW-MSA"] == [(7 * k) ** 2 for k in range(1, 9)]  # a squa
 curves(area, xlabel="blocks", ylabel="tokens that can matter", x=range(1, 9))
 
 # %% [markdown]
-# So $k$ blocks reach a square of $7k$ tokens: a large map needs many blocks. Swin has another means: patch merging
-# (chapter 07) halves the map after each stage, and a window then covers twice as many pixels each way. Measured on a
-# whole model of Swin-T's depth: from one token of each stage back to the pixels of a 224 × 224 image.
+# So $k$ blocks reach a square of $7k \times 7k$ tokens: a large map needs many blocks. Swin has another means:
+# patch merging (chapter 07) halves the map after each stage, and a window then covers twice as many pixels each
+# way. Measured on a whole model of Swin-T's depth: from one token of each stage back to the pixels of a 224 × 224
+# image.
 
 # %%
 whole = swin_torch.SwinTransformer(swin_numpy.SwinConfig(embed_dim=6, num_heads=(1, 1, 1, 1))).eval()
