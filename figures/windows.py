@@ -314,7 +314,7 @@ def window_partition_steps(grid, windows):
         matrix(axes, windows[k][None], at, color, [f"k={k}"], cell=cell, decimals=decimals)
     middle = top + h * cell[0] / 2
     arrow(axes, (starts[1] - 0.55, middle), (starts[1] - 0.15, middle))
-    arrow(axes, (starts[2] - 0.8, middle), (starts[2] - 0.4, middle))
+    arrow(axes, (starts[2] - 0.9, middle), (starts[2] - 0.55, middle))
     return figure
 
 

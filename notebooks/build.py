@@ -13,7 +13,6 @@ import os
 import re
 import sys
 from pathlib import Path
-from urllib.parse import quote
 
 import jupytext
 import nbformat
@@ -189,8 +188,13 @@ def headings(source):
 
 
 def anchor(heading):
-    """The fragment that JupyterLab, nbconvert and GitHub give a heading: blanks become dashes, the rest stays."""
-    return quote(heading.replace(" ", "-"), safe="!$&'()*+,;=:@/?-._~")
+    """The fragment that JupyterLab, nbconvert and GitHub give a heading: blanks become dashes, the rest stays.
+
+    Raises Refused for anything but plain ASCII: browsers encode the rest, and JupyterLab then doesn't find it.
+    """
+    if not heading.isascii() or re.search(r'["<>`*_$\\[\]]', heading):
+        raise Refused(f"heading {heading!r}: plain ASCII without markup is wanted, such as 'Q04: Along which axis?'")
+    return heading.replace(" ", "-")
 
 
 def answers():
@@ -198,10 +202,11 @@ def answers():
     found = {}
     for source in chapters():
         for heading in headings(source):
-            if match := re.match(r"(Q\d\d) · ", heading):
-                if match[1] in found:
-                    raise Refused(f"{match[1]} has two headings: in {found[match[1]][0].name} and {source.name}")
-                found[match[1]] = source, heading
+            if match := re.match(r"Q\d\d\b", heading):
+                if match[0] in found:
+                    raise Refused(f"{match[0]} has two headings: in {found[match[0]][0].name} and {source.name}")
+                anchor(heading)
+                found[match[0]] = source, heading
     return found
 
 
@@ -238,7 +243,7 @@ def entry(question, answer):
         link = f"*coming in chapter {question['chapter']}*"
     else:
         source, heading = answer
-        link = f"[{target(source).stem}]({target(source).name}#{anchor(heading)})"
+        link = f"[{target(source).stem}](<{target(source).name}#{anchor(heading)}>)"
     return [f"- **{question['id']}** {question['question']} → {link}  ", f"  {question['zh']}"]
 
 

@@ -9,12 +9,15 @@ import inspect
 import textwrap
 from difflib import SequenceMatcher
 from html import escape
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
 from IPython.display import HTML, display
 
 EXERCISES = Path(__file__).parent / "exercises"
+COLUMN = 54  # characters in one of two columns of a notebook's page
+LEFT = 'align="left" style="text-align:left; vertical-align:top"'  # JupyterLab sets tables to the right
 
 
 def agree(what, a, b, bound=1e-10):
@@ -101,13 +104,14 @@ class Table:
     def _repr_html_(self):
         body = "".join(self._row(*row) for row in self.rows)
         if any(mark for mark, _, _ in self.rows):
-            body = "<tr><th></th><th>NumPy</th><th>PyTorch</th></tr>" + body
+            body = f"<tr><th></th><th {LEFT}>NumPy</th><th {LEFT}>PyTorch</th></tr>" + body
         return f"<p><b>{escape(self.title)}</b></p><table>{body}</table>"
 
     def _row(self, mark, left, right):
         if not mark:
-            return f'<tr><td></td><td colspan="2">{pre(left)}</td></tr>'
-        return f"<tr><td><b>{mark}</b></td><td>{pre(left)}</td><td>{pre(right)}</td></tr>"
+            return f'<tr><td></td><td {LEFT} colspan="2">{pre(left)}</td></tr>'
+        left, right = level(left, right)
+        return f"<tr><td {LEFT}><b>{mark}</b></td><td {LEFT}>{pre(left)}</td><td {LEFT}>{pre(right)}</td></tr>"
 
     def __repr__(self):
         lines = [self.title, ""]
@@ -117,6 +121,28 @@ class Table:
             else:
                 lines += [f"        | {line}" for line in left]
         return "\n".join(lines)
+
+
+def level(left, right):
+    """Both sides broken to COLUMN characters, line k of one at the height of line k of the other."""
+    pairs = [(broken(a), broken(b)) for a, b in zip_longest(left, right, fillvalue="")]
+    heights = [max(len(a), len(b)) for a, b in pairs]
+    return tuple(
+        [
+            line
+            for pair, height in zip(pairs, heights, strict=True)
+            for line in pair[side] + [""] * (height - len(pair[side]))
+        ]
+        for side in (0, 1)
+    )
+
+
+def broken(line):
+    """One line of code as several of at most COLUMN characters, broken at blanks, the rest indented further."""
+    if len(line) <= COLUMN:
+        return [line]
+    indent = " " * (len(line) - len(line.lstrip()) + 8)
+    return textwrap.wrap(line, COLUMN, subsequent_indent=indent, break_long_words=False, drop_whitespace=True)
 
 
 def pre(lines):

@@ -37,6 +37,7 @@ __all__ = [
     "initial_state",
     "load_checkpoint",
     "load_with_config",
+    "read_file",
     "replace_file",
     "resize_absolute_position_embedding",
     "resize_position_bias",
@@ -60,7 +61,7 @@ def load_checkpoint(path):
     raises   CheckpointError, one line, for whatever is wrong with the file; OSError where it can't be opened
     warns    UserWarning that names the arrays that hold NaN or infinity
     """
-    state, _ = _read(path)
+    state, _ = read_file(path)
     return _converted(state, path)
 
 
@@ -71,7 +72,7 @@ def load_with_config(path, **known):
              derived buffers, which Microsoft's and torchvision's files have; names and shapes (`infer_config`).
     raises   as load_checkpoint, and CheckpointError that says which field to pass
     """
-    raw, metadata = _read(path)
+    raw, metadata = read_file(path)
     state = _converted(raw, path)
     try:
         if "config" in metadata:
@@ -105,8 +106,8 @@ def _config_from(text, state, known):
     return replace(config, **known)
 
 
-def _read(path):
-    """(what the file holds, its metadata)"""
+def read_file(path):
+    """What a .safetensors, .npz or torch.save file holds, as it is → ({name: array}, {name of metadata: text})."""
     path = Path(path)
     kind = _kind_of_file(path)
     try:

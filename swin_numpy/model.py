@@ -1,9 +1,10 @@
 """Stages and the whole model: PatchEmbed, stages of blocks with PatchMerging between them, norm, mean, head."""
 
 import numpy as np
-from einops import reduce
+from einops import reduce, repeat
 
 from .block import SwinTransformerBlock
+from .config import SwinConfig
 from .layers import Dropout, LayerNorm, Linear, init_weights, seed_dropout
 from .module import Module, Parameter
 from .patches import PatchEmbed, PatchMerging
@@ -38,6 +39,12 @@ class BasicLayer(Module):
             x = block(x, grid)
         return x
 
+    def backward(self, dy):
+        """dy (n, h·w, c) → dx (n, h·w, c)."""
+        for block in reversed(self.blocks):
+            dy = block.backward(dy)
+        return dy
+
 
 class SwinTransformer(Module):
     """Swin Transformer (Liu et al. 2021). The same seed gives the same weights in both packages.
@@ -47,6 +54,8 @@ class SwinTransformer(Module):
 
     def __init__(self, config, seed=0, dtype=np.float32):
         super().__init__()
+        check_config(config)
+        check_dtype(dtype)
         self.config = config
         self.patch_embed = PatchEmbed(config.patch_size, config.in_chans, config.embed_dim, config.patch_norm)
         if config.ape:
@@ -63,8 +72,21 @@ class SwinTransformer(Module):
     def forward(self, images):
         """images (n, c, H, W) → logits (n, num_classes); without a head, features (n, channels)."""
         x, _ = self.forward_stages(images)[-1]
+        self.save(x.shape)
         x = reduce(self.norm(x), "n l c -> n c", "mean")
         return x if self.head is None else self.head(x)
+
+    def backward(self, dlogits):
+        """dlogits, of the shape that forward returned → dimages (n, c, H, W). Adds to every parameter's `.grad`.
+
+        Raises ValueError for another shape, and if the last forward was not one in training mode.
+        """
+        n, length, channels = self.saved[0]
+        check_gradient(dlogits, (n, self.config.num_classes or channels))
+        dx = dlogits if self.head is None else self.head.backward(dlogits)
+        dx = repeat(dx / length, "n c -> n l c", l=length)
+        dx = self.norm.backward(dx)
+        return self.backward_stages([0] * (len(self.layers) - 1) + [dx])
 
     def forward_stages(self, images):
         """images (n, c, H, W) → for each stage (tokens (n, h·w, c), (h, w)), before PatchMerging and final norm.
@@ -80,6 +102,18 @@ class SwinTransformer(Module):
                 x, grid = layer.downsample(x, grid)
         return stages
 
+    def backward_stages(self, dstages):
+        """The gradients of every stage's tokens (n, h·w, c) → dimages (n, c, H, W).
+
+        A stage that the loss doesn't use may have the number 0 for its gradient, except the last.
+        """
+        dx = 0
+        for layer, dstage in zip(reversed(self.layers), reversed(dstages), strict=True):
+            if layer.downsample is not None:
+                dx = layer.downsample.backward(dx)
+            dx = layer.backward(dx + dstage)
+        return self.embed_backward(dx)
+
     def embed(self, images):
         """images (n, c, H, W) → the first stage's tokens (n, h·w, c) and grid (h, w)."""
         x, grid = self.patch_embed(images)
@@ -88,6 +122,23 @@ class SwinTransformer(Module):
             x = x + self.absolute_pos_embed
         return self.pos_drop(x), grid
 
+    def embed_backward(self, dx):
+        """dx (n, h·w, c) → dimages (n, c, H, W)."""
+        dx = self.pos_drop.backward(dx)
+        if self.config.ape:
+            self.absolute_pos_embed.accumulate(reduce(dx, "n l c -> 1 l c", "sum"))
+        return self.patch_embed.backward(dx)
+
+
+def check_config(config):
+    if not isinstance(config, SwinConfig):
+        raise TypeError(f"config: expected a SwinConfig, got {config!r}; presets: swin_numpy.get_config(name)")
+
+
+def check_dtype(dtype):
+    if np.dtype(dtype) not in (np.float32, np.float64):
+        raise ValueError(f"dtype: expected float32 or float64, got {np.dtype(dtype)}")
+
 
 def check_grid(grid, expected):
     if grid != expected:
@@ -95,3 +146,8 @@ def check_grid(grid, expected):
             f"an absolute position embedding for {expected[0]}x{expected[1]} patches can't serve {grid[0]}x{grid[1]}: "
             "resize the image, or the embedding"
         )
+
+
+def check_gradient(gradient, expected):
+    if gradient.shape != expected:
+        raise ValueError(f"gradient: expected the shape that forward returned, {expected}, got {gradient.shape}")

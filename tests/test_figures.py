@@ -12,7 +12,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from figures import attention, bias, measure, model, save, style, windows
+import swin_numpy
+from figures import attention, bias, measure, model, pictures, save, style, windows
+from figures.__main__ import main
 from figures.cells import cuts, window_fill
 
 RNG = np.random.default_rng(0)
@@ -171,10 +173,10 @@ def rendered(name):
     return figure, written
 
 
-pictures = pytest.mark.parametrize("name", PICTURES)
+every_picture = pytest.mark.parametrize("name", PICTURES)
 
 
-@pictures
+@every_picture
 def test_nothing_is_cut_off(name):
     figure, written = rendered(name)
     assert isinstance(figure, Figure) and written
@@ -184,7 +186,7 @@ def test_nothing_is_cut_off(name):
         assert inside, f"{text.get_text()!r} reaches {box} on a page of {width} x {height}"
 
 
-@pictures
+@every_picture
 def test_no_text_covers_another(name):
     boxes = [(text, box) for text, box in rendered(name)[1] if text.get_rotation() in (0, 90)]
     for index, (one, a) in enumerate(boxes):
@@ -194,7 +196,7 @@ def test_no_text_covers_another(name):
             assert min(across, down) < 2, f"{one.get_text()!r} over {other.get_text()!r}"
 
 
-@pictures
+@every_picture
 def test_readable_on_a_page(name):
     figure, written = rendered(name)
     assert min(text.get_fontsize() for text, _ in written) >= 7.5
@@ -292,6 +294,15 @@ def test_neighbouring_windows_differ_in_colour():
             assert (fill[:, cut] != fill[:, cut - 1]).any(-1).all()
 
 
+def test_windows_are_drawn_where_they_lie():
+    """One colour inside each true window, and borders exactly where one ends."""
+    for shift in (0, 2):
+        fill, sees = window_fill(16, 16, 4, shift).reshape(256, 3), same_window(16, 4, shift)
+        assert all((fill[row] == fill[token]).all() for token, row in enumerate(sees))
+        ends = [i for i in range(1, 16) if not sees[i - 1, i]]
+        assert cuts(16, 4, shift) == [0, *ends, 16]
+
+
 def test_bias_table_is_seen_from_the_query():
     """Drawn at (row, column) from the query: the bias of the key that lies there."""
     M, table = 3, RNG.normal(size=(25, 1))
@@ -300,3 +311,68 @@ def test_bias_table_is_seen_from_the_query():
     for query, key in np.ndindex(9, 9):
         place = 2 - rows[query, key], 2 - columns[query, key]
         assert shown[place] == table[index[query, key], 0]
+
+
+# The gallery
+
+
+def test_who_sees_whom_is_the_true_windows():
+    for shift in (0, 2):
+        assert np.array_equal(pictures.who_sees_whom(8, 8, 4, shift), same_window(8, 4, shift))
+
+
+def test_sides_of_the_seam_give_the_real_mask():
+    labels = tiles(pictures.sides_of_the_seam(14, 21, 3), 7)
+    mask = swin_numpy.shift_mask(14, 21, 7, 3)
+    assert np.array_equal(mask != 0, labels[:, :, None] != labels[:, None])
+
+
+def test_multiply_adds_are_the_papers():
+    """Table 1 of the paper: 4.5 G for Swin-T, 8.7 G for Swin-S, 15.4 G for Swin-B, 47.0 G for Swin-B at 384."""
+    names = (
+        "tiny_patch4_window7_224",
+        "small_patch4_window7_224",
+        "base_patch4_window7_224",
+        "base_patch4_window12_384",
+    )
+    for name, published in zip(names, (4.5, 8.7, 15.4, 47.0), strict=True):
+        ours = sum(pictures.multiply_adds(swin_numpy.get_config(f"swin_{name}")).values()) / 1e9
+        assert abs(ours - published) < 0.1, (name, ours)
+
+
+def test_row_on_map_reads_the_row_of_the_query():
+    weights = RNG.random((4, 3, 16, 16))  # an 8 x 8 map in windows of 4 x 4
+    maps = pictures.row_on_map(weights, (5, 2), (8, 8), 4)
+    assert np.array_equal(maps[:, 4:, :4].reshape(3, 16), weights[2, :, 6])
+    assert np.isnan(maps).sum() == 3 * 48
+
+
+def test_attention_weights_are_those_of_the_model():
+    gallery = pictures.Gallery()
+    weights = pictures.attention_weights(gallery, 2, 4)
+    assert weights.shape == (4, 12, 49, 49)
+    assert np.allclose(weights.sum(-1), 1, atol=1e-5)
+
+
+def test_the_command_draws_what_it_is_asked_for(tmp_path, capsys):
+    main(["--only", "masks", "bias_tables", "--folder", str(tmp_path)])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["masks.png", "masks.svg"]
+    assert "bias_tables: left out, needs --weights" in capsys.readouterr().out
+
+
+def test_the_command_says_in_one_line_what_is_wrong(tmp_path):
+    arguments = ["--only", "bias_tables", "--folder", str(tmp_path), "--weights", str(tmp_path / "none.npz")]
+    with pytest.raises(SystemExit) as left:
+        main(arguments)
+    assert str(left.value).startswith("error: ") and "\n" not in str(left.value)
+
+
+SLOW = {"cost", "disagreement"}  # they measure
+
+
+@pytest.mark.parametrize("name", sorted(set(pictures.PICTURES) - SLOW))
+def test_gallery_picture_draws(name):
+    FigureCanvasAgg(pictures.PICTURES[name](GALLERY)).draw()
+
+
+GALLERY = pictures.Gallery()  # random weights do for a test

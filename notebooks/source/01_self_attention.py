@@ -16,7 +16,7 @@ from figures.attention import temperature
 side_by_side("attention.Attention")
 
 # %% [markdown]
-# ### Q04 · Along which axis does the softmax run?
+# ### Q04: Along which axis does the softmax run?
 
 # %%
 rng = np.random.default_rng(0)

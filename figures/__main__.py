@@ -1,0 +1,64 @@
+"""Draw figures/gallery again: `python -m figures` (or `make figures`)."""
+
+import argparse
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+from tqdm import tqdm
+
+from swin_numpy.config import CONFIGS
+
+from .photographs import PHOTOS
+from .pictures import NEEDS_TORCH, NEEDS_WEIGHTS, PICTURES, Gallery
+from .style import GALLERY, save
+
+EXAMPLES = """examples:
+  python -m figures
+  python -m figures --only masks cyclic_shift
+  python -m figures --weights swin_tiny_patch4_window7_224.pth     also those that need a trained model
+"""
+
+
+def parse(arguments):
+    parser = argparse.ArgumentParser(
+        prog="python -m figures",
+        description="Draw the pictures of figures/gallery, each as PNG and SVG.",
+        epilog=EXAMPLES + "\npictures: " + " · ".join(PICTURES),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--only", nargs="+", metavar="NAME", choices=PICTURES, help="draw these and no others")
+    parser.add_argument("--folder", type=Path, default=GALLERY, help="where they go (default: figures/gallery)")
+    parser.add_argument("--model", choices=CONFIGS, metavar="NAME", default=Gallery.name, help="default: %(default)s")
+    parser.add_argument("--weights", metavar="FILE", help="checkpoint of that model; without one, some are left out")
+    parser.add_argument("--photo", choices=PHOTOS, default=Gallery.photo, help="default: %(default)s")
+    return parser.parse_args(arguments)
+
+
+def left_out(name, args):
+    """Why `name` can't be drawn, or None."""
+    if name in NEEDS_WEIGHTS and not args.weights:
+        return "needs --weights"
+    if name in NEEDS_TORCH and find_spec("torch") is None:
+        return "needs PyTorch"
+    return None
+
+
+def main(arguments=None):
+    args = parse(arguments)
+    gallery = Gallery(args.model, args.weights, args.photo)
+    names = args.only or list(PICTURES)
+    reasons = {name: left_out(name, args) for name in names}
+    try:
+        for name in tqdm([name for name in names if not reasons[name]], unit="picture"):
+            save(PICTURES[name](gallery), name, args.folder)
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
+    for name, reason in reasons.items():
+        if reason:
+            print(f"{name}: left out, {reason}")
+    print(f"{sum(reason is None for reason in reasons.values())} pictures in {args.folder}")
+
+
+if __name__ == "__main__":
+    main()
