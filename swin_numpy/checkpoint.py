@@ -162,6 +162,7 @@ def _from_bytes(dtype, shape, data):
     if dtype == "BF16":
         upper = np.frombuffer(data, "<u2").astype(np.uint32)
         return (upper << 16).view(np.float32).reshape(shape)
+    # a copy: older versions of safetensors give bytes, which nobody may write to
     return np.frombuffer(data, {"F16": "<f2", "F32": "<f4", "F64": "<f8"}[dtype]).reshape(shape).copy()
 
 
