@@ -66,7 +66,12 @@ def test_numpy_command_at_the_picture_s_own_size(small, picture, capsys):
 
 def test_numpy_command_without_pytorch(picture):
     code = (
-        "import sys; sys.modules['torch'] = None\n"
+        "import sys\n"
+        "class NoTorch:\n"
+        "    def find_spec(self, name, *rest):\n"
+        "        if name.split('.')[0] == 'torch':\n"
+        "            raise ImportError('torch is not installed')\n"
+        "sys.meta_path.insert(0, NoTorch())\n"
         "from swin_numpy.__main__ import main\n"
         f"sys.exit(main([{str(picture)!r}]))"
     )
