@@ -28,7 +28,7 @@ from .model import SwinTransformer
 class Trainer:
     """A model, its optimiser, and one step after the other.
 
-    config: a SwinConfig; recipe: a swin_numpy.training.Recipe; device: "cpu", "cuda", …; dtype: torch.float32, …
+    config: a SwinConfig; recipe: a swin_numpy.training.Recipe; device: "cpu", "cuda", …; dtype: torch.float32 or float64.
     """
 
     def __init__(self, config, recipe, device="cpu", dtype=torch.float32):
@@ -74,7 +74,7 @@ class Trainer:
         """images (n, c, H, W) → logits (n, classes), NumPy arrays."""
         with torch.inference_mode():
             logits = self.model.eval()(torch.from_numpy(images).to(self.device, self.dtype))
-        return logits.float().cpu().numpy()
+        return logits.cpu().numpy()
 
     def weights(self):
         """{official name: array}."""
