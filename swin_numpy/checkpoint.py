@@ -20,7 +20,7 @@ from safetensors.numpy import save_file
 
 from .check import CheckpointError, check_state
 from .config import SwinConfig, config_from_dict
-from .derived import read_buffers
+from .derived import DERIVED, read_buffers
 from .infer import infer_config
 from .initial import initial_state
 from .names import as_array, convert_state_dict, export_state_dict, unwrapped
@@ -37,6 +37,8 @@ __all__ = [
     "initial_state",
     "load_checkpoint",
     "load_with_config",
+    "read_file",
+    "replace_file",
     "resize_absolute_position_embedding",
     "resize_position_bias",
     "save_checkpoint",
@@ -59,7 +61,7 @@ def load_checkpoint(path):
     raises   CheckpointError, one line, for whatever is wrong with the file; OSError where it can't be opened
     warns    UserWarning that names the arrays that hold NaN or infinity
     """
-    state, _ = _read(path)
+    state, _ = read_file(path)
     return _converted(state, path)
 
 
@@ -70,7 +72,7 @@ def load_with_config(path, **known):
              derived buffers, which Microsoft's and torchvision's files have; names and shapes (`infer_config`).
     raises   as load_checkpoint, and CheckpointError that says which field to pass
     """
-    raw, metadata = _read(path)
+    raw, metadata = read_file(path)
     state = _converted(raw, path)
     try:
         if "config" in metadata:
@@ -104,8 +106,8 @@ def _config_from(text, state, known):
     return replace(config, **known)
 
 
-def _read(path):
-    """(what the file holds, its metadata)"""
+def read_file(path):
+    """What a .safetensors, .npz or torch.save file holds, as it is → ({name: array}, {name of metadata: text})."""
     path = Path(path)
     kind = _kind_of_file(path)
     try:
@@ -160,6 +162,7 @@ def _from_bytes(dtype, shape, data):
     if dtype == "BF16":
         upper = np.frombuffer(data, "<u2").astype(np.uint32)
         return (upper << 16).view(np.float32).reshape(shape)
+    # a copy: older versions of safetensors give bytes, which nobody may write to
     return np.frombuffer(data, {"F16": "<f2", "F32": "<f4", "F64": "<f8"}[dtype]).reshape(shape).copy()
 
 
@@ -204,10 +207,16 @@ def save_checkpoint(path, state, metadata=None):
     path = Path(path)
     if path.suffix not in (".safetensors", ".npz"):
         raise ValueError(f"{path}: expected a name that ends in .safetensors or .npz")
-    arrays = {name: np.asarray(as_array(value, name), order="C") for name, value in state.items()}
+    arrays = {name: np.asarray(_saved(value, name), order="C") for name, value in state.items()}
     texts = {name: _as_text(name, value) for name, value in (metadata or {}).items()}
     write = _write_npz if path.suffix == ".npz" else save_file
     replace_file(path, lambda temporary: write(arrays, temporary, texts))
+
+
+def _saved(value, name):
+    """As an array; the index tables of other libraries' files are the one thing that may hold integers."""
+    derived = isinstance(value, np.ndarray) and name.endswith(DERIVED)
+    return value if derived else as_array(value, name)
 
 
 def _as_text(name, value):

@@ -8,7 +8,7 @@ from .config import CONFIGS, SwinConfig
 from .sizes import read_sizes, shapes_of
 
 NEEDED = ("version", "patch_size", "in_chans", "embed_dim", "depths", "num_heads", "window_size", "mlp_ratio")
-SAME = (*NEEDED[:2], *NEEDED[3:], "qkv_bias", "ape", "patch_norm")  # what makes it a published model
+SAME = (*(set(NEEDED) - {"in_chans"}), "qkv_bias", "ape", "patch_norm")  # what makes it a published model
 
 
 def infer_config(state, **known):
@@ -39,7 +39,7 @@ def infer_config(state, **known):
     for field in NEEDED:
         if field not in sizes:
             raise _untold(field)
-    presets = [config for config in CONFIGS.values() if _agree(config, sizes)]
+    presets = [preset for preset in CONFIGS.values() if all(getattr(preset, name) == sizes[name] for name in SAME)]
     if "img_size" not in sizes:
         sizes["img_size"] = _img_size(sizes, windows, shapes, presets)
     _take("drop_path_rate", sizes, presets)
@@ -55,11 +55,6 @@ def _untold(field):
     return CheckpointError(f"the checkpoint's names and shapes don't tell its {field}: pass {field}=…")
 
 
-def _agree(config, sizes):
-    settled = [field for field in (*SAME, "img_size", "pretrained_window_sizes") if field in sizes]
-    return all(getattr(config, field) == sizes[field] for field in settled)
-
-
 def _take(field, sizes, presets):
     """Fill in what is not known but the same in all `presets`. Returns whether it is known now."""
     values = {getattr(config, field) for config in presets}
@@ -72,7 +67,7 @@ def _img_size(sizes, windows, shapes, presets):
     """An int or None; raises where assuming one would change logits without a word."""
     if sizes["ape"]:
         tokens = (*shapes.get("absolute_pos_embed", ()), 0, 0)[1]
-        if math.isqrt(tokens) ** 2 != tokens or tokens == 0:
+        if math.isqrt(tokens) ** 2 != tokens:
             raise _untold("img_size")
         return math.isqrt(tokens) * sizes["patch_size"]
     for stage, window in enumerate(windows):

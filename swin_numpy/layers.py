@@ -121,15 +121,14 @@ class Mlp(Module):
 
     def forward(self, x):
         x = self.fc1(x)
-        self.save(x)
-        x = self.drop1(gelu(x))
-        return self.drop2(self.fc2(x))
+        y = gelu(x)
+        self.save(x, y)
+        return self.drop2(self.fc2(self.drop1(y)))
 
     def backward(self, dy):
-        (x,) = self.saved
-        dx = self.fc2.backward(self.drop2.backward(dy))
-        dx = gelu_backward(self.drop1.backward(dx), x)
-        return self.fc1.backward(dx)
+        x, y = self.saved
+        dy = self.drop1.backward(self.fc2.backward(self.drop2.backward(dy)))
+        return self.fc1.backward(gelu_backward(dy, x, y))
 
 
 _rng = np.random.default_rng(0)

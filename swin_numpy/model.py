@@ -4,6 +4,7 @@ import numpy as np
 from einops import reduce, repeat
 
 from .block import SwinTransformerBlock
+from .config import SwinConfig
 from .layers import Dropout, LayerNorm, Linear, init_weights, seed_dropout
 from .module import Module, Parameter
 from .patches import PatchEmbed, PatchMerging
@@ -53,6 +54,8 @@ class SwinTransformer(Module):
 
     def __init__(self, config, seed=0, dtype=np.float32):
         super().__init__()
+        check_config(config)
+        check_dtype(dtype)
         self.config = config
         self.patch_embed = PatchEmbed(config.patch_size, config.in_chans, config.embed_dim, config.patch_norm)
         if config.ape:
@@ -125,6 +128,16 @@ class SwinTransformer(Module):
         if self.config.ape:
             self.absolute_pos_embed.accumulate(reduce(dx, "n l c -> 1 l c", "sum"))
         return self.patch_embed.backward(dx)
+
+
+def check_config(config):
+    if not isinstance(config, SwinConfig):
+        raise TypeError(f"config: expected a SwinConfig, got {config!r}; presets: swin_numpy.get_config(name)")
+
+
+def check_dtype(dtype):
+    if np.dtype(dtype) not in (np.float32, np.float64):
+        raise ValueError(f"dtype: expected float32 or float64, got {np.dtype(dtype)}")
 
 
 def check_grid(grid, expected):

@@ -12,6 +12,7 @@ import numpy as np
 from .check import CheckpointError, listed
 from .derived import DERIVED, derived_buffers
 from .infer import infer_config
+from .sizes import read_sizes, shapes_of
 
 # What a training run saves around its weights. Averaged weights come first: they are meant for evaluation.
 WRAPPERS = ("state_dict_ema", "model_ema", "model", "state_dict", "model_state_dict")
@@ -294,12 +295,14 @@ def export_state_dict(state, to, config=None):
     config   the model's SwinConfig. Only "microsoft" and "torchvision" need it, for their derived buffers. If it
              is not given it is inferred; see `infer_config` for what can't be.
     returns  {their name: array}
-    raises   ValueError for another `to`; CheckpointError for names that aren't official, or where the derived
-             buffers can't be made: "microsoft" masks need img_size, torchvision's windows don't shrink
+    raises   ValueError for another `to`; CheckpointError for names that aren't official, or where the library
+             has no such model ("torchvision" and "transformers" windows don't shrink to the grid), or a derived
+             buffer lacks what it is made from ("microsoft" masks need img_size)
     """
     if to not in NAMINGS:
         raise ValueError(f"to: expected one of {', '.join(NAMINGS)}, got {to!r}")
     state = convert_state_dict(state)
+    _check_windows(state, to)
     official = state
     if NAMINGS[to].in_parts:
         state = _in_parts(state)
@@ -311,6 +314,12 @@ def export_state_dict(state, to, config=None):
     trunk = ("swinv2." if _is_version2(state) else "swin.") if naming.in_parts else ""
     renamed = {_theirs(name, naming): value for name, value in state.items()}
     return {name if name.startswith(BESIDE_TRUNK) else trunk + name: value for name, value in renamed.items()}
+
+
+def _check_windows(state, to):
+    windows = read_sizes(shapes_of(state)).get("window_sizes", ())
+    if len(set(windows)) > 1 and to not in ("microsoft", "timm"):
+        raise CheckpointError(f"{to}'s windows don't shrink to the grid, and these did: {windows}")
 
 
 def _in_parts(state):

@@ -39,8 +39,8 @@ class Mlp(Module):
 
     def forward(self, x):
         x = self.fc1(x)
-        x = self.drop1(gelu(x))
-        return self.drop2(self.fc2(x))
+        y = gelu(x)
+        return self.drop2(self.fc2(self.drop1(y)))
 
 
 def init_weights(module, seed=0):

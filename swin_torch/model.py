@@ -4,6 +4,8 @@ import torch
 from einops import reduce
 from torch.nn import Dropout, LayerNorm, Linear, Module, ModuleList, Parameter
 
+from swin_numpy.config import SwinConfig
+
 from .block import SwinTransformerBlock
 from .layers import init_weights
 from .patches import PatchEmbed, PatchMerging
@@ -47,6 +49,7 @@ class SwinTransformer(Module):
 
     def __init__(self, config, seed=0):
         super().__init__()
+        check_config(config)
         self.config = config
         self.patch_embed = PatchEmbed(config.patch_size, config.in_chans, config.embed_dim, config.patch_norm)
         if config.ape:
@@ -85,6 +88,11 @@ class SwinTransformer(Module):
             check_grid(grid, self.config.grids[0])
             x = x + self.absolute_pos_embed
         return self.pos_drop(x), grid
+
+
+def check_config(config):
+    if not isinstance(config, SwinConfig):
+        raise TypeError(f"config: expected a SwinConfig, got {config!r}; presets: swin_numpy.get_config(name)")
 
 
 def check_grid(grid, expected):

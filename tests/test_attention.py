@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
-from twin import PACKAGES, assert_twins, both, inputs_for, normal, relative, tensor
 
 import swin_numpy
 from swin_numpy.functional import softmax
+from tests.twin import PACKAGES, assert_twins, both, inputs_for, normal, relative, tensor
 
 STEPS = ("Q", "K", "V", "scores", "weights", "Z")
 

@@ -40,9 +40,7 @@ CASES = {
 
 
 def make(config):
-    return make_twins(
-        (swin_numpy.SwinTransformer(config), swin_torch.SwinTransformer(config)), np.random.default_rng(0)
-    )
+    return make_twins(swin_numpy.SwinTransformer(config), swin_torch.SwinTransformer(config))
 
 
 def images_for(config, size, rng, n=3):

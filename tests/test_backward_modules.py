@@ -62,7 +62,7 @@ def case(request):
     """(twins, x, further arguments, rng)"""
     make, shape, others = CASES[request.param]
     rng = np.random.default_rng(0)
-    return make_twins(make(), rng), rng.normal(size=shape), others, rng
+    return make_twins(*make()), rng.normal(size=shape), others, rng
 
 
 def test_against_autograd(case, monkeypatch):
@@ -128,7 +128,7 @@ def test_dropout_uses_the_mask_of_its_forward(kind, monkeypatch):
     rng = np.random.default_rng(0)
     masks = share_masks(monkeypatch)
     theirs = torch.nn.Dropout(0.4) if kind == "Dropout" else torch_layers.DropPath(0.4)
-    twins = make_twins((getattr(layers, kind)(0.4), theirs), rng)
+    twins = make_twins(getattr(layers, kind)(0.4), theirs)
     assert_like_autograd(twins, rng.normal(size=(40, 5, 4)), rng=rng)
     (mask,) = masks
     assert mask.shape == ((40, 5, 4) if kind == "Dropout" else (40, 1, 1))

@@ -9,10 +9,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.functional import gelu, layer_norm, linear
-from twin import PACKAGES, WHICH, assert_same_steps, inputs_for, normal, record, relative, run, tensor, twins
 
 import swin_numpy
 import swin_torch
+from tests.twin import PACKAGES, WHICH, assert_same_steps, inputs_for, normal, record, relative, run, tensor, twins
 
 DIM, HEADS = 6, 2
 

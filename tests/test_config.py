@@ -30,7 +30,8 @@ def test_presets_are_the_published_ones(name):
 
 
 def test_all_version_1_presets_are_there():
-    assert {name for name, config in CONFIGS.items() if config.version == 1} == set(PAPER)
+    published = {name for name, config in CONFIGS.items() if config.version == 1 and "fashion" not in name}
+    assert published == set(PAPER)
 
 
 def test_fields_and_defaults():

@@ -7,9 +7,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from twin import normal, relative, tensor
 
 from swin_numpy import functional as F
+from tests.twin import normal, relative, tensor
 
 # GELU
 

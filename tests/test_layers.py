@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from twin import PACKAGES, WHICH, assert_same_steps, inputs_for, normal, relative, run, tensor, twins
 
 import swin_numpy
 import swin_numpy.layers
 import swin_torch
 import swin_torch.layers
 from swin_numpy.layers import seed_dropout
+from tests.twin import PACKAGES, WHICH, assert_same_steps, inputs_for, normal, relative, run, tensor, twins
 
 NN = torch.nn
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from twin import normal
 
 from swin_numpy.layers import Dropout, LayerNorm, Linear
 from swin_numpy.module import Module, Parameter, plain
+from tests.twin import normal
 
 
 class Tree(Module):

@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch.nn.functional import conv2d, pad
 from torch.nn.functional import layer_norm as torch_layer_norm
-from twin import PACKAGES, WHICH, assert_same_steps, inputs_for, normal, relative, run, tensor, twins
 
 import swin_numpy
 import swin_torch
+from tests.twin import PACKAGES, WHICH, assert_same_steps, inputs_for, normal, relative, run, tensor, twins
 
 
 def embeddings(patch=4, channels=3, norm=True, dtype=np.float64):

@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
-from twin import (
+
+import swin_numpy
+import swin_torch
+from tests.twin import (
     PACKAGES,
     WHICH,
     assert_same_steps,
@@ -20,9 +23,6 @@ from twin import (
     tensor,
     twins,
 )
-
-import swin_numpy
-import swin_torch
 
 DIM, HEADS = 12, 3
 

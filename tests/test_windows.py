@@ -7,10 +7,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from twin import PACKAGES, assert_twins, both, inputs_for, normal, tensor
 
 import swin_numpy
 import swin_torch
+from tests.twin import PACKAGES, assert_twins, both, inputs_for, normal, tensor
 
 TWINS = swin_numpy, swin_torch
 side = st.integers(1, 4)
