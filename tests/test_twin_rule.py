@@ -19,8 +19,8 @@ TWINS = {"attention", "backbone", "block", "layers", "model", "patches", "window
 
 # PyTorch is these things already (module, functional, optim), or shares the NumPy package's (configurations,
 # checkpoints, pictures, data): they exist once.
-NUMPY_ONLY = """__main__ check checkpoint config data derived environment fit functional images infer initial names
-    optim record resize sizes""".split()
+NUMPY_ONLY = """__main__ check checkpoint classes config data derived environment fit functional images infer
+    initial names optim record resize sizes""".split()
 TORCH_ONLY = ["compare", "tour"]  # rooms that know both twins
 NO_TWINS = {"module"}  # all there is in NumPy, one method in PyTorch
 SOON = {"convert", "train", "training", "schedule"}  # on their way; whichever package they come to
