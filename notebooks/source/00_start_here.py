@@ -37,8 +37,7 @@ for package in (np, torch, einops, matplotlib):
 # class fits. Between the two lies a tower of four stages. This is the smallest published model, **Swin-T**:
 
 # %%
-config = swin_numpy.CONFIGS["swin_tiny_patch4_window7_224"]
-c = config
+config = c = swin_numpy.CONFIGS["swin_tiny_patch4_window7_224"]
 model.architecture(
     c.img_size,
     c.patch_size,
@@ -155,10 +154,10 @@ with torch.no_grad():
 # %%
 with torch.no_grad():
     torch_stages = torch_model.forward_stages(torch.tensor(x))
-for number, (ours, theirs) in enumerate(
-    zip(numpy_model.forward_stages(x), torch_stages, strict=True), 1
-):
-    agree(f"stage {number}, grid {ours[1]}", ours[0], theirs[0], bound=1e-9)
+numpy_stages = numpy_model.forward_stages(x)
+for number in range(4):
+    (ours, grid), (theirs, _) = numpy_stages[number], torch_stages[number]
+    agree(f"stage {number + 1}, grid {grid}", ours, theirs, bound=1e-9)
 
 # %% [markdown]
 # These models know nothing: their weights are random numbers, and so are their logits. That is enough for
@@ -265,5 +264,6 @@ contents()
 # - Do you have a question? [59 that learners ask](QUESTIONS.md), each with a link to the cell that answers
 #   it.
 # - The paper: Liu et al. 2021, [*Swin Transformer: Hierarchical Vision Transformer using Shifted
-#   Windows*](https://arxiv.org/abs/2103.14030). Its figure 3 is our first picture.
+#   Windows*](https://arxiv.org/abs/2103.14030). Our
+#   first picture redraws its figure 3, with patch merging at the end of a stage, where the authors' code has it.
 # - The authors' code: [microsoft/Swin-Transformer](https://github.com/microsoft/Swin-Transformer).
