@@ -1,5 +1,8 @@
 """Does a checkpoint fit a model? Asked before anything of it is used."""
 
+import math
+import warnings
+
 from .sizes import read_sizes, shapes_of
 
 SHOWN = 3  # names of each kind that a message lists
@@ -26,6 +29,15 @@ def check_state(state, shapes, strict=True):
         found = "; ".join(f"{len(items)} {kind}: {listed(items)}" for kind, items in lists if items)
         raise CheckpointError(f"checkpoint doesn't fit the model: {found}{_likely_reason(state, shapes)}")
     return missing, unexpected
+
+
+def warn_not_finite(state, where=""):
+    """One UserWarning for each of {name: array or tensor} that holds NaN or infinity."""
+    for name, value in state.items():
+        finite = abs(value) < math.inf  # no NaN is less than anything
+        if not finite.all():
+            count = int((~finite).sum())
+            warnings.warn(f"{where}{listed([name])} holds {count} NaN or infinite values", stacklevel=3)
 
 
 def listed(items):
