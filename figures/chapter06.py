@@ -48,7 +48,7 @@ def maps_in_rows(maps, columns=4, window=None, dot=None):
         size = h, w = fill.shape[:2]
         sheet(panel, fill, title)
         panel.title.set_fontsize(10)
-        if max(h, w) <= GRIDDED:
+        if max(h, w) <= GRIDDED and np.ndim(values) == 2:
             lines(panel, range(h + 1), range(w + 1), size, "white", 0.8)
         side = window.get(title) if isinstance(window, dict) else window
         if side:

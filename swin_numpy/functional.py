@@ -50,8 +50,8 @@ def layer_norm(x, weight, bias, eps=1e-5):
 def layer_norm_backward(dy, x, weight, eps=1e-5):
     """→ dx (..., c), dweight (c,), dbias (c,). Mean and deviation are computed a second time: nothing but x is kept.
 
-    The output changes neither if all of x moves nor if x - mean grows, so dx has no part in these two directions:
-    it is what is left of dnormed when its mean and its part along normed are taken off.
+    But for eps, the output changes neither if all of x moves nor if x - mean grows, so dx has no part in these two
+    directions: it is what is left of dnormed when its mean and its part along normed are taken off.
     """
     centred = x - x.mean(axis=-1, keepdims=True)
     deviation = np.sqrt(np.square(centred).mean(axis=-1, keepdims=True) + eps)
