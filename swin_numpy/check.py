@@ -52,7 +52,7 @@ def _misfit(name, value, shape):
         return f"{name} (expected an array, got {type(value).__name__})"
     if tuple(value.shape) != tuple(shape):
         return f"{name} (expected {tuple(shape)}, got {tuple(value.shape)})"
-    if "float" not in str(value.dtype):  # numpy's float32, torch's torch.bfloat16
+    if getattr(value.dtype, "kind", "") != "f" and "float" not in str(value.dtype):  # numpy's, torch.bfloat16
         return f"{name} (expected floating-point numbers, got {value.dtype})"
     return ""
 

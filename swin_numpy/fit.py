@@ -136,7 +136,7 @@ def _fit_norms(state, config, wanted):
         stages = ", ".join(f"norm{i}" for i in wanted)
         changes.append(f"{stages} are new and untrained")
     if left_out := [name for name in there if name not in expected and name in _norm_names(config)]:
-        changes.append(f"{', '.join(left_out)} are left out")
+        changes.append(f"{', '.join(sorted({name.partition('.')[0] for name in left_out}))} left out")
     return {name: value for name, value in state.items() if name not in left_out}, changes
 
 
