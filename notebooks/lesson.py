@@ -1,6 +1,6 @@
 """What every chapter imports: both twins' source side by side, checks, exercises with hints, sliders.
 
-from lesson import agree, check, side_by_side, slider, solution
+from lesson import agree, check, contents, side_by_side, slider, solution
 """
 
 import importlib
@@ -13,9 +13,9 @@ from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
-from IPython.display import HTML, display
+from IPython.display import HTML, Markdown, display
 
-EXERCISES = Path(__file__).parent / "exercises"
+FOLDER = Path(__file__).parent
 COLUMN = 54  # characters in one of two columns of a notebook's page
 LEFT = 'align="left" style="text-align:left; vertical-align:top"'  # JupyterLab sets tables to the right
 
@@ -196,10 +196,21 @@ def solution(number):
 def exercise(number, kind):
     """The function `kind` ("check" or "solution") of an exercise such as "01.2"."""
     chapter, _, k = number.partition(".")
-    spec = importlib.util.spec_from_file_location(f"exercises_ch{chapter}", EXERCISES / f"ch{chapter}.py")
+    spec = importlib.util.spec_from_file_location(f"exercises_ch{chapter}", FOLDER / "exercises" / f"ch{chapter}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return getattr(module, f"{kind}_{k}")
+
+
+def contents():
+    """Show the chapters there are, as links."""
+    titles = {path.stem: path.read_text(encoding="utf-8").split("# # ", 1)[1] for path in sources()}
+    display(Markdown("\n".join(f"- [{text.splitlines()[0]}]({stem}.ipynb)" for stem, text in titles.items())))
+
+
+def sources():
+    """Paths of the chapters' sources, in order."""
+    return sorted((FOLDER / "source").glob("[0-9][0-9]_*.py"))
 
 
 def slider(draw, **ranges):

@@ -28,7 +28,8 @@ from .model import SwinTransformer
 class Trainer:
     """A model, its optimiser, and one step after the other.
 
-    config: a SwinConfig; recipe: a swin_numpy.training.Recipe; device: "cpu", "cuda", …; dtype: torch.float32 or float64.
+    config: a SwinConfig; recipe: a swin_numpy.training.Recipe; device: "cpu", "cuda", …;
+    dtype: torch.float32 or torch.float64.
     """
 
     def __init__(self, config, recipe, device="cpu", dtype=torch.float32):

@@ -28,9 +28,10 @@ from figures import photo_path
 from figures.chapter06 import by_depth, kept_branches, maps_in_rows, steps
 from figures.measure import curves
 from figures.model import block_diagram, parts
-from swin_numpy import CONFIGS, SwinTransformerBlock, cyclic_shift, pad_to_multiple, shift_mask, window_partition
+from swin_numpy import CONFIGS, SwinTransformerBlock, cyclic_shift, pad_to_multiple, shift_mask
 from swin_numpy.functional import gelu, softmax
 from swin_numpy.images import denormalise, load_image, preprocess, to_array
+from swin_numpy.windows import window_partition, window_reverse
 
 rng = np.random.default_rng(6)
 torch.set_num_threads(1)  # the matrices here are small: more threads would mostly wait for each other
@@ -62,7 +63,7 @@ block_diagram(1, "SW-MSA")
 
 # %%
 def norm(token, weight=1.0, bias=0.0):
-    """One token: its numbers brought to mean 0 and variance 1. The 1e-5 keeps a constant token from 0 / 0."""
+    """One token: its numbers brought to mean 0, variance 1. The 1e-5 keeps constant tokens from 0 / 0."""
     centred = token - sum(token) / len(token)
     variance = sum(centred**2) / len(token)
     return centred / math.sqrt(variance + 1e-5) * weight + bias
@@ -120,6 +121,7 @@ def attention_branch(x, p):
     return weights @ v @ p["attn.proj.weight"].T + p["attn.proj.bias"]
 
 
+# %%
 def mlp_branch(token, p):
     """token (c,) → (c,). It sees no other token."""
     hidden = p["mlp.fc1.weight"] @ norm(token, p["norm2.weight"], p["norm2.bias"]) + p["mlp.fc1.bias"]
@@ -182,6 +184,7 @@ z, grid = model.embed(photo)
 block = model.layers[0].blocks[1]  # the second block of stage 1: SW-MSA
 print("tokens  (n, h·w, c)", z.shape)
 
+# %%
 x = rearrange(block.norm1(z), "n (h w) c -> n h w c", h=grid[0])
 print("map     (n, h, w, c)", x.shape)
 x = pad_to_multiple(x, 7)
@@ -191,7 +194,7 @@ print("windows (n, k, m, c)", windows.shape)
 mask = shift_mask(56, 56, 7, 3)
 print("mask    (k, m, m)", mask.shape)
 windows = block.attn(windows, mask)
-x = cyclic_shift(swin_numpy.window_reverse(windows, 7, 56, 56), -3)
+x = cyclic_shift(window_reverse(windows, 7, 56, 56), -3)
 branch = rearrange(x, "n h w c -> n (h w) c")
 print("branch  (n, h·w, c)", branch.shape)
 agree("step by step, and attend", branch, block.attend(block.norm1(z), grid))
@@ -200,25 +203,28 @@ agree("step by step, and attend", branch, block.attend(block.norm1(z), grid))
 # How much does each branch add, and where? A hook on the two `drop_path` modules sees what is about to be added. The
 # maps show the size of that row of 96 numbers, token by token, for the first block (W-MSA).
 
+
 # %%
-added = {}
-block = model.layers[0].blocks[0]
-hooks = [
-    getattr(block, name).register_forward_hook(lambda module, inputs, output, name=name: added.update({name: output}))
-    for name in ("drop_path1", "drop_path2")
-]
-y = block(z, grid)
-for hook in hooks:
-    hook.remove()
+def added_by(blocks, run):
+    """What each branch adds to the stream while `run()` runs: attention, MLP, attention, MLP, …"""
+    added = []
+    branches = [branch for block in blocks for branch in (block.drop_path1, block.drop_path2)]
+    hooks = [b.register_forward_hook(lambda module, inputs, out: added.append(out)) for b in branches]
+    run()
+    for hook in hooks:
+        hook.remove()
+    return added
 
 
+# %%
 def size_map(x):
     """Length of each token's row, as a map."""
     return np.linalg.norm(x[0], axis=-1).reshape(grid)
 
 
+block = model.layers[0].blocks[0]
 titles = "the stream", "added by attention", "added by the MLP"
-maps = [size_map(x) for x in (z, added["drop_path1"], added["drop_path2"])]
+maps = [size_map(x) for x in (z, *added_by([block], lambda: block(z, grid)))]
 for title, values in zip(titles, maps, strict=True):
     print(f"{title:19} mean size {values.mean():6.3f}")
 
@@ -255,19 +261,15 @@ for grid_in in ((14, 14), (7, 7), (9, 20), (1, 30), (5, 3)):
 # blocks of Swin-T's third stage: twelve corrections.
 
 # %%
-added, hooks = [], []
-for module in model.layers[2].blocks:
-    for drop_path in (module.drop_path1, module.drop_path2):
-        hooks.append(drop_path.register_forward_hook(lambda module, inputs, output: added.append(output)))
 first = rng.normal(size=(1, 14 * 14, 384))
-last = model.layers[2](first, (14, 14))
-for hook in hooks:
-    hook.remove()
+stage = model.layers[2]
+added = added_by(stage.blocks, lambda: stage(first, (14, 14)))
+last = stage(first, (14, 14))
 print("corrections:", len(added))
 agree("first + all corrections = last", first + sum(added), last)
 
 # %% [markdown]
-# ## Q and A
+# ## Where the norms go
 
 # %% [markdown]
 # ### Q42: Where does LayerNorm go, and what stays on the residual path?
@@ -294,6 +296,7 @@ ORDERS = {
 }
 
 
+# %%
 def random_blocks(gain, attention=swin_torch.WindowAttention):
     generator = torch.Generator().manual_seed(0)
     for i in range(24):
@@ -308,7 +311,7 @@ def random_blocks(gain, attention=swin_torch.WindowAttention):
 
 # %%
 def spreads(order, blocks, norm_weight=1.0):
-    """Standard deviation of the stream, and of the gradient that reaches it, after 0, 1, 2, … blocks."""
+    """Spread of the stream, and of the gradient that reaches it, after 0, 1, 2, … blocks."""
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(1, 196, 64, generator=generator, dtype=torch.float64, requires_grad=True)
     upstream = torch.randn(x.shape, generator=generator, dtype=torch.float64)
@@ -371,7 +374,8 @@ class CosineAttention(swin_torch.WindowAttention):
     """Score = 10 · cosine of the angle between query and key."""
 
     def forward(self, x, mask=None):
-        q, k, v = rearrange(self.qkv(x), "n k m (three a d) -> three n k a m d", three=3, a=self.num_heads)
+        heads = "n k m (three a d) -> three n k a m d"
+        q, k, v = rearrange(self.qkv(x), heads, three=3, a=self.num_heads)
         q, k = (torch.nn.functional.normalize(vectors, dim=-1) for vectors in (q, k))
         scores = 10 * q @ k.mT + self.relative_position_bias()
         scores = scores if mask is None else scores + rearrange(mask, "k i j -> k 1 i j")
@@ -388,8 +392,8 @@ designs.append(("res-post-norm, cosines (V2)", ORDERS["res-post-norm"], CosineAt
 print(f"{'':28} {'stream after 24 blocks':>23}   {'gradient at the first':>23}")
 print(f"{'':28} {'gain 1':>11} {'gain 3':>11}   {'gain 1':>11} {'gain 3':>11}")
 for name, order, attention in designs:
-    (one, one_back), (three, three_back) = (spreads(order, random_blocks(gain, attention)) for gain in (1, 3))
-    print(f"{name:28} {one[-1]:11.2f} {three[-1]:11.2f}   {one_back[0]:11.3g} {three_back[0]:11.3g}")
+    (a, back_a), (b, back_b) = (spreads(order, random_blocks(gain, attention)) for gain in (1, 3))
+    print(f"{name:28} {a[-1]:11.2f} {b[-1]:11.2f}   {back_a[0]:11.3g} {back_b[0]:11.3g}")
 
 # %% [markdown]
 # The pre-norm stream follows the weights, and so does its gradient. With norms at the end of the branches *and*
@@ -402,7 +406,7 @@ print("stream  ", [round(forward[i], 6) for i in (0, 12, 24)])
 print("gradient", [round(backward[i], 6) for i in (0, 12, 24)])
 
 # %% [markdown]
-# ### What does the GELU do, and which GELU?
+# ## GELU, and which one
 #
 # $\mathrm{GELU}(u) = u \cdot \Phi(u)$, with $\Phi(u) = \tfrac12\left(1 + \mathrm{erf}(u / \sqrt 2)\right)$. A formula
 # with tanh is also called GELU; it was made to be fast. Swin uses the exact one, and so do both twins.
@@ -411,18 +415,21 @@ print("gradient", [round(backward[i], 6) for i in (0, 12, 24)])
 u = np.linspace(-4, 4, 401)
 tanh = 0.5 * u * (1 + np.tanh(np.sqrt(2 / np.pi) * (u + 0.044715 * u**3)))
 agree("NumPy, and Python's own erf", gelu(u), np.array([gelu_by_erf(value) for value in u]))
-agree("NumPy, and PyTorch's default", gelu(u), torch.nn.functional.gelu(torch.from_numpy(u)))
-agree("tanh formula, and approximate='tanh'", tanh, torch.nn.functional.gelu(torch.from_numpy(u), approximate="tanh"))
+theirs = torch.nn.functional.gelu(torch.from_numpy(u))
+agree("NumPy, and PyTorch's default", gelu(u), theirs)
+theirs = torch.nn.functional.gelu(torch.from_numpy(u), approximate="tanh")
+agree("tanh formula, and approximate='tanh'", tanh, theirs)
 gap = np.abs(tanh - gelu(u))
 print(f"exact and tanh differ by up to {gap.max():.1e}, at u = ±{abs(u[gap.argmax()]):.2f}")
-curves({"GELU": gelu(u), "ReLU": np.maximum(u, 0), "difference of the two GELUs × 1000": 1000 * gap}, "u", x=u)
+lines = {"GELU": gelu(u), "ReLU": np.maximum(u, 0), "difference of the two GELUs × 1000": 1000 * gap}
+curves(lines, "u", x=u)
 
 # %% [markdown]
 # Small, but twelve times in a row it is far more than rounding. A checkpoint runs with the other formula too, and gives
 # slightly other logits.
 
 # %% [markdown]
-# ### Attention mixes tokens, the MLP doesn't
+# ## Attention mixes tokens, the MLP doesn't
 #
 # Change one token and see who feels it. Here on 14 × 14 tokens with windows of 7, token (5, 8), for each branch and
 # for the whole block.
@@ -439,6 +446,7 @@ def who_feels(f, grid=(14, 14)):
     return np.any(f(x) != f(poked), axis=-1).reshape(grid)
 
 
+# %%
 felt = {
     "norm": who_feels(numpy_block.norm1),
     "attention": who_feels(lambda v: numpy_block.attend(v, (14, 14))),
@@ -516,7 +524,8 @@ for name in ("tiny", "small", "base"):
     of_model = CONFIGS[f"swin_{name}_patch4_window7_224"]
     rates[name] = [rate for stage in of_model.drop_path_rates for rate in stage]
     kept = sum(1 - rate for rate in rates[name])
-    print(f"{name:6} last rate {rates[name][-1]:.1f}; of {len(rates[name])} blocks {kept:.1f} take part on average")
+    blocks = f"of {len(rates[name])} blocks {kept:.1f} take part on average"
+    print(f"{name:6} last rate {rates[name][-1]:.1f}; {blocks}")
 curves(rates, "block, counted from 0", "drop-path rate")
 
 # %% [markdown]
@@ -528,7 +537,8 @@ curves(rates, "block, counted from 0", "drop-path rate")
 def draw(rate):
     draws = np.random.default_rng(0).random((12, 12, 2))
     kept = draws >= np.linspace(0, rate, 12)[:, None]
-    return kept_branches(kept, f"Swin-T, drop_path_rate = {rate:.1f}: {kept.mean():.0%} of the branches are kept")
+    title = f"drop_path_rate = {rate:.1f}: {kept.mean():.0%} of the branches are kept"
+    return kept_branches(kept, f"Swin-T, {title}")
 
 
 slider(draw, rate=(0.0, 0.9, 0.1, 0.2))
@@ -550,7 +560,8 @@ def shown(x):
     return np.where(x[0, :, :, 0] == 0, np.nan, x[0, :, :, 0])
 
 
-steps({"map 5 × 6": shown(labels), "padded to 8 × 8": shown(padded), "shifted by 2": shown(shifted)}, window=4)
+maps = {"map 5 × 6": labels, "padded to 8 × 8": padded, "shifted by 2": shifted}
+steps({title: shown(x) for title, x in maps.items()}, window=4)
 
 # %% [markdown]
 # The four windows are cut from the right-hand map. After attention the same steps are walked back: reverse, shift back,
@@ -559,7 +570,7 @@ steps({"map 5 × 6": shown(labels), "padded to 8 × 8": shown(padded), "shifted 
 # %%
 windows = window_partition(shifted, 4)
 print("windows (n, k, m, c)", windows.shape)
-back = cyclic_shift(swin_numpy.window_reverse(windows, 4, 8, 8), -2)
+back = cyclic_shift(window_reverse(windows, 4, 8, 8), -2)
 agree("there and back", back[:, :5, :6], labels, bound=0)
 
 # %% [markdown]
@@ -602,12 +613,13 @@ caught = []
 hook = block.attn.attn_drop.register_forward_hook(lambda module, inputs, output: caught.append(output))
 block(z, grid)
 hook.remove()
-lost = np.einsum("kaij,kj->kai", caught[0][0], 1 - real).mean(1)  # attention paid to padding, mean of the heads
+lost = np.einsum("kaij,kj->kai", caught[0][0], 1 - real).mean(1)  # mean of the heads: (k, i)
 print("picture", whole.shape[2:], "→ grid", grid, "→ padded", tuple(padded_grid))
-print(f"attention paid to padding: {lost[real == 1].max():.0%} at most, {lost[real == 1].mean():.1%} on average")
+paid = lost[real == 1]  # by real tokens
+print(f"attention paid to padding: {paid.max():.0%} at most, {paid.mean():.1%} on average")
 
 # %%
-share = swin_numpy.window_reverse(lost[None, :, :, None], 7, *padded_grid)[0, : grid[0], : grid[1], 0]
+share = window_reverse(lost[None, :, :, None], 7, *padded_grid)[0, : grid[0], : grid[1], 0]
 maps_in_rows({"photograph": denormalise(whole)[0], "attention paid to padding": share}, 2)
 
 # %% [markdown]
@@ -646,7 +658,8 @@ with FlopCounterMode(display=False) as counter, torch.inference_mode():
 assert operations.sum() * 2 == counter.get_total_flops()
 assert operations[1:5].sum() == 4 * hw * C**2 + 2 * M**2 * hw * C
 attention, mlp = operations[1:5].sum(), operations[5:].sum()
-print(f"{parameters.sum():,} parameters, {operations.sum():,} multiply-adds, {mlp / (attention + mlp):.0%} in the MLP")
+print(f"{parameters.sum():,} parameters, {operations.sum():,} multiply-adds")
+print(f"{mlp / (attention + mlp):.0%} of the multiply-adds are in the MLP")
 
 # %% [markdown]
 # The part that gave the model its name does less than half of the work.
@@ -720,10 +733,11 @@ def shift_then_pad(block, x, grid):
     x = rearrange(x, "n (h w) c -> n h w c", h=H)
     x = pad_to_multiple(cyclic_shift(x, 2), 4)  # the wrong way round
     windows = block.attn(window_partition(x, 4), shift_mask(*x.shape[1:3], 4, 2))
-    x = swin_numpy.window_reverse(windows, 4, *x.shape[1:3])
+    x = window_reverse(windows, 4, *x.shape[1:3])
     return rearrange(cyclic_shift(x[:, :H, :W], -2), "n h w c -> n (h w) c")
 
 
+# %%
 def feels(f, token, grid):
     """Tokens of the first image, as a map, that change when `token` (row, column) does."""
     poked = x.copy()
@@ -732,7 +746,8 @@ def feels(f, token, grid):
 
 
 good, leak = (feels(f, (0, 0), grid) for f in (SwinTransformerBlock.attend, shift_then_pad))
-print("lowest row that feels token (0, 0):", np.argwhere(good)[:, 0].max(), "and", np.argwhere(leak)[:, 0].max())
+lowest = [np.argwhere(felt)[:, 0].max() for felt in (good, leak)]
+print("lowest row that feels token (0, 0):", lowest[0], "and", lowest[1])
 maps_in_rows({"pad, then shift": good, "shift, then pad": leak}, 4, dot=(0, 0))
 
 # %% [markdown]
@@ -764,7 +779,8 @@ fresh = SwinTransformerBlock(12, 3, window_size=4, shift_size=2).to(np.float64)
 print("fresh parameters, same output:", np.array_equal(shared_norm(fresh, x, grid), fresh(x, grid)))
 print("random parameters:", difference(shared_norm(numpy_block, x, grid)))
 shared_norm(torch_block, torch.from_numpy(x), grid).sum().backward()
-print("parameters without a gradient:", [name for name, value in torch_block.named_parameters() if value.grad is None])
+without = [name for name, value in torch_block.named_parameters() if value.grad is None]
+print("parameters without a gradient:", without)
 
 # %% [markdown]
 # ## Exercises

@@ -117,7 +117,7 @@ maps_in_rows(quarters)
 # matrix $W$ after the gathering can learn to keep it.
 
 # %%
-grey = {offset: pixels[offset[0] :: 2, offset[1] :: 2].mean(-1) for offset in offsets}  # mean of the colours
+grey = {(a, b): pixels[a::2, b::2].mean(-1) for a, b in offsets}  # mean of red, green and blue
 maps_in_rows(
     {
         "right − left": grey[0, 1] - grey[0, 0],
@@ -145,14 +145,16 @@ def twins(dim):
     return numpy_merging, torch_merging, p
 
 
+# %%
 numpy_merging, torch_merging, p = twins(3)
 print({name: value.shape for name, value in p.items()})
 tokens = rearrange(x, "n h w c -> n (h w) c")
 y, grid = numpy_merging(tokens, (6, 10))
 torch_y, torch_grid = torch_merging(torch.from_numpy(tokens), (6, 10))
 agree("NumPy and PyTorch", y, torch_y)
-by_loop = [layer_norm(gather_by_loop(image), p["norm.weight"], p["norm.bias"]) @ p["reduction.weight"].T for image in x]
-agree("library and loop", y, np.array(by_loop))
+four = np.array([gather_by_loop(image) for image in x])
+by_loop = layer_norm(four, p["norm.weight"], p["norm.bias"]) @ p["reduction.weight"].T
+agree("library and loop", y, by_loop)
 print("grid (6, 10) →", grid, torch_grid)
 
 # %% [markdown]
@@ -171,7 +173,8 @@ for index, layer in enumerate(model.layers[:-1], 2):
     z, grid = layer.downsample(z, grid)
     stages.append((f"stage {index}", z.shape[2], grid))
     parameters = sum(value.size for _, value in layer.downsample.named_parameters())
-    print(f"{z.shape!s:14} grid {grid!s:9} {z[0].size:7,} numbers, from a merging with {parameters:9,} parameters")
+    merged = f"from a merging with {parameters:9,} parameters"
+    print(f"{z.shape!s:14} grid {grid!s:9} {z[0].size:7,} numbers, {merged}")
 pyramid(stages, config.window_size)
 
 # %% [markdown]
@@ -263,7 +266,7 @@ print("official channel k is channel place[k] of pixel_unshuffle:", place)
 agree("pixel_unshuffle, permuted", unshuffled[..., place], by_arrow, bound=0)
 
 # %% [markdown]
-# ## Q and A
+# ## Questions that learners ask
 
 # %% [markdown]
 # ### Q45: In which order are the four neighbours joined, and what breaks with nn.Unfold?
@@ -336,8 +339,8 @@ print("only the matrix permuted, not the norm:", off(merge(x, "(c p1 p2)", half)
 def version_2(x, p):
     """x (n, h, w, c): gather, reduce, then norm over 2C."""
     four = rearrange(x, "n (h p1) (w p2) c -> n (h w) (p2 p1 c)", p1=2, p2=2)
-    weight, bias = p["norm.weight"][: len(p["reduction.weight"])], p["norm.bias"][: len(p["reduction.weight"])]
-    return layer_norm(linear(four, p["reduction.weight"]), weight, bias)
+    width = len(p["reduction.weight"])  # 2C
+    return layer_norm(linear(four, p["reduction.weight"]), p["norm.weight"][:width], p["norm.bias"][:width])
 
 
 print("        parameters  multiply-adds  numbers in the norm")
@@ -360,7 +363,8 @@ z = rearrange(z, "n (h w) c -> n h w c", h=grid[0])
 fresh = model.layers[0].downsample.state_dict()
 large = fresh | {"reduction.weight": 100 * fresh["reduction.weight"]}
 print("spread of new tokens     V1       V2")
-for name, stream, q in (("as it is", z, fresh), ("stream × 100", 100 * z, fresh), ("matrix × 100", z, large)):
+cases = ("as it is", z, fresh), ("stream × 100", 100 * z, fresh), ("matrix × 100", z, large)
+for name, stream, q in cases:
     print(f"{name:18} {merge(stream, '(p2 p1 c)', q).std():9.3f} {version_2(stream, q).std():8.3f}")
 
 # %% [markdown]
@@ -422,8 +426,11 @@ print(y_odd[0, :, 0].reshape(h, w).round(2))
 # %%
 names = np.arange(16.0).reshape(1, 4, 4, 1)
 down = rearrange(names, "n (h p1) (w p2) c -> n h w (p2 p1 c)", p1=2, p2=2)
-up = {order: rearrange(down, f"n h w {order} -> n (h p1) (w p2) c", p1=2, p2=2) for order in ("(p1 p2 c)", "(p2 p1 c)")}
-steps({"before": names[0, :, :, 0]} | {f"up again, {order}": x[0, :, :, 0] for order, x in up.items()}, 2)
+up = {}
+for order in ("(p1 p2 c)", "(p2 p1 c)"):
+    up[order] = rearrange(down, f"n h w {order} -> n (h p1) (w p2) c", p1=2, p2=2)
+maps = {"before": names} | {f"up again, {order}": x for order, x in up.items()}
+steps({title: x[0, :, :, 0] for title, x in maps.items()}, 2)
 
 # %% [markdown]
 # In every square the two off-diagonal tokens have changed places: 1 and 4, 3 and 6, … The fix is to go up by the order
@@ -471,7 +478,8 @@ print(f"random numbers: {((v - guess) ** 2).sum() / (v**2).sum():.0%} of their e
 # %%
 row, column = np.indices((4, 6))
 labels = (10 * row + column).reshape(1, 24, 1)
-print("gathered: ", rearrange(labels, "n (h p1 w p2) c -> n (h w) (p2 p1 c)", h=2, p1=2, p2=2)[0, :3].tolist())
+gathered = rearrange(labels, "n (h p1 w p2) c -> n (h w) (p2 p1 c)", h=2, p1=2, p2=2)
+print("gathered: ", gathered[0, :3].tolist())
 print("reshaped: ", labels.reshape(1, 6, 4)[0, :3].tolist())
 
 # %% [markdown]
@@ -497,7 +505,7 @@ def reshaped(x):
 
 
 for name, f in (("gathered", gathered), ("reshaped", reshaped)):
-    print(name, "square (2…3, 4…5) is felt at", [felt_at(f, i, j) for i in (2, 3) for j in (4, 5)])
+    print(name, "rows 2, 3, columns 4, 5: felt at", [felt_at(f, i, j) for i in (2, 3) for j in (4, 5)])
 
 
 # %% [markdown]
@@ -509,7 +517,8 @@ def swapped(x):
     return numpy_merging(x, (6, 4))[0]
 
 
-print("swapped  square (2…3, 4…5) is felt at", [felt_at(swapped, i, j) for i in (2, 3) for j in (4, 5)])
+felt = [felt_at(swapped, i, j) for i in (2, 3) for j in (4, 5)]
+print("swapped  rows 2, 3, columns 4, 5: felt at", felt)
 
 # %% [markdown]
 # **3. The matrix with a bias, or the norm on C.** `Linear(4 * C, 2 * C)` has a bias unless told otherwise; a norm
@@ -533,9 +542,11 @@ except ValueError as error:
 x5 = rng.normal(size=(1, 5, 5, 3))
 poked = x5.copy()
 poked[0, 4, 4] += [1, -1, 0]
-for name, change in (("padded", lambda v: v), ("cut off", lambda v: v[:, :4, :4])):
-    a, b = (numpy_merging(rearrange(change(v), "n h w c -> n (h w) c"), change(v).shape[1:3])[0] for v in (x5, poked))
-    print(f"{name:8} {a.shape[1]} new tokens, {int(np.any(a != b, axis=-1).sum())} of them feel token (4, 4)")
+for name, side in (("padded", 5), ("cut off", 4)):
+    a, b = (v[:, :side, :side].reshape(1, side * side, 3) for v in (x5, poked))
+    a, b = numpy_merging(a, (side, side))[0], numpy_merging(b, (side, side))[0]
+    feel = int(np.any(a != b, axis=-1).sum())
+    print(f"{name:8} {a.shape[1]} new tokens, {feel} of them feel token (4, 4)")
 
 # %% [markdown]
 # ## Exercises

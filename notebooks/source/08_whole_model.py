@@ -63,6 +63,7 @@ state = {name: 0.3 * rng.normal(size=value.shape) for name, value in model.state
 model.load_state_dict(state)
 images = rng.normal(size=(2, 3, 32, 32))
 
+# %%
 x, grid = model.patch_embed(images)
 print("patch embedding", x.shape, grid)
 for stage, layer in enumerate(model.layers, 1):
@@ -128,6 +129,7 @@ def block_cost(width, grid, M):
     return 4 * hw * width**2 + 2 * M * M * hw * width + 8 * hw * width**2
 
 
+# %%
 rows = []
 print("block stage  kind  window shift  grid   width heads  parameters  multiply-adds")
 for stage, layer in enumerate(numpy_model.layers, 1):
@@ -178,8 +180,9 @@ for deep in range(4):
 # their extra blocks into stage 3:
 
 # %%
-for name, preset in CONFIGS.items():
-    print(f"{name:32} depths {preset.depths}, widths {preset.widths}")
+for name in ("tiny", "small", "base", "large"):
+    preset = CONFIGS[f"swin_{name}_patch4_window7_224"]
+    print(f"{name:6} depths {preset.depths}, widths {preset.widths}")
 
 # %% [markdown]
 # ## A photograph through both twins
@@ -198,7 +201,7 @@ for dtype in (torch.float64, torch.float32, torch.bfloat16):
     gaps[str(dtype).removeprefix("torch.")] = [measure(*pair).relative for pair in pairs]
 
 exact = {name: torch.from_numpy(value) for name, value in numpy_model.state_dict().items()}
-torch_model.double().load_state_dict(exact)  # bfloat16 had cut the weights short
+_ = torch_model.double().load_state_dict(exact)  # bfloat16 had cut the weights short
 
 # %%
 print(f"{'step':22} {'what':22} {'shape':>14} " + " ".join(f"{name:>9}" for name in gaps))
@@ -222,7 +225,7 @@ best = np.argsort(-probabilities)[:5]
 print("most probable classes:", ", ".join(f"{k} ({probabilities[k]:.2%})" for k in best))
 
 # %% [markdown]
-# The weights are random, so the five classes mean nothing, and none of the 1000 is far above one in a thousand.
+# The weights are random, so the five classes mean nothing; even the best of the 1000 has only a few in a thousand.
 # Chapter 11 loads published weights into the same two models.
 
 # %% [markdown]
@@ -278,8 +281,10 @@ def as_colours(tokens, grid):
 
 
 pixels = denormalise(photo)[0]
-pictures = {f"stage {i}: {grid[0]} × {grid[1]}": as_colours(x, grid) for i, (x, grid) in enumerate(stages, 1)}
-maps_in_rows({"photograph": pixels} | pictures, columns=5)
+pictures = {"photograph": pixels}
+for i, (x, (h, w)) in enumerate(stages, 1):
+    pictures[f"stage {i}: {h} × {w}"] = as_colours(x, (h, w))
+maps_in_rows(pictures, columns=5)
 
 # %% [markdown]
 # ### Q67: Why do the layer outputs come one scale too small (28, 14, 7, 7)?
@@ -299,6 +304,7 @@ for hook in hooks:
     hook.remove()
 
 
+# %%
 def describe(x):
     x = x[0] if isinstance(x, tuple) else x  # a merging returns its grid as well
     side = round(x.shape[1] ** 0.5)
@@ -358,14 +364,14 @@ for name, values in weights.items():
 # %% [markdown]
 # ## How far does a token see?
 #
-# After one block a token has seen its window. After a shifted block, parts of up to nine. A merging makes every window
-# twice as long, seen in pixels. To know exactly, walk **backwards**: start from one token and collect, block by block,
-# every token that it could have heard from.
+# After one block a token has seen its window. After a shifted block, the four windows that its shifted window lies on.
+# A merging makes every window twice as long, seen in pixels. To know exactly, walk **backwards**: start from one token
+# and collect, block by block, every token that it could have heard from.
 
 
 # %%
 def heard_by(block, heard, grid):
-    """heard (h, w) of bool → the tokens that those have heard from in this block, themselves included."""
+    """heard (h, w) of bool → the tokens that those listen to in this block, themselves included."""
     names = np.arange(heard.size).reshape(1, *grid, 1)
     shift, M = block.shift_for(grid), block.window_size
     windows = swin_numpy.window_partition(cyclic_shift(names, shift), M)[0, :, :, 0]  # (k, m)
@@ -375,8 +381,9 @@ def heard_by(block, heard, grid):
     return result.reshape(grid)
 
 
+# %%
 def reach(model, blocks, patch):
-    """Which patches (56, 56) can change a token after so many blocks? patch: (row, column) that lies in it."""
+    """Which patches (56, 56) can change the token that holds `patch` (row, column) after so many blocks?"""
     path = [(s, block) for s, layer in enumerate(model.layers) for block in layer.blocks][:blocks]
     stage = path[-1][0]
     heard = np.zeros(config.grids[stage], bool)
@@ -388,15 +395,22 @@ def reach(model, blocks, patch):
     return heard.repeat(2**stage, 0).repeat(2**stage, 1)
 
 
+# %%
 patch = (25, 15)  # in the left eye
 maps = [reach(numpy_model, blocks, patch) for blocks in range(1, 13)]
 
 # %%
+
+
+def faded(seen):
+    """The photograph, pale where a patch is not in `seen` (56, 56)."""
+    cover = seen.repeat(4, 0).repeat(4, 1)[..., None]
+    return np.where(cover, pixels, 255 - (255 - pixels) // 6).astype(np.uint8)
+
+
 shown = {}
 for (stage, kind, _, _), seen in zip(rows[:6], maps, strict=False):
-    cover = seen.repeat(4, 0).repeat(4, 1)[..., None]
-    name = f"{len(shown) + 1}: stage {stage}, {kind}\n{seen.sum()} patches"
-    shown[name] = np.where(cover, pixels, 255 - (255 - pixels) // 6).astype(np.uint8)
+    shown[f"{len(shown) + 1}: stage {stage}, {kind}\n{seen.sum()} patches"] = faded(seen)
 maps_in_rows(shown, columns=6, dot=(patch[0] * 4 + 2, patch[1] * 4 + 2))
 
 # %% [markdown]
@@ -427,8 +441,9 @@ for stage, layer in enumerate(probe.layers):
     for block in layer.blocks:
         hook = block.register_forward_hook(lambda module, inputs, out, s=stage: outputs.append((s, out)))
         hooks.append(hook)
-probe(inputs)
+_ = probe(inputs)
 
+# %%
 for blocks, (stage, out) in enumerate(outputs, 1):
     token = (patch[0] >> stage) * config.grids[stage][1] + (patch[1] >> stage)
     upstream = torch.randn(out.shape[-1], generator=generator, dtype=torch.float64)
@@ -444,10 +459,8 @@ print("autograd finds the same patches after each of", len(outputs), "blocks")
 # %%
 def draw(row, column, blocks):
     seen = reach(numpy_model, blocks, (row, column))
-    cover = seen.repeat(4, 0).repeat(4, 1)[..., None]
-    picture = np.where(cover, pixels, 255 - (255 - pixels) // 6).astype(np.uint8)
     name = f"patch ({row}, {column}) after {blocks} blocks: {seen.sum()} patches"
-    return maps_in_rows({name: picture}, dot=(row * 4 + 2, column * 4 + 2))
+    return maps_in_rows({name: faded(seen)}, dot=(row * 4 + 2, column * 4 + 2))
 
 
 slider(draw, row=(0, 55, 1, 25), column=(0, 55, 1, 33), blocks=(1, 12, 1, 3))
@@ -461,30 +474,33 @@ slider(draw, row=(0, 55, 1, 25), column=(0, 55, 1, 33), blocks=(1, 12, 1, 3))
 
 # %%
 weights = swin_torch.SwinTransformer(narrow, seed=1).double().state_dict()
-fixed, free = (swin_torch.SwinTransformer(replace(narrow, img_size=size)).double().eval() for size in (224, None))
+any_size = replace(narrow, img_size=None)
+fixed, free = (swin_torch.SwinTransformer(c).double().eval() for c in (narrow, any_size))
 fixed.load_state_dict(weights)
 free.load_state_dict(weights)
-numpy_free = SwinTransformer(replace(narrow, img_size=None), dtype=np.float64)
+numpy_free = SwinTransformer(any_size, dtype=np.float64)
 numpy_free.load_state_dict({name: value.numpy() for name, value in weights.items()})
 
+# %%
 whole = to_array(load_image(photo_path("chelsea"))).astype(np.float64)  # as it is, 300 × 451
-for name, picture in (("224 × 224", photo), ("192 × 320", whole[:, :, :192, :320]), ("300 × 451", whole)):
+for name, picture in (("224 × 224", photo), ("192 × 320", whole[..., :192, :320]), ("300 × 451", whole)):
+    x = torch.from_numpy(picture)
     with torch.inference_mode():
-        agree(f"{name}, built for 224 and for any", fixed(torch.from_numpy(picture)), free(torch.from_numpy(picture)))
+        agree(f"{name}, built for 224 and for any", fixed(x), free(x))
 agree("300 × 451, NumPy and PyTorch", numpy_free(whole), free(torch.from_numpy(whole)))
 
 # %%
 pictures = {"photograph": denormalise(whole)[0]}
 with torch.inference_mode():
-    for i, (tokens, grid) in enumerate(free.forward_stages(torch.from_numpy(whole)), 1):
-        pictures[f"stage {i}: {grid[0]} × {grid[1]}"] = as_colours(tokens, grid)
+    for i, (tokens, (h, w)) in enumerate(free.forward_stages(torch.from_numpy(whole)), 1):
+        pictures[f"stage {i}: {h} × {w}"] = as_colours(tokens, (h, w))
 maps_in_rows(pictures, columns=5)
 
 # %% [markdown]
 # ## Traps
 #
 # **1. Shifting in the last stage.** At 224 the last map is 7 × 7: one window. The official code sees that when it is
-# built, and sets the shift to 0. Many re-implementations don't. Then the only window is cut into four regions that
+# built, and sets the shift to 0. Some re-implementations don't. Then the only window is cut into four regions that
 # must not see each other. Who sees whom, a row for each query token and a column for each key token:
 
 # %%
@@ -514,7 +530,7 @@ print("logits off by", off(wrong, right), "of the largest, the last map by", off
 # %%
 for grid, layer in zip(config.grids, torch_model.layers, strict=True):
     for block in layer.blocks:
-        assert block.shift_size == 0 or min(grid) > block.window_size, "a map that is one window doesn't shift"
+        assert block.shift_size == 0 or min(grid) > block.window_size
 
 # %% [markdown]
 # **2. No `model.eval()`.** A fresh PyTorch model is in training mode: drop path is on, and the same picture gives other
