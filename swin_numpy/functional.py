@@ -31,8 +31,7 @@ def linear_backward(dy, x, weight):
 
 def softmax(x, dim=-1):
     """exp(x) / sum(exp(x)) along `dim`; the largest value is taken off first, so that exp can't overflow."""
-    x = x - x.max(axis=dim, keepdims=True)
-    exp = np.exp(x, out=x)
+    exp = np.exp(x - x.max(axis=dim, keepdims=True))
     exp /= exp.sum(axis=dim, keepdims=True)
     return exp
 
@@ -83,6 +82,7 @@ def in_pieces(function):
 
     @wraps(function)
     def pieced(x):
+        x = np.asarray(x, dtype=np.result_type(x, np.float32))  # whole numbers become float64, the rest stays
         pieces = np.array_split(x.reshape(-1), 1 + x.size // 2**16)
         return np.concatenate([function(piece) for piece in pieces]).reshape(x.shape)
 

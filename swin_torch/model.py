@@ -124,6 +124,8 @@ def with_weights(model, state):
 def check_config(config):
     if not isinstance(config, SwinConfig):
         raise TypeError(f"config: expected a SwinConfig, got {config!r}; presets: swin_numpy.get_config(name)")
+    if config.version != 1:
+        raise ValueError(f"version: this is Swin V1, got version={config.version}; V2 is not written yet")
 
 
 def check_indices(out_indices, stages):

@@ -502,3 +502,9 @@ assert "torch" not in sys.modules
 def test_peak_memory_of_a_forward():
     """The whole process: interpreter, libraries, 113 MB of weights, and one image's way through Swin-T."""
     assert peak_memory(ONE_FORWARD) < 400
+
+
+@PACKAGES
+def test_version_2_is_refused_instead_of_built_as_version_1(package):
+    with pytest.raises(ValueError, match="V2 is not written yet"):
+        package.SwinTransformer(SwinConfig(version=2))

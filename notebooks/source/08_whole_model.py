@@ -4,7 +4,7 @@
 # Patches, blocks, merging: everything has been built, and twice. This chapter puts it together, sends a photograph
 # through both twins, and measures how far apart they are after every step. Then it asks what the parts are for.
 #
-# After this chapter you can explain
+# **After this chapter you can explain**
 #
 # - what `depths=(2, 2, 6, 2)` means, and what each of the twelve blocks costs;
 # - what comes out of each stage, and how to use it for detection or segmentation;
@@ -17,11 +17,10 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from einops import rearrange
+from einops import rearrange, reduce
 from lesson import agree, check, side_by_side, slider, solution
 from torch.utils.flop_counter import FlopCounterMode
 
-import swin_numpy
 import swin_torch
 from figures import photo_path
 from figures.chapter06 import maps_in_rows
@@ -33,6 +32,7 @@ from swin_numpy.checkpoint import convert_state_dict
 from swin_numpy.functional import softmax
 from swin_numpy.images import denormalise, load_image, preprocess, to_array
 from swin_numpy.record import record
+from swin_numpy.windows import window_partition
 from swin_torch.compare import measure
 
 rng = np.random.default_rng(8)
@@ -47,7 +47,8 @@ torch.set_num_threads(1)  # so that the page runs the same on a busy machine
 # %%
 config = CONFIGS["swin_tiny_patch4_window7_224"]
 c = config
-architecture(c.img_size, c.patch_size, c.embed_dim, c.depths, c.num_heads, c.window_size, c.num_classes)
+sizes = c.depths, c.num_heads, c.window_size, c.num_classes
+architecture(c.img_size, c.patch_size, c.embed_dim, *sizes)
 
 # %% [markdown]
 # ## By hand: a model that fits on the page
@@ -57,9 +58,11 @@ architecture(c.img_size, c.patch_size, c.embed_dim, c.depths, c.num_heads, c.win
 # width. We write the whole forward pass as a loop over its parts.
 
 # %%
-tiny = SwinConfig(img_size=32, embed_dim=8, depths=(2, 2), num_heads=(2, 4), window_size=4, num_classes=3)
+sizes = {"embed_dim": 8, "depths": (2, 2), "num_heads": (2, 4), "window_size": 4}
+tiny = SwinConfig(img_size=32, num_classes=3, **sizes)
 model = SwinTransformer(tiny, dtype=np.float64)
-state = {name: 0.3 * rng.normal(size=value.shape) for name, value in model.state_dict().items()}
+shapes = {name: value.shape for name, value in model.state_dict().items()}
+state = {name: 0.3 * rng.normal(size=shape) for name, shape in shapes.items()}
 model.load_state_dict(state)
 images = rng.normal(size=(2, 3, 32, 32))
 
@@ -138,8 +141,9 @@ for stage, layer in enumerate(numpy_model.layers, 1):
         kind = "SW-MSA" if block.shift_size else "W-MSA"
         size = sum(value.size for _, value in block.named_parameters())
         work = block_cost(width, grid, block.window_size)
-        print(f"{len(rows):5} {stage:5} {kind:>7} {block.window_size:5} {block.shift_size:5}", end="  ")
-        print(f"{grid!s:>8} {width:5} {block.attn.num_heads:5} {size:11,} {work:14,}")
+        window = f"{block.window_size:5} {block.shift_size:5}  {grid!s:>8}"
+        costs = f"{width:5} {block.attn.num_heads:5} {size:11,} {work:14,}"
+        print(f"{len(rows):5} {stage:5} {kind:>7} {window} {costs}")
         rows.append((stage, kind, size, work))
 
 # %%
@@ -153,8 +157,9 @@ photo = preprocess(load_image(photo_path("chelsea")), 224).astype(np.float64)
 with FlopCounterMode(display=False) as counter, torch.inference_mode():
     torch_model(torch.from_numpy(photo))
 work = sum(row[3] for row in rows) + 56 * 56 * 48 * 96 + 768 * 1000
-work += sum(h * w * 8 * C * C for C, (h, w) in zip(config.widths[:-1], config.grids[1:], strict=True))
-assert 2 * work == counter.get_total_flops()  # a multiply-add is two operations to the counter
+for C, (h, w) in zip(config.widths[:-1], config.grids[1:], strict=True):
+    work += h * w * 8 * C * C  # a merging
+assert 2 * work == counter.get_total_flops()  # to the counter a multiply-add is two
 print(f"{work / 1e9:.2f} G multiply-adds")
 
 # %% [markdown]
@@ -198,19 +203,23 @@ for dtype in (torch.float64, torch.float32, torch.bfloat16):
     with torch.inference_mode():
         torch_steps = record(torch_model.to(dtype), images.to(dtype))
     pairs = zip(numpy_steps, torch_steps, strict=True)
-    gaps[str(dtype).removeprefix("torch.")] = [measure(*pair).relative for pair in pairs]
+    name = str(dtype).removeprefix("torch.")
+    gaps[name] = [measure(*pair).relative for pair in pairs]
 
-exact = {name: torch.from_numpy(value) for name, value in numpy_model.state_dict().items()}
-_ = torch_model.double().load_state_dict(exact)  # bfloat16 had cut the weights short
+exact = numpy_model.state_dict()  # bfloat16 has cut the weights of the other short
+exact = {name: torch.from_numpy(value) for name, value in exact.items()}
+_ = torch_model.double().load_state_dict(exact)
 
 # %%
-print(f"{'step':22} {'what':22} {'shape':>14} " + " ".join(f"{name:>9}" for name in gaps))
+print(f"{'step':22} {'what':22} {'shape':>14}", *(f"{name:>9}" for name in gaps))
 for step, *differences in zip(numpy_steps, *gaps.values(), strict=True):
     shape = "×".join(map(str, step.output.shape))
-    print(f"{step.name:22} {step.what:22} {shape:>14} " + " ".join(f"{gap:9.1e}" for gap in differences))
+    columns = [f"{gap:9.1e}" for gap in differences]
+    print(f"{step.name:22} {step.what:22} {shape:>14}", *columns)
 
 # %%
-disagreement([step.name for step in numpy_steps], gaps, "largest difference / largest value")
+names = [step.name for step in numpy_steps]
+disagreement(names, gaps, "largest difference / largest value")
 
 # %% [markdown]
 # Three lines, far apart, and none of them jumps. In float64 the twins differ by a few roundings, in float32 by a few
@@ -219,10 +228,11 @@ disagreement([step.name for step in numpy_steps], gaps, "largest difference / la
 # bfloat16. In float64 it has nowhere to hide.
 
 # %%
-assert max(gaps["float64"]) < 1e-12 < max(gaps["float32"]) < 1e-4 < max(gaps["bfloat16"]) < 0.1
+worst = {name: max(values) for name, values in gaps.items()}
+assert worst["float64"] < 1e-12 < worst["float32"] < 1e-4 < worst["bfloat16"] < 0.1
 probabilities = softmax(numpy_steps[-1].output[0])
 best = np.argsort(-probabilities)[:5]
-print("most probable classes:", ", ".join(f"{k} ({probabilities[k]:.2%})" for k in best))
+print("most probable:", ", ".join(f"class {k} ({probabilities[k]:.2%})" for k in best))
 
 # %% [markdown]
 # The weights are random, so the five classes mean nothing; even the best of the 1000 has only a few in a thousand.
@@ -244,11 +254,12 @@ except ImportError:
     print("skipped: transformers is not installed (pip install transformers)")
 else:
     torch.manual_seed(0)
-    theirs = SwinForImageClassification(TheirConfig(embed_dim=24, num_heads=(1, 2, 4, 8), num_labels=1000))
+    sizes = TheirConfig(embed_dim=24, num_heads=(1, 2, 4, 8), num_labels=1000)
+    theirs = SwinForImageClassification(sizes).double().eval()
     ours = SwinTransformer(narrow, dtype=np.float64)
     ours.load_state_dict(convert_state_dict(theirs.state_dict()))
     with torch.inference_mode():
-        agree("logits, transformers and NumPy", ours(photo), theirs.double().eval()(images).logits)
+        agree("logits, transformers and NumPy", ours(photo), theirs(images).logits)
 
 # %% [markdown]
 # ## A backbone: what the stages give
@@ -259,8 +270,10 @@ else:
 # %%
 with torch.inference_mode():
     stages = torch_model.forward_stages(images)
-ends = [step for step in numpy_steps if step.name in ("layers.0.blocks.1", "layers.1.blocks.1")]
-ends += [step for step in numpy_steps if step.name in ("layers.2.blocks.5", "layers.3.blocks.1")]
+last_blocks = [
+    f"layers.{i}.blocks.{depth - 1}" for i, depth in enumerate(config.depths)
+]
+ends = [step for step in numpy_steps if step.name in last_blocks]
 for (tokens, grid), step in zip(stages, ends, strict=True):
     agree(f"grid {grid}", tokens, step.output)
 
@@ -295,9 +308,9 @@ maps_in_rows(pictures, columns=5)
 # %%
 before, after, hooks = [], [], []
 for layer in torch_model.layers:
-    hooks.append(layer.register_forward_hook(lambda module, inputs, output: before.append(output)))
-    last = layer if layer.downsample is None else layer.downsample
-    hooks.append(last.register_forward_hook(lambda module, inputs, output: after.append(output)))
+    last = layer.downsample or layer
+    hooks.append(layer.register_forward_hook(lambda m, inputs, out: before.append(out)))
+    hooks.append(last.register_forward_hook(lambda m, inputs, out: after.append(out)))
 with torch.inference_mode():
     torch_model(images)
 for hook in hooks:
@@ -313,7 +326,9 @@ def describe(x):
 
 print("after merging: ", ",  ".join(map(describe, after)))
 print("before merging:", ",  ".join(map(describe, before)))
-assert [x.shape[2] for x in before] == [x.shape[-1] for x, _ in stages] == [96, 192, 384, 768]
+assert [x.shape[2] for x in before] == [96, 192, 384, 768]
+for mine, (tokens, _) in zip(before, stages, strict=True):
+    assert torch.equal(mine, tokens)
 
 # %% [markdown]
 # Take the tensors **before** merging. In this package a `BasicLayer` owns the merging, for the sake of the official
@@ -353,9 +368,10 @@ def read_out(query):
 
 agree("zero query = mean over tokens", read_out(np.zeros(32))[1], last.mean(0))
 agree("... which the head gets", last.mean(0), numpy_steps[-2].output[0])
-weights = {f"query × {size}": read_out(size * rng.normal(size=32))[0].reshape(7, 7) for size in (1, 5)}
-for name, values in weights.items():
-    print(f"{name}: weights from {values.min():.3f} to {values.max():.3f}, 1 / 49 = {1 / 49:.3f}")
+for size in (1, 5):
+    weights, _ = read_out(size * rng.normal(size=32))
+    span = f"from {weights.min():.3f} to {weights.max():.3f}"
+    print(f"query × {size}: weights {span}, 1 / 49 = {1 / 49:.3f}")
 
 # %% [markdown]
 # With another query it is a weighted mean. So a class token could choose *where* to look in the last step; the plain
@@ -371,10 +387,10 @@ for name, values in weights.items():
 
 # %%
 def heard_by(block, heard, grid):
-    """heard (h, w) of bool → the tokens that those listen to in this block, themselves included."""
+    """heard (h, w) of bool → all that these tokens listen to in this block."""
     names = np.arange(heard.size).reshape(1, *grid, 1)
     shift, M = block.shift_for(grid), block.window_size
-    windows = swin_numpy.window_partition(cyclic_shift(names, shift), M)[0, :, :, 0]  # (k, m)
+    windows = window_partition(cyclic_shift(names, shift), M)[0, :, :, 0]  # (k, m)
     sees = shift_mask(*grid, M, shift) == 0  # (k, i, j)
     result = heard.ravel().copy()
     result[windows] |= (heard.ravel()[windows][:, :, None] & sees).any(1)
@@ -383,8 +399,11 @@ def heard_by(block, heard, grid):
 
 # %%
 def reach(model, blocks, patch):
-    """Which patches (56, 56) can change the token that holds `patch` (row, column) after so many blocks?"""
-    path = [(s, block) for s, layer in enumerate(model.layers) for block in layer.blocks][:blocks]
+    """Which patches (56, 56) does the token that holds `patch` hear of in `blocks`?"""
+    path = [
+        (s, block) for s, layer in enumerate(model.layers) for block in layer.blocks
+    ]
+    path = path[:blocks]
     stage = path[-1][0]
     heard = np.zeros(config.grids[stage], bool)
     heard[patch[0] >> stage, patch[1] >> stage] = True
@@ -410,7 +429,8 @@ def faded(seen):
 
 shown = {}
 for (stage, kind, _, _), seen in zip(rows[:6], maps, strict=False):
-    shown[f"{len(shown) + 1}: stage {stage}, {kind}\n{seen.sum()} patches"] = faded(seen)
+    title = f"{len(shown) + 1}: stage {stage}, {kind}\n{seen.sum()} patches"
+    shown[title] = faded(seen)
 maps_in_rows(shown, columns=6, dot=(patch[0] * 4 + 2, patch[1] * 4 + 2))
 
 # %% [markdown]
@@ -418,12 +438,13 @@ maps_in_rows(shown, columns=6, dot=(patch[0] * 4 + 2, patch[1] * 4 + 2))
 # shift: then a token sees nothing but its own window, until a merging makes windows larger.
 
 # %%
-unshifted = swin_numpy.SwinTransformer(narrow)
+unshifted = SwinTransformer(narrow)
 for layer in unshifted.layers:
     for block in layer.blocks:
         block.shift_size = 0
 print("with shift:   ", [int(seen.sum()) for seen in maps])
-print("without shift:", [int(reach(unshifted, blocks, patch).sum()) for blocks in range(1, 13)])
+plain = [reach(unshifted, blocks, patch) for blocks in range(1, 13)]
+print("without shift:", [int(seen.sum()) for seen in plain])
 
 # %% [markdown]
 # Is that what the model does, or what we think it does? Autograd can tell: a patch that a token has heard of has a
@@ -439,17 +460,18 @@ inputs = images.clone().requires_grad_()
 outputs, hooks = [], []
 for stage, layer in enumerate(probe.layers):
     for block in layer.blocks:
-        hook = block.register_forward_hook(lambda module, inputs, out, s=stage: outputs.append((s, out)))
-        hooks.append(hook)
+        catch = lambda module, inputs, out, s=stage: outputs.append((s, out))
+        hooks.append(block.register_forward_hook(catch))
 _ = probe(inputs)
 
 # %%
 for blocks, (stage, out) in enumerate(outputs, 1):
     token = (patch[0] >> stage) * config.grids[stage][1] + (patch[1] >> stage)
-    upstream = torch.randn(out.shape[-1], generator=generator, dtype=torch.float64)
-    gradient = torch.autograd.grad(out[0, token] @ upstream, inputs, retain_graph=True)[0].abs()
-    felt = rearrange(gradient, "1 c (h p1) (w p2) -> h w (c p1 p2)", p1=4, p2=4).amax(-1)
-    assert np.array_equal(felt > 1e-30 * felt.max(), maps[blocks - 1]), f"after block {blocks}"
+    upstream = torch.randn(out.shape[-1], generator=generator).double()
+    number = out[0, token] @ upstream
+    (gradient,) = torch.autograd.grad(number, inputs, retain_graph=True)
+    felt = reduce(gradient.abs(), "1 c (h p1) (w p2) -> h w", "max", p1=4, p2=4)
+    assert np.array_equal(felt > 1e-30 * felt.max(), maps[blocks - 1])
 print("autograd finds the same patches after each of", len(outputs), "blocks")
 
 # %% [markdown]
@@ -475,25 +497,27 @@ slider(draw, row=(0, 55, 1, 25), column=(0, 55, 1, 33), blocks=(1, 12, 1, 3))
 # %%
 weights = swin_torch.SwinTransformer(narrow, seed=1).double().state_dict()
 any_size = replace(narrow, img_size=None)
-fixed, free = (swin_torch.SwinTransformer(c).double().eval() for c in (narrow, any_size))
+fixed = swin_torch.SwinTransformer(narrow).double().eval()
+free = swin_torch.SwinTransformer(any_size).double().eval()
 fixed.load_state_dict(weights)
 free.load_state_dict(weights)
 numpy_free = SwinTransformer(any_size, dtype=np.float64)
 numpy_free.load_state_dict({name: value.numpy() for name, value in weights.items()})
 
 # %%
-whole = to_array(load_image(photo_path("chelsea"))).astype(np.float64)  # as it is, 300 × 451
-for name, picture in (("224 × 224", photo), ("192 × 320", whole[..., :192, :320]), ("300 × 451", whole)):
-    x = torch.from_numpy(picture)
+whole = to_array(load_image(photo_path("chelsea"))).astype(np.float64)  # uncropped
+for picture in (photo, whole[..., :192, :320], whole):
+    x, (H, W) = torch.from_numpy(picture), picture.shape[2:]
     with torch.inference_mode():
-        agree(f"{name}, built for 224 and for any", fixed(x), free(x))
-agree("300 × 451, NumPy and PyTorch", numpy_free(whole), free(torch.from_numpy(whole)))
+        agree(f"{H} × {W}, built for 224 and for any", fixed(x), free(x))
+agree(f"{H} × {W}, NumPy and PyTorch", numpy_free(whole), free(x))
 
 # %%
 pictures = {"photograph": denormalise(whole)[0]}
 with torch.inference_mode():
-    for i, (tokens, (h, w)) in enumerate(free.forward_stages(torch.from_numpy(whole)), 1):
-        pictures[f"stage {i}: {h} × {w}"] = as_colours(tokens, (h, w))
+    of_whole = free.forward_stages(x)
+for i, (tokens, (h, w)) in enumerate(of_whole, 1):
+    pictures[f"stage {i}: {h} × {w}"] = as_colours(tokens, (h, w))
 maps_in_rows(pictures, columns=5)
 
 # %% [markdown]
@@ -504,9 +528,10 @@ maps_in_rows(pictures, columns=5)
 # must not see each other. Who sees whom, a row for each query token and a column for each key token:
 
 # %%
-whole_window, cut_window = shift_mask(7, 7, 7, 0)[0] == 0, shift_mask(7, 7, 7, 3)[0] == 0
-print(f"pairs of tokens that see each other: {whole_window.sum()} and {cut_window.sum()} of {49 * 49}")
-maps_in_rows({"last block, no shift": whole_window, "last block, shift 3": cut_window}, 4)
+sees = {f"shift {s}": shift_mask(7, 7, 7, s)[0] == 0 for s in (0, 3)}
+for name, pairs in sees.items():
+    print(f"{name}: {pairs.sum()} of {pairs.size} pairs of tokens see each other")
+maps_in_rows(sees)
 
 
 # %%
@@ -520,7 +545,8 @@ with torch.inference_mode():
     block.shift_size = 3
     wrong, wrong_map = torch_model(images), torch_model.forward_stages(images)[-1][0]
     block.shift_size = 0
-print("logits off by", off(wrong, right), "of the largest, the last map by", off(wrong_map, right_map))
+print("logits off by", off(wrong, right), "of the largest")
+print("last map off by", off(wrong_map, right_map))
 
 # %% [markdown]
 # The same shapes, no error, the same state dict; and the mean over tokens hides most of it from the logits. These are
@@ -542,7 +568,8 @@ with torch.inference_mode():
     for mode in (True, False):
         torch_model.train(mode)
         first, second = torch_model(images), torch_model(images)
-        print(f"training={mode!s:5} twice the same picture, same logits: {torch.equal(first, second)}")
+        same = torch.equal(first, second)
+        print(f"training={mode!s:5} twice the same picture, same logits: {same}")
 
 # %% [markdown]
 # **3. A reshape that happens to fit.** A picture of 112 × 448 pixels gives 28 × 112 tokens, as many as 56 × 56. Code
@@ -551,10 +578,10 @@ with torch.inference_mode():
 
 # %%
 names = np.arange(28 * 112)
-as_built = swin_numpy.window_partition(names.reshape(1, 56, 56, 1), 7)[0, 0, :, 0]
-as_it_is = swin_numpy.window_partition(names.reshape(1, 28, 112, 1), 7)[0, 0, :, 0]
-window = {"grid (28, 112)": np.isin(names, as_it_is), "as if (56, 56)": np.isin(names, as_built)}
-maps_in_rows({name: tokens.reshape(28, 112) for name, tokens in window.items()}, 2)
+as_built = window_partition(names.reshape(1, 56, 56, 1), 7)[0, 0, :, 0]
+as_it_is = window_partition(names.reshape(1, 28, 112, 1), 7)[0, 0, :, 0]
+right, wrong = (np.isin(names, w).reshape(28, 112) for w in (as_it_is, as_built))
+maps_in_rows({"grid (28, 112)": right, "as if (56, 56)": wrong})
 
 # %% [markdown]
 # The check is to give the grid along with the tokens, and to test with pictures that are not square:
@@ -588,7 +615,7 @@ x = ends[-1].output
 right = numpy_model.head(numpy_model.norm(x).mean(1))
 wrong = numpy_model.head(numpy_model.norm(x.mean(1)))
 agree("norm, then mean", right, numpy_steps[-1].output)
-print(f"mean, then norm: off by {np.abs(wrong - right).max() / np.abs(right).max():.0%}")
+print("mean, then norm: off by", off(torch.tensor(wrong), torch.tensor(right)))
 
 # %% [markdown]
 # ## Exercises
