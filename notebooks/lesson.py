@@ -18,6 +18,7 @@ from IPython.display import HTML, Markdown, display
 FOLDER = Path(__file__).parent
 COLUMN = 54  # characters in one of two columns of a notebook's page
 LEFT = 'align="left" style="text-align:left; vertical-align:top"'  # JupyterLab sets tables to the right
+MARK = f'width="4%" {LEFT}'  # the column of ≠: JupyterLab makes all columns equally wide unless one is told
 
 
 def agree(what, a, b, bound=1e-10):
@@ -104,14 +105,14 @@ class Table:
     def _repr_html_(self):
         body = "".join(self._row(*row) for row in self.rows)
         if any(mark for mark, _, _ in self.rows):
-            body = f"<tr><th></th><th {LEFT}>NumPy</th><th {LEFT}>PyTorch</th></tr>" + body
+            body = f"<tr><th {MARK}></th><th {LEFT}>NumPy</th><th {LEFT}>PyTorch</th></tr>" + body
         return f'<p><b>{escape(self.title)}</b></p><table width="100%">{body}</table>'
 
     def _row(self, mark, left, right):
         if not mark:
-            return f'<tr><td></td><td {LEFT} colspan="2">{pre(left)}</td></tr>'
+            return f'<tr><td {MARK}></td><td {LEFT} colspan="2">{pre(left)}</td></tr>'
         left, right = level(left, right)
-        return f"<tr><td {LEFT}><b>{mark}</b></td><td {LEFT}>{pre(left)}</td><td {LEFT}>{pre(right)}</td></tr>"
+        return f"<tr><td {MARK}><b>{mark}</b></td><td {LEFT}>{pre(left)}</td><td {LEFT}>{pre(right)}</td></tr>"
 
     def __repr__(self):
         lines = [self.title, ""]

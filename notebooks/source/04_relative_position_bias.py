@@ -63,8 +63,8 @@ agree("mean over all tokens", Z_shuffled.mean(0), Z.mean(0))
 
 # %% [markdown]
 # The mean over all tokens is the same for both pictures, and a mean over tokens is what Swin's classifier gets to
-# see. A model of nothing but attention and layers that treat each token by itself would take a heap of tiles for
-# a cat.
+# see (chapter 8). So a model of nothing but attention and layers that treat each token by itself could not tell the
+# cat from the heap of tiles.
 
 # %% [markdown]
 # ## 2 · One number for each offset
@@ -75,8 +75,9 @@ agree("mean over all tokens", Z_shuffled.mean(0), Z.mean(0))
 #
 # $B$ has one row for each query token $i$ of a window, one column for each key token $j$: $M^2 \times M^2$. But
 # it is not $M^4$ free numbers. $B_{ij}$ depends on the **offset** only: *(row of i − row of j, column of i −
-# column of j)*. "The key is one step to the left" gets one number, wherever in the window query and key lie. The
-# free numbers stand in a smaller table $\hat B$, and $B$ looks them up.
+# column of j)*. "The key is one step to the left" is the offset (0, 1), for the query's column is larger by one. It
+# gets one number, wherever in the window query and key lie. The free numbers stand in a smaller table $\hat B$, and
+# $B$ looks them up.
 
 # %%
 print(" M  pairs of tokens  offsets of rows  offsets of both")
@@ -114,8 +115,9 @@ def index_by_loop(M):
 print(index_by_loop(2))
 
 # %% [markdown]
-# Read it as house numbers. Rows 0, 1, 2 and columns 0, 1, 2 make a number with two digits in base $2M-1 = 3$: row 2,
-# column 1 becomes $2 \cdot 3 + 1 = 7$. In base ten you do the same when you read "row 2, seat 1" as 21.
+# Take query 2 and key 0. The query lies one row lower, in the same column: offset (1, 0). With $M-1 = 1$ added to each
+# that is (2, 1). Read it as a number with two digits in base $2M-1 = 3$: $2 \cdot 3 + 1 = 7$, and 7 stands in row 2,
+# column 0 above. In base ten you do the same when you read "row 2, seat 1" as 21.
 #
 # The same without loops, one step a line. `[:, None]` puts the query on the first axis, `[None, :]` the key on
 # the second.
@@ -136,8 +138,9 @@ print("rows · 3 + columns\n", rows * (2 * M - 1) + columns)
 agree("loop and steps", rows * (2 * M - 1) + columns, index_by_loop(2))
 
 # %% [markdown]
-# With $M = 3$, nine tokens. Left and middle: the offsets as they are, with their sign. Right: the index. Look along a
-# diagonal: the same offset, so the same number. The main diagonal is offset (0, 0), each token with itself.
+# With $M = 3$, nine tokens. Left and middle: the offsets as they are, with their sign. Right: the index. Each block of
+# 3 × 3 cells has one row offset, and along a diagonal *inside a block* the column offset stays the same: so does the
+# index. The main diagonal is offset (0, 0), each token with itself.
 
 # %%
 M = 3
@@ -166,7 +169,8 @@ for M in (2, 3, 7):
     print(f"M = {M}: {len(index_of)} offsets, indices 0 … {max(index_of.values())}, each belongs to one")
 
 # %% [markdown]
-# **Why multiply?** Without it, $rows + columns$ is the same for "one up" and "one to the left".
+# **Why multiply?** Without it, `rows + columns` is the same for "one up" and "one to the left". Look from token 24,
+# the middle of the window:
 
 # %%
 M = 7
@@ -175,12 +179,12 @@ rows, columns = row[:, None] - row[None, :] + M - 1, column[:, None] - column[No
 added = rows + columns
 print("different indices, with the multiplication:   ", len(np.unique(rows * (2 * M - 1) + columns)))
 print("different indices, without the multiplication:", len(np.unique(added)))
-assert added[24, 24 - 7] == added[24, 24 - 1]  # the key above token 24, the key left of it
-assert len(np.unique(added)) == 25
+print("without it, key above token 24:", added[24, 24 - 7], "  key left of it:", added[24, 24 - 1])
 
 # %% [markdown]
 # **Why add M-1?** You often read "because indices can't be negative". That is not quite true: in NumPy and PyTorch,
-# index -1 is the last row. Leave the $M-1$ away and negative indices wrap round, and, by luck, no two offsets meet.
+# index -1 is the last row. Leave the $M-1$ away and negative indices wrap round. No two offsets meet, for -84 … 84
+# are just as many numbers as the table has rows:
 
 # %%
 raw = (rows - (M - 1)) * (2 * M - 1) + (columns - (M - 1))
@@ -196,6 +200,8 @@ print("offset (0, 0) reads row", wrapped[0, 0], "instead of row", index_by_loop(
 
 # %% [markdown]
 # ## 3 · The library, twice
+#
+# The same steps, for a window of `mh` × `mw` tokens (`pair` turns 7 into 7, 7). Lines that differ are marked ≠.
 
 # %%
 side_by_side("windows.relative_position_index")
@@ -227,8 +233,9 @@ print(attn.relative_position_bias()[0].round(1))
 # the key above, the key left of it, and token 3 itself. $B$ is not symmetric: "you are left of me" and "I am left
 # of you" are two different entries.
 #
-# In `forward`, $B$ joins the scores before the softmax. It has no batch axis and no window axis, `(a i j)`. So it is
-# the same for every image and every window.
+# In `forward`, $B$ joins the scores before the softmax. The scores are `(n k a i j)`: image, window, head, query, key.
+# $B$ has no axis for images and none for windows, `(a i j)`. So it is the same for every image and every window.
+# (`self.scale` is $1/\sqrt d$; the mask belongs to chapter 5.)
 
 # %%
 side_by_side("window_attention.WindowAttention.forward")
@@ -268,15 +275,15 @@ agree("attention, NumPy and PyTorch", in_numpy(x), in_torch(torch.tensor(x)))
 agree("attention, loop and NumPy", window_attention_by_loop(in_numpy, x), in_numpy(x))
 
 # %% [markdown]
-# And does the shuffle of section 1 show now? The loop, the NumPy module and the PyTorch module agree, and none of
-# them gives shuffled tokens what it gave the tokens in order. Set the table to zero, and the shuffle goes
-# unnoticed again.
+# And does the shuffle of section 1 show now? It does: shuffled tokens get something else than they got in order. Set
+# the table to zero, and the shuffle goes unnoticed again.
 
 # %%
 shuffle = rng.permutation(9)
 before, after = in_numpy(x)[:, :, shuffle], in_numpy(x[:, :, shuffle])
-print(f"with B:    shuffling changes the result by up to {np.abs(after - before).max():.2f}")
-assert np.abs(after - before).max() > 0.1
+changed = np.abs(after - before).max() / np.abs(before).max()
+print(f"with B: shuffling first or last, largest relative difference {changed:.2f}")
+assert changed > 0.1
 
 in_numpy.relative_position_bias_table[...] = 0
 agree("without B, shuffling first or last", in_numpy(x[:, :, shuffle]), in_numpy(x)[:, :, shuffle])
@@ -307,7 +314,7 @@ table = np.stack([table_for(wish) for wish in wishes.values()], axis=1)
 print("table", table.shape, "= (offsets, heads)")
 
 # %% [markdown]
-# The tables unfolded to 13 × 13, seen from the query in the red frame: what lies left in the picture is left of
+# The tables unfolded to 13 × 13, seen from the query in the orange frame: what lies left in the picture is left of
 # the query.
 
 # %%
@@ -391,8 +398,8 @@ ours, total = sum(np.prod(s) for s in tables.values()), sum(p.size for _, p in m
 print(f"all tables: {ours:,} of {total:,} parameters = {ours / total:.2%}")
 
 # %% [markdown]
-# One table a block, one column a head, and no axis for windows. Heads need their own column because they shall
-# look in different directions, as the four heads above do: add one $B$ to all of them and they all look the same
+# One table for each block, one column for each head, and no axis for windows. Heads need their own column to be able
+# to look in different directions, as the four heads above do: add one $B$ to all of them and they all look the same
 # way. Blocks need their own since each works on other features. It costs next to nothing, as the last line shows.
 #
 # All windows share it. Exchange the windows, and the results are exchanged and nothing else.
@@ -408,8 +415,9 @@ agree("windows exchanged first or last", in_numpy(x[:, windows]), in_numpy(x)[:,
 # %% [markdown]
 # ### Q33: In a rectangular window, which side belongs in the multiplier, and does meshgrid need the ij order?
 #
-# The column offset is the second digit, and it takes $2M_w - 1$ values. So the multiplier is made of the number of
-# **columns**. In a square window you can't see the mistake.
+# A window of $M_h$ rows and $M_w$ columns. The column offset is the second digit, and it takes $2M_w - 1$ values. So
+# the multiplier is made of the number of **columns**. In a square window you can't see the mistake. (`meshgrid` gives
+# the row and the column of every token.)
 
 
 # %%
@@ -456,14 +464,14 @@ for name, (row, column) in ways.items():
 # An image of 224 × 288 pixels has 56 × 72 patches. Windows of 7 × 7 don't divide 72; windows of 7 × 9 do.
 
 # %%
-grid = rng.standard_normal((1, 56, 72, 12))
+features = rng.standard_normal((1, 56, 72, 12))  # n h w c
 try:
-    swin_numpy.window_partition(grid, 7)
+    swin_numpy.window_partition(features, 7)
 except ValueError as error:
     print(error)
 print("(image, windows, tokens, channels)")
-print("7 × 7, padded:", swin_numpy.window_partition(swin_numpy.pad_to_multiple(grid, 7), 7).shape)
-print("7 × 9:        ", swin_numpy.window_partition(grid, (7, 9)).shape)
+print("7 × 7, padded:", swin_numpy.window_partition(swin_numpy.pad_to_multiple(features, 7), 7).shape)
+print("7 × 9:        ", swin_numpy.window_partition(features, (7, 9)).shape)
 
 # %% [markdown]
 # Both ways work: the models of this project keep square windows and pad. With 7 × 9 no token is padding, but the
@@ -476,7 +484,7 @@ state79 = {name: rng.standard_normal(value.shape) for name, value in wide_numpy.
 wide_numpy.load_state_dict(state79)
 wide_torch.load_state_dict({name: torch.tensor(value) for name, value in state79.items()})
 print("table", wide_numpy.relative_position_bias_table.shape, "and 13 · 17 =", 13 * 17)
-x79 = swin_numpy.window_partition(grid, (7, 9))
+x79 = swin_numpy.window_partition(features, (7, 9))
 agree("7 × 9, NumPy and PyTorch", wide_numpy(x79), wide_torch(torch.tensor(x79)))
 
 # %% [markdown]
@@ -502,16 +510,19 @@ offset_maps([before, after], ["look near, 7 × 7", "for 7 × 9"])
 
 # %% [markdown]
 # PyTorch has this as `interpolate`. The official code stretches with bicubic curves and `align_corners=False`, which
-# puts the outermost offsets elsewhere. Both keep offset (0, 0) where it is; at the borders they differ.
+# puts the outermost offsets elsewhere. A table in which each number is its own column offset, -6 … 6, shows it: both
+# keep 0 where it is; the other places differ a little.
 
 # %%
 maps = torch.tensor(rearrange(table, "(r c) a -> 1 a r c", r=13))
 ours = torch.tensor(rearrange(stretched, "(r c) a -> 1 a r c", r=13))
 lines = torch.nn.functional.interpolate(maps, (13, 17), mode="bilinear", align_corners=True)
-cubic = torch.nn.functional.interpolate(maps, (13, 17), mode="bicubic")
 agree("straight lines", ours, lines)
-print("look near, row offset 0, straight:", ours[0, 1, 6].numpy().round(1))
-print("look near, row offset 0, bicubic: ", cubic[0, 1, 6].numpy().round(1))
+
+ramp = torch.arange(-6.0, 7.0).expand(1, 1, 13, 13)
+for way in ({"mode": "bilinear", "align_corners": True}, {"mode": "bicubic", "align_corners": False}):
+    row = torch.nn.functional.interpolate(ramp, (13, 17), **way)[0, 0, 6]
+    print(f"{way['mode']:8}", " ".join(f"{value:5.2f}" for value in row))
 
 # %% [markdown]
 # ### Q34: Is the index of MMDetection (a double step, then a flip) the same?
@@ -647,10 +658,10 @@ with_ape.absolute_pos_embed[...] = 0.5 * rng.standard_normal(with_ape.absolute_p
 for name, value in no_bias.named_parameters():
     if name.endswith("bias_table"):
         value[...] = 0
-print("moved by           relative bias   bias set to 0   absolute embedding on")
-for moved, what in ((1, "1 pixel"), (4, "1 patch"), (28, "1 window"), (32, "8 patches")):
+print("moved by               relative bias   bias set to 0   absolute embedding on")
+for moved, what in ((1, ""), (4, "= 1 patch"), (28, "= 1 window"), (32, "= 8 patches")):
     row = [f"{change(m, moved):12.1%}" for m in (model, no_bias, with_ape)]
-    print(f"{moved:2} pixels {what:>10}  " + "    ".join(row))
+    print(f"{moved:2} px {what:16} " + "    ".join(row))
 assert change(model, 28) < 1e-12 and change(no_bias, 28) < 1e-12
 
 # %% [markdown]
@@ -694,16 +705,13 @@ assert spread > 1e-3
 # **Trap 1: key minus query.** The offset is taken the wrong way round. Shapes fit, training works, and two copies
 # of the code with the same mistake agree with each other. Only published weights make no sense any more. What
 # catches it is a table with a known meaning: "look left" must look left.
-
-# %%
-index = swin_numpy.relative_position_index(7)
-bugs = {"as it should be": index, "key minus query": index.T}
-
-# %% [markdown]
+#
 # **Trap 2: meshgrid's other order.** In a *square* window `indexing="xy"` (NumPy's default!) exchanges rows and
 # columns and stays in range. "Look left" becomes "look up".
 
 # %%
+index = swin_numpy.relative_position_index(7)
+bugs = {"as it should be": index, "key minus query": index.T}
 row, column = np.meshgrid(np.arange(7), np.arange(7))  # NumPy's default: "xy"
 bugs['meshgrid "xy"'] = index_from(row.ravel(), column.ravel(), 7, 7, 13)
 maps = [softmax(table[wrong, 0])[24].reshape(7, 7) for wrong in bugs.values()]  # token 24: the middle
