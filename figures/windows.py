@@ -236,6 +236,8 @@ def _mask(axes, mask, labels, known):
 def attention_structure(matrices, title=""):
     """Which token sees which on the whole map: {name: (h·w, h·w)}, side by side, tokens row by row.
 
+    A name is the kind of attention, and more behind a comma: "W-MSA, sorted by window".
+
     Booleans are drawn in the colour of their kind of attention (global, W-MSA, SW-MSA); weights from white to
     dark, each matrix on its own scale. The title of each says how many pairs are not zero.
     """
@@ -244,7 +246,7 @@ def attention_structure(matrices, title=""):
         values = as_array(name, values, (None, None))
         as_array(name, values, (len(values), len(values)))
         if values.dtype == bool:
-            fill = np.where(values[..., None], tint(COLORS.get(name, INK), 0.85), tint("#000000", 0.05))
+            fill = np.where(values[..., None], tint(COLORS.get(name.split(",")[0], INK), 0.85), tint("#000000", 0.05))
         else:
             fill = shades(values.astype(float), SEQUENTIAL, 0, float(values.max()) or 1.0)
         panel.imshow(fill, interpolation="nearest")
@@ -298,7 +300,8 @@ def window_partition_steps(grid, windows):
     cell = (min(0.42, (PAGE - 2 - gap * (w // M - 1)) / (2 * w + m)),) * 2
     apart = w * cell[0] + gap * (w // M - 1)
     starts = (0.15, 0.15 + w * cell[0] + 0.7, 0.15 + w * cell[0] + 0.7 + apart + 0.95)
-    width, height = starts[2] + m * cell[0] + 0.15, top + h * cell[0] + gap * (h // M - 1) + 0.15
+    tallest = max(h * cell[0] + gap * (h // M - 1), count * (cell[0] + 0.1))  # the windows, or their rows
+    width, height = starts[2] + m * cell[0] + 0.15, top + tallest + 0.15
     figure, axes = canvas(width, height)
     fill, decimals = window_fill(h, w, M), _decimals(grid)
     matrix(axes, grid, (starts[0], top), fill, title=f"map {h} × {w}", cell=cell, decimals=decimals)

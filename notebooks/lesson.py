@@ -105,7 +105,7 @@ class Table:
         body = "".join(self._row(*row) for row in self.rows)
         if any(mark for mark, _, _ in self.rows):
             body = f"<tr><th></th><th {LEFT}>NumPy</th><th {LEFT}>PyTorch</th></tr>" + body
-        return f"<p><b>{escape(self.title)}</b></p><table>{body}</table>"
+        return f'<p><b>{escape(self.title)}</b></p><table width="100%">{body}</table>'
 
     def _row(self, mark, left, right):
         if not mark:
@@ -147,7 +147,7 @@ def broken(line):
 
 def pre(lines):
     text = escape("\n".join(lines), quote=False)
-    return f'<pre style="text-align:left">{text}</pre>'
+    return f'<pre style="text-align:left; font-family:monospace">{text}</pre>'
 
 
 class NotWritten(Exception):

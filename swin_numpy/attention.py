@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from einops import rearrange
 
-from .functional import softmax
+from .functional import softmax, softmax_backward
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,13 @@ def self_attention(X, W_Q, W_K, W_V, mask=None):
     return attend(X @ W_Q, X @ W_K, X @ W_V, mask)
 
 
+def self_attention_backward(dZ, X, W_Q, W_K, W_V, attention):
+    """→ dX, dW_Q, dW_K, dW_V. dZ (..., tokens, d_v); `attention` is what self_attention(X, …) returned."""
+    dQ, dK, dV = attend_backward(dZ, attention)
+    dX = dQ @ W_Q.T + dK @ W_K.T + dV @ W_V.T  # X was used three times
+    return dX, rows(X).T @ rows(dQ), rows(X).T @ rows(dK), rows(X).T @ rows(dV)
+
+
 def multi_head_self_attention(X, W_Q, W_K, W_V, W_O, num_heads, mask=None):
     """Self-attention `num_heads` times, each head in its own slice of the channels.
 
@@ -43,20 +50,43 @@ def multi_head_self_attention(X, W_Q, W_K, W_V, W_O, num_heads, mask=None):
     Z without one: (..., tokens, c). Raises ValueError if the shapes don't go together.
     """
     check_projections(X, W_Q, W_K, W_V)
-    check_heads(W_Q, num_heads)
+    check_heads(W_Q, W_V, W_O, num_heads)
     Q, K, V = (split_heads(X @ W, num_heads) for W in (W_Q, W_K, W_V))
     heads = attend(Q, K, V, mask)
     Z = rearrange(heads.Z, "... a m d -> ... m (a d)") @ W_O
     return Attention(Q, K, V, heads.scores, heads.weights, Z)
 
 
+def multi_head_self_attention_backward(dZ, X, W_Q, W_K, W_V, W_O, attention):
+    """→ dX, dW_Q, dW_K, dW_V, dW_O. dZ (..., tokens, c); `attention` is what the forward returned."""
+    heads = rearrange(attention.weights @ attention.V, "... a m d -> ... m (a d)")
+    dheads = split_heads(dZ @ W_O.T, num_heads=attention.Q.shape[-3])
+    dQ, dK, dV = (rearrange(d, "... a m d -> ... m (a d)") for d in attend_backward(dheads, attention))
+    dX = dQ @ W_Q.T + dK @ W_K.T + dV @ W_V.T
+    return dX, rows(X).T @ rows(dQ), rows(X).T @ rows(dK), rows(X).T @ rows(dV), rows(heads).T @ rows(dZ)
+
+
 def attend(Q, K, V, mask=None):
     """From Q (..., i, d), K (..., j, d) and V (..., j, d_v) to Z (..., i, d_v)."""
     scores = Q @ K.mT / math.sqrt(Q.shape[-1])
     if mask is not None:
+        check_mask(mask, scores)
         scores = scores + mask
     weights = softmax(scores, dim=-1)
     return Attention(Q, K, V, scores, weights, weights @ V)
+
+
+def attend_backward(dZ, attention):
+    """→ dQ (..., i, d), dK (..., j, d), dV (..., j, d_v)."""
+    Q, K, V, weights = attention.Q, attention.K, attention.V, attention.weights
+    dweights, dV = dZ @ V.mT, weights.mT @ dZ
+    dscores = softmax_backward(dweights, weights, dim=-1) / math.sqrt(Q.shape[-1])
+    return dscores @ K, dscores.mT @ Q, dV
+
+
+def rows(x):
+    """(..., tokens, c) → (all tokens, c): a gradient of weights is a sum over all tokens that used them."""
+    return x.reshape(-1, x.shape[-1])
 
 
 def split_heads(x, num_heads):
@@ -74,6 +104,15 @@ def check_projections(X, W_Q, W_K, W_V):
         raise ValueError(f"W_Q and W_K: expected one shape, got {tuple(W_Q.shape)} and {tuple(W_K.shape)}")
 
 
-def check_heads(W_Q, num_heads):
-    if num_heads < 1 or W_Q.shape[1] % num_heads:
-        raise ValueError(f"num_heads: expected a divisor of the width {W_Q.shape[1]}, got {num_heads}")
+def check_heads(W_Q, W_V, W_O, num_heads):
+    widths = W_Q.shape[1], W_V.shape[1]
+    if num_heads < 1 or any(width % num_heads for width in widths):
+        raise ValueError(f"num_heads: expected a divisor of the widths {widths} of W_Q and W_V, got {num_heads}")
+    if W_O.ndim != 2 or W_O.shape[0] != widths[1]:
+        raise ValueError(f"W_O: expected ({widths[1]}, width), got shape {tuple(W_O.shape)}")
+
+
+def check_mask(mask, scores):
+    fits = (m in (1, s) for m, s in zip(mask.shape[::-1], scores.shape[::-1], strict=False))
+    if mask.ndim > scores.ndim or not all(fits):
+        raise ValueError(f"mask: expected to broadcast to {tuple(scores.shape)}, got shape {tuple(mask.shape)}")

@@ -31,7 +31,9 @@ class SwinTransformerBlock(Module):
         drop_path=0.0,
     ):
         super().__init__()
-        self.input_resolution = input_resolution
+        check_shift_size(shift_size, window_size)
+        self.dim = dim
+        self.input_resolution = None if input_resolution is None else tuple(input_resolution)
         self.window_size, self.shift_size, self.other_shift = window_size, shift_size, shift_size
         if input_resolution is not None and min(input_resolution) <= window_size:
             self.window_size, self.shift_size = min(input_resolution), 0
@@ -46,10 +48,18 @@ class SwinTransformerBlock(Module):
 
     def forward(self, x, grid):
         """x (n, h·w, c), grid (h, w) → (n, h·w, c)."""
-        check_tokens(x, grid)
+        check_tokens(x, grid, self.dim)
+        self.save(grid)
         x = x + self.drop_path1(self.attend(self.norm1(x), grid))
         x = x + self.drop_path2(self.mlp(self.norm2(x)))
         return x
+
+    def backward(self, dy):
+        """dy (n, h·w, c) → dx (n, h·w, c). A sum hands its gradient on to both summands."""
+        (grid,) = self.saved
+        dy = dy + self.norm2.backward(self.mlp.backward(self.drop_path2.backward(dy)))
+        dy = dy + self.norm1.backward(self.attend_backward(self.drop_path1.backward(dy), grid))
+        return dy
 
     def attend(self, x, grid):
         """W-MSA or SW-MSA on a whole map: pad, shift, cut into windows, attend, and all of it back."""
@@ -65,9 +75,23 @@ class SwinTransformerBlock(Module):
         x = cyclic_shift(x, (-shift[0], -shift[1]))
         return rearrange(x[:, :H, :W], "n h w c -> n (h w) c")
 
+    def attend_backward(self, dx, grid):
+        """The steps of `attend` from the last to the first, each turned round: cropping's backward is padding."""
+        H, W = grid
+        shift = self.shift_for(grid)
+        dx = rearrange(dx, "n (h w) c -> n h w c", h=H)
+        dx = pad_to_multiple(dx, self.window_size)
+        padded = dx.shape[1:3]
+        dx = cyclic_shift(dx, shift)
+        dwindows = window_partition(dx, self.window_size)
+        dwindows = self.attn.backward(dwindows)
+        dx = window_reverse(dwindows, self.window_size, *padded)
+        dx = cyclic_shift(dx, (-shift[0], -shift[1]))
+        return rearrange(dx[:, :H, :W], "n h w c -> n (h w) c")
+
     def shift_for(self, grid):
         """(rows, columns) to shift by. Another grid than the built one: none on an axis that is one window."""
-        if grid == self.input_resolution:
+        if tuple(grid) == self.input_resolution:
             return self.shift_size, self.shift_size
         return tuple(self.other_shift if side > self.window_size else 0 for side in grid)
 
@@ -76,3 +100,8 @@ class SwinTransformerBlock(Module):
         if shift == (0, 0):
             return None
         return shift_mask(*padded, self.window_size, shift).astype(x.dtype)
+
+
+def check_shift_size(shift_size, window_size):
+    if not 0 <= shift_size < window_size:
+        raise ValueError(f"shift_size: expected 0 <= shift < window_size={window_size}, got {shift_size}")

@@ -3,6 +3,7 @@
 Field names are those of the official code (github.com/microsoft/Swin-Transformer).
 """
 
+import math
 from dataclasses import dataclass, fields, replace
 
 
@@ -48,9 +49,9 @@ class SwinConfig:
 
     def __post_init__(self):
         for name in ("depths", "num_heads", "pretrained_window_sizes"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+            object.__setattr__(self, name, _tuple(name, getattr(self, name), "a tuple of ints"))
         if self.img_size is not None and not isinstance(self.img_size, int):
-            object.__setattr__(self, "img_size", tuple(self.img_size))
+            object.__setattr__(self, "img_size", _tuple("img_size", self.img_size, _IMG_SIZE))
         if len(set(self.pretrained_window_sizes)) == 1:  # one value for all stages, however many there are
             same = self.pretrained_window_sizes[:1] * len(self.depths)
             object.__setattr__(self, "pretrained_window_sizes", same)
@@ -85,6 +86,16 @@ class SwinConfig:
         return tuple(tuple(next(rates) for _ in range(depth)) for depth in self.depths)
 
 
+_IMG_SIZE = "an int, (height, width) or None"
+
+
+def _tuple(name, value, expected):
+    try:
+        return tuple(value)
+    except TypeError:
+        raise TypeError(f"{name}: expected {expected}, got {value!r}") from None
+
+
 def _check(config):
     """Raise where `config` describes no model."""
     for name in ("patch_size", "in_chans", "embed_dim", "window_size"):
@@ -104,14 +115,24 @@ def _check(config):
     for stage, (width, heads) in enumerate(zip(config.widths, config.num_heads, strict=True)):
         if width % heads:
             raise ValueError(f"num_heads: stage {stage} has {width} channels, which {heads} heads can't share")
+    if config.version not in (1, 2):
+        raise ValueError(f"version: expected 1 or 2, got {config.version!r}")
+    _check_options(config)
+    _check_img_size(config)
+
+
+def _check_options(config):
+    for name in ("qkv_bias", "ape", "patch_norm"):
+        if not isinstance(getattr(config, name), bool):
+            raise TypeError(f"{name}: expected True or False, got {getattr(config, name)!r}")
+    for name in ("drop_rate", "attn_drop_rate", "drop_path_rate", "mlp_ratio"):
+        if not isinstance(getattr(config, name), int | float):
+            raise TypeError(f"{name}: expected a number, got {getattr(config, name)!r}")
     for name in ("drop_rate", "attn_drop_rate", "drop_path_rate"):
         if not 0 <= getattr(config, name) < 1:
             raise ValueError(f"{name}: expected 0 <= rate < 1, got {getattr(config, name)}")
-    if config.mlp_ratio <= 0:
+    if not 0 < config.mlp_ratio < math.inf:
         raise ValueError(f"mlp_ratio: expected a number above 0, got {config.mlp_ratio}")
-    if config.version not in (1, 2):
-        raise ValueError(f"version: expected 1 or 2, got {config.version!r}")
-    _check_img_size(config)
 
 
 def _check_img_size(config):
@@ -120,7 +141,7 @@ def _check_img_size(config):
             raise ValueError("ape=True needs img_size: an absolute position embedding has one row for each patch")
         return
     if len(config.image_shape) != 2:
-        raise ValueError(f"img_size: expected an int, (height, width) or None, got {config.img_size}")
+        raise ValueError(f"img_size: expected {_IMG_SIZE}, got {config.img_size}")
     for side in config.image_shape:
         _check_int("img_size", side, least=1)
 
@@ -137,7 +158,21 @@ _SMALL = replace(_TINY, depths=(2, 2, 18, 2), drop_path_rate=0.3)
 _BASE = replace(_SMALL, embed_dim=128, num_heads=(4, 8, 16, 32), drop_path_rate=0.5)
 _LARGE = replace(_BASE, embed_dim=192, num_heads=(6, 12, 24, 48), drop_path_rate=0.2)
 
-# Published ImageNet-1k models; drop_path_rate as in the official training configurations.
+# A Swin for Fashion-MNIST that is small but leaves nothing out: 14x14 tokens in four windows, shifted in every other
+# block; then 7x7 tokens, which are one window.
+_FASHION = SwinConfig(
+    img_size=28,
+    patch_size=2,
+    in_chans=1,
+    num_classes=10,
+    embed_dim=32,
+    depths=(2, 4),
+    num_heads=(2, 4),
+    window_size=7,
+    drop_path_rate=0.0,
+)
+
+# Published ImageNet-1k models, drop_path_rate as in the official training configurations; and ours.
 CONFIGS = {
     "swin_tiny_patch4_window7_224": _TINY,
     "swin_small_patch4_window7_224": _SMALL,
@@ -145,6 +180,7 @@ CONFIGS = {
     "swin_base_patch4_window12_384": replace(_BASE, img_size=384, window_size=12),
     "swin_large_patch4_window7_224": _LARGE,
     "swin_large_patch4_window12_384": replace(_LARGE, img_size=384, window_size=12),
+    "swin_fashion_patch2_window7_28": _FASHION,
 }
 
 

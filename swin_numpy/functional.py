@@ -1,6 +1,14 @@
-"""The maths without any state: arrays in, arrays out."""
+"""The maths without any state: arrays in, arrays out.
+
+Where a result is worked out in several steps, they write into one array (`y *= x`): on a processor, fetching memory for
+another array takes longer than the arithmetic. What a function was given is never written to.
+
+Under each function stands its backward. Its first argument, dy, is the gradient of the loss with respect to
+what the function returned, and has that shape; it returns the gradients with respect to the arguments.
+"""
 
 import math
+from functools import wraps
 
 import numpy as np
 from numpy.polynomial import Chebyshev, Polynomial
@@ -14,19 +22,74 @@ def linear(x, weight, bias=None):
     return rows.reshape(*x.shape[:-1], -1)
 
 
+def linear_backward(dy, x, weight):
+    """→ dx (..., in), dweight (out, in), dbias (out,). Each row of x used the same weights: their gradients add up."""
+    dx = linear(dy, weight.T)
+    dy, x = dy.reshape(-1, dy.shape[-1]), x.reshape(-1, x.shape[-1])
+    return dx, dy.T @ x, dy.sum(axis=0)
+
+
 def softmax(x, dim=-1):
     """exp(x) / sum(exp(x)) along `dim`; the largest value is taken off first, so that exp can't overflow."""
     exp = np.exp(x - x.max(axis=dim, keepdims=True))
-    return exp / exp.sum(axis=dim, keepdims=True)
+    exp /= exp.sum(axis=dim, keepdims=True)
+    return exp
+
+
+def softmax_backward(dy, y, dim=-1):
+    """→ dx, from the output y alone: y · (dy - sum(dy · y)). More for one is less for the others."""
+    dx = dy - np.vecdot(dy, y, axis=dim, keepdims=True)
+    dx *= y
+    return dx
 
 
 def layer_norm(x, weight, bias, eps=1e-5):
     """(x - mean) / √(variance + eps) · weight + bias over the last axis (Ba et al. 2016). x (..., c)."""
-    centred = x - x.mean(axis=-1, keepdims=True)
-    variance = np.square(centred).mean(axis=-1, keepdims=True)
-    return centred / np.sqrt(variance + eps) * weight + bias
+    y, _ = normalise(x, eps)
+    y *= weight
+    y += bias
+    return y
 
 
+def layer_norm_backward(dy, x, weight, eps=1e-5):
+    """→ dx (..., c), dweight (c,), dbias (c,). Mean and deviation are computed a second time: nothing but x is kept.
+
+    But for eps, the output changes neither if all of x moves nor if x - mean grows, so dx has no part in these two
+    directions: it is what is left of dnormed when its mean and its part along normed are taken off.
+    """
+    normed, deviation = normalise(x, eps)
+    tokens = tuple(range(x.ndim - 1))
+    dweight, dbias = (dy * normed).sum(axis=tokens), dy.sum(axis=tokens)
+
+    dx = dy * weight  # dnormed
+    normed *= np.vecdot(dx, normed, keepdims=True) / x.shape[-1]  # its part along normed
+    dx -= dx.mean(axis=-1, keepdims=True)
+    dx -= normed
+    dx /= deviation
+    return dx, dweight, dbias
+
+
+def normalise(x, eps):
+    """(x - mean) / √(variance + eps) over the last axis, and that root. x (..., c) → (..., c), (..., 1)."""
+    normed = x - x.mean(axis=-1, keepdims=True)
+    deviation = np.sqrt(np.vecdot(normed, normed, keepdims=True) / x.shape[-1] + eps)
+    normed /= deviation
+    return normed, deviation
+
+
+def in_pieces(function):
+    """`function`, which treats each number by itself, on pieces that fit into the processor's cache: twice as fast."""
+
+    @wraps(function)
+    def pieced(x):
+        x = np.asarray(x, dtype=np.result_type(x, np.float32))  # whole numbers become float64, the rest stays
+        pieces = np.array_split(x.reshape(-1), 1 + x.size // 2**16)
+        return np.concatenate([function(piece) for piece in pieces]).reshape(x.shape)
+
+    return pieced
+
+
+@in_pieces
 def gelu(x):
     """x · Φ(x), Φ the normal distribution function (Hendrycks & Gimpel 2016). Exact, not the tanh formula.
 
@@ -37,6 +100,19 @@ def gelu(x):
     return np.maximum(x, 0) - u * normal_tail(u)
 
 
+def gelu_backward(dy, x, y):
+    """→ dx = dy · (Φ(x) + x · φ(x)): the product rule on y = x · Φ(x), with the normal density φ = Φ'.
+
+    Φ(x) need not be computed again: it is y / x, and ½ at x = 0.
+    """
+    dx = np.exp(-0.5 * x * x)
+    dx *= 1 / math.sqrt(2 * math.pi)  # φ
+    dx *= x
+    dx += np.divide(y, x, out=np.full_like(x, 0.5), where=x != 0)  # Φ
+    dx *= dy
+    return dx
+
+
 def normal_tail(u):
     """Q(u) = ½ erfc(u/√2), the chance that a standard normal number exceeds u >= 0.
 
@@ -44,9 +120,10 @@ def normal_tail(u):
     """
     polynomial = _TAIL32 if u.dtype == np.float32 else _TAIL64
     t = (u - 3) / (u + 3)
-    value = polynomial[-1]
+    value = np.full_like(u, polynomial[-1])
     for coefficient in polynomial[-2::-1]:  # Horner's rule
-        value = value * t + coefficient
+        value *= t
+        value += coefficient
     return value * np.exp(-0.5 * u * u)
 
 
@@ -59,3 +136,57 @@ def _fit_tail(degree):
 
 
 _TAIL32, _TAIL64 = _fit_tail(9), _fit_tail(20)
+
+
+def cross_entropy(logits, labels, label_smoothing=0.0):
+    """-sum(target · log softmax(logits)), the mean over the batch. logits (n, classes) → a number.
+
+    labels: n class numbers, or (n, classes) probabilities. label_smoothing takes this much of the target from
+    what the label says and shares it among all classes (Szegedy et al. 2016).
+    Raises ValueError if the labels don't fit the logits.
+    """
+    targets = targets_of(labels, logits, label_smoothing)
+    return -(targets * log_softmax(logits)).sum(axis=-1).mean()
+
+
+def cross_entropy_backward(logits, labels, label_smoothing=0.0):
+    """→ dlogits (n, classes). The loss is where gradients start, so there is no dy."""
+    targets = targets_of(labels, logits, label_smoothing)
+    return log_softmax_backward(-targets / len(logits), log_softmax(logits))
+
+
+def log_softmax(x):
+    """log(softmax(x)) over the last axis, without the logarithm of a probability that has become 0."""
+    x = x - x.max(axis=-1, keepdims=True)
+    return x - np.log(np.exp(x).sum(axis=-1, keepdims=True))
+
+
+def log_softmax_backward(dy, y):
+    """→ dx, from the output y alone."""
+    return dy - np.exp(y) * dy.sum(axis=-1, keepdims=True)
+
+
+def targets_of(labels, logits, label_smoothing=0.0):
+    """The distribution (n, classes) that each row of softmax(logits) should have."""
+    labels = np.asarray(labels)
+    check_labels(labels, logits, label_smoothing)
+    classes = logits.shape[-1]
+    targets = labels if labels.ndim == 2 else labels[:, None] == np.arange(classes)
+    return ((1 - label_smoothing) * targets + label_smoothing / classes).astype(logits.dtype)
+
+
+def check_labels(labels, logits, label_smoothing):
+    if logits.ndim != 2 or 0 in logits.shape:
+        raise ValueError(f"logits: expected (n, classes), got shape {logits.shape}")
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"label_smoothing: expected a number from 0 to 1, got {label_smoothing}")
+    n, classes = logits.shape
+    if labels.shape == (n, classes):
+        return
+    if labels.shape != (n,) or labels.dtype.kind not in "iu":
+        raise ValueError(
+            f"labels: expected {n} class numbers, or probabilities of shape {logits.shape}, "
+            f"got {labels.dtype} of shape {labels.shape}"
+        )
+    if labels.min() < 0 or labels.max() >= classes:
+        raise ValueError(f"labels: expected 0 to {classes - 1}, got {labels.min()} to {labels.max()}")

@@ -5,7 +5,7 @@ import zlib
 import numpy as np
 
 from .checkpoint import initial_state
-from .functional import gelu, layer_norm, linear
+from .functional import gelu, gelu_backward, layer_norm, layer_norm_backward, linear, linear_backward
 from .module import Module, Parameter
 
 
@@ -18,7 +18,16 @@ class Linear(Module):
         self.bias = Parameter(np.zeros(out_features, np.float32)) if bias else None
 
     def forward(self, x):
+        self.save(x)
         return linear(x, self.weight, self.bias)
+
+    def backward(self, dy):
+        (x,) = self.saved
+        dx, dweight, dbias = linear_backward(dy, x, self.weight)
+        self.weight.accumulate(dweight)
+        if self.bias is not None:
+            self.bias.accumulate(dbias)
+        return dx
 
 
 class LayerNorm(Module):
@@ -30,7 +39,15 @@ class LayerNorm(Module):
         self.bias = Parameter(np.zeros(dim, np.float32))
 
     def forward(self, x):
+        self.save(x)
         return layer_norm(x, self.weight, self.bias)
+
+    def backward(self, dy):
+        (x,) = self.saved
+        dx, dweight, dbias = layer_norm_backward(dy, x, self.weight)
+        self.weight.accumulate(dweight)
+        self.bias.accumulate(dbias)
+        return dx
 
 
 class Conv2d(Module):
@@ -48,12 +65,20 @@ class Dropout(Module):
     def __init__(self, p=0.0):
         super().__init__()
         self.p = p
-        self.rng = np.random.default_rng(0)
+        self.rng = _rng.spawn(1)[0]  # numbers of its own, unlike any other layer's
 
     def forward(self, x):
         if self.p == 0 or not self.training:
             return x
-        return x * keep_mask(self.rng, x.shape, self.p, x.dtype)
+        mask = keep_mask(self.rng, x.shape, self.p, x.dtype)
+        self.save(mask)
+        return x * mask
+
+    def backward(self, dy):
+        if self.p == 0:
+            return dy
+        (mask,) = self.saved
+        return dy * mask
 
 
 class DropPath(Module):
@@ -62,13 +87,21 @@ class DropPath(Module):
     def __init__(self, drop_prob=0.0):
         super().__init__()
         self.drop_prob = drop_prob
-        self.rng = np.random.default_rng(0)
+        self.rng = _rng.spawn(1)[0]
 
     def forward(self, x):
         if self.drop_prob == 0 or not self.training:
             return x
         one_a_sample = (x.shape[0],) + (1,) * (x.ndim - 1)
-        return x * keep_mask(self.rng, one_a_sample, self.drop_prob, x.dtype)
+        mask = keep_mask(self.rng, one_a_sample, self.drop_prob, x.dtype)
+        self.save(mask)
+        return x * mask
+
+    def backward(self, dy):
+        if self.drop_prob == 0:
+            return dy
+        (mask,) = self.saved
+        return dy * mask
 
 
 def keep_mask(rng, shape, drop, dtype):
@@ -87,8 +120,15 @@ class Mlp(Module):
         self.drop2 = Dropout(drop)
 
     def forward(self, x):
-        x = self.drop1(gelu(self.fc1(x)))
-        return self.drop2(self.fc2(x))
+        x = self.fc1(x)
+        y = gelu(x)
+        self.save(x, y)
+        return self.drop2(self.fc2(self.drop1(y)))
+
+    def backward(self, dy):
+        x, y = self.saved
+        dy = self.drop1.backward(self.fc2.backward(self.drop2.backward(dy)))
+        return self.fc1.backward(gelu_backward(dy, x, y))
 
 
 _rng = np.random.default_rng(0)

@@ -1,9 +1,11 @@
 """Stages and the whole model: PatchEmbed, stages of blocks with PatchMerging between them, norm, mean, head."""
 
 import numpy as np
-from einops import reduce
+from einops import reduce, repeat
 
 from .block import SwinTransformerBlock
+from .config import SwinConfig
+from .fit import load_fitted
 from .layers import Dropout, LayerNorm, Linear, init_weights, seed_dropout
 from .module import Module, Parameter
 from .patches import PatchEmbed, PatchMerging
@@ -38,6 +40,12 @@ class BasicLayer(Module):
             x = block(x, grid)
         return x
 
+    def backward(self, dy):
+        """dy (n, h·w, c) → dx (n, h·w, c)."""
+        for block in reversed(self.blocks):
+            dy = block.backward(dy)
+        return dy
+
 
 class SwinTransformer(Module):
     """Swin Transformer (Liu et al. 2021). The same seed gives the same weights in both packages.
@@ -47,6 +55,8 @@ class SwinTransformer(Module):
 
     def __init__(self, config, seed=0, dtype=np.float32):
         super().__init__()
+        check_config(config)
+        check_dtype(dtype)
         self.config = config
         self.patch_embed = PatchEmbed(config.patch_size, config.in_chans, config.embed_dim, config.patch_norm)
         if config.ape:
@@ -63,22 +73,70 @@ class SwinTransformer(Module):
     def forward(self, images):
         """images (n, c, H, W) → logits (n, num_classes); without a head, features (n, channels)."""
         x, _ = self.forward_stages(images)[-1]
+        self.save(x.shape)
         x = reduce(self.norm(x), "n l c -> n c", "mean")
         return x if self.head is None else self.head(x)
 
-    def forward_stages(self, images):
+    def backward(self, dlogits):
+        """dlogits, of the shape that forward returned → dimages (n, c, H, W). Adds to every parameter's `.grad`.
+
+        Raises ValueError for another shape, and if the last forward was not one in training mode.
+        """
+        n, length, channels = self.saved[0]
+        check_gradient(dlogits, (n, self.config.num_classes or channels))
+        dx = dlogits if self.head is None else self.head.backward(dlogits)
+        dx = repeat(dx / length, "n c -> n l c", l=length)
+        dx = self.norm.backward(dx)
+        return self.backward_stages([0] * (len(self.layers) - 1) + [dx])
+
+    def forward_stages(self, images, out_indices=None):
         """images (n, c, H, W) → for each stage (tokens (n, h·w, c), (h, w)), before PatchMerging and final norm.
 
-        At 224x224 Swin-T's grids are 56x56, 28x28, 14x14, 7x7. Raises ValueError for another number of channels.
+        out_indices: numbers of the stages that are wanted, rising; None: all of them. What only later stages need
+        is not computed. At 224x224 Swin-T's grids are 56x56, 28x28, 14x14, 7x7.
+        Raises ValueError for another number of channels and for a stage that is not there.
         """
+        indices = check_indices(out_indices, len(self.layers))
         x, grid = self.embed(images)
         stages = []
-        for layer in self.layers:
-            x = layer(x, grid)
-            stages.append((x, grid))
-            if layer.downsample is not None:
-                x, grid = layer.downsample(x, grid)
+        for i in range(indices[-1] + 1):
+            x = self.layers[i](x, grid)
+            if i in indices:
+                stages.append((x, grid))
+            if i < indices[-1]:
+                x, grid = self.layers[i].downsample(x, grid)
         return stages
+
+    def backward_stages(self, dstages, out_indices=None):
+        """The gradients of the tokens (n, h·w, c) that forward_stages gave → dimages (n, c, H, W).
+
+        A stage that the loss doesn't use may have the number 0 for its gradient, except the last.
+        """
+        indices = check_indices(out_indices, len(self.layers))
+        gradients = dict(zip(indices, dstages, strict=True))
+        dx = 0
+        for i in reversed(range(indices[-1] + 1)):
+            if i < indices[-1]:
+                dx = self.layers[i].downsample.backward(dx)
+            dx = self.layers[i].backward(dx + gradients.get(i, 0))
+        return self.embed_backward(dx)
+
+    @classmethod
+    def from_checkpoint(cls, path, config=None, **fields):
+        """The model in a file: .safetensors, .npz or what torch.save wrote, in any of the public namings.
+
+        config    the SwinConfig that you want; None: the one that the file was made for
+        fields    fields of SwinConfig that you want otherwise, or that the file doesn't tell
+        returns   a model in evaluation mode, in float64 if the file holds it, else in float32
+        raises    CheckpointError for a file that is damaged or fits no such model; OSError where it can't be opened
+        warns     UserWarning that lists what was adapted, and one for each array that holds NaN or infinity
+
+        Adapted are: the head, made anew if num_classes differs; bias tables, if windows differ; the absolute
+        position embedding, if the grid differs; the patch convolution, if in_chans differs. For example
+        from_checkpoint(path, num_classes=10), from_checkpoint(path, img_size=384, window_size=12).
+        """
+        state, config = load_fitted(path, config, **fields)
+        return with_weights(cls(config), state)
 
     def embed(self, images):
         """images (n, c, H, W) → the first stage's tokens (n, h·w, c) and grid (h, w)."""
@@ -88,6 +146,43 @@ class SwinTransformer(Module):
             x = x + self.absolute_pos_embed
         return self.pos_drop(x), grid
 
+    def embed_backward(self, dx):
+        """dx (n, h·w, c) → dimages (n, c, H, W)."""
+        dx = self.pos_drop.backward(dx)
+        if self.config.ape:
+            self.absolute_pos_embed.accumulate(reduce(dx, "n l c -> 1 l c", "sum"))
+        return self.patch_embed.backward(dx)
+
+
+def with_weights(model, state):
+    """The model with {name: array} loaded, in float64 if they are, in evaluation mode."""
+    if any(value.dtype == "float64" for value in state.values()):
+        model = model.to(np.float64)
+    model.load_state_dict(state)
+    return model.eval()
+
+
+def check_config(config):
+    if not isinstance(config, SwinConfig):
+        raise TypeError(f"config: expected a SwinConfig, got {config!r}; presets: swin_numpy.get_config(name)")
+    if config.version != 1:
+        raise ValueError(f"version: this is Swin V1, got version={config.version}; V2 is not written yet")
+
+
+def check_dtype(dtype):
+    if np.dtype(dtype) not in (np.float32, np.float64):
+        raise ValueError(f"dtype: expected float32 or float64, got {np.dtype(dtype)}")
+
+
+def check_indices(out_indices, stages):
+    """The stages asked for as a tuple; None asks for all."""
+    indices = tuple(range(stages)) if out_indices is None else out_indices
+    if not isinstance(indices, tuple | list) or not indices or not all(i in range(stages) for i in indices):
+        raise ValueError(f"out_indices: expected numbers of stages from 0 to {stages - 1}, got {out_indices!r}")
+    if list(indices) != sorted(set(indices)):
+        raise ValueError(f"out_indices: expected rising numbers, each once, got {out_indices!r}")
+    return tuple(int(i) for i in indices)
+
 
 def check_grid(grid, expected):
     if grid != expected:
@@ -95,3 +190,8 @@ def check_grid(grid, expected):
             f"an absolute position embedding for {expected[0]}x{expected[1]} patches can't serve {grid[0]}x{grid[1]}: "
             "resize the image, or the embedding"
         )
+
+
+def check_gradient(gradient, expected):
+    if gradient.shape != expected:
+        raise ValueError(f"gradient: expected the shape that forward returned, {expected}, got {gradient.shape}")

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from .checkpoint import check_state
+from .checkpoint import as_array, check_state, warn_not_finite
 
 
 class Parameter(np.ndarray):
@@ -22,6 +22,11 @@ class Parameter(np.ndarray):
 
     def __array_finalize__(self, parent):
         self.grad = None
+
+    def accumulate(self, gradient):
+        """Add to `.grad`. What is used twice, in one batch or in two, gets the sum of both gradients."""
+        gradient = gradient.astype(self.dtype, copy=False)
+        self.grad = gradient if self.grad is None else self.grad + gradient
 
     def __array_ufunc__(self, ufunc, method, *inputs, out=None, **options):
         inputs = [plain(value) for value in inputs]
@@ -41,6 +46,7 @@ class Module:
 
     def __init__(self):
         self.training = False
+        self._saved = None
         self._forward_hooks = []
 
     def __call__(self, *inputs):
@@ -53,6 +59,18 @@ class Module:
         """Call `hook(module, inputs, output)` after each forward, until `.remove()` of what this returns."""
         self._forward_hooks.append(hook)
         return SimpleNamespace(remove=lambda: self._forward_hooks.remove(hook))
+
+    def save(self, *values):
+        """Called by `forward`: keep what `backward` will need. Keeps nothing in evaluation mode."""
+        self._saved = values if self.training else None
+
+    @property
+    def saved(self):
+        """The values that the last `forward` saved. Raises ValueError if it saved none."""
+        if self._saved is None:
+            name = type(self).__name__
+            raise ValueError(f"{name}.backward needs what forward saves in training mode: train(), forward, backward")
+        return self._saved
 
     def named_children(self):
         """Yield (name, module) one level down; the modules of a list are called name.0, name.1, …"""
@@ -83,12 +101,18 @@ class Module:
         """Copy arrays in by name. All or nothing: if a name or a shape is wrong, nothing is changed.
 
         strict=False leaves out names that only one side has; a shape must fit all the same.
-        Raises CheckpointError (a ValueError) that lists what is missing, unexpected or of another shape.
+        Returns (missing, unexpected), two lists of names. Raises CheckpointError (a ValueError) that lists what is
+        missing, unexpected or of another shape. Warns of arrays that hold NaN or infinity.
         """
         parameters = dict(self.named_parameters())
-        check_state(state, {name: value.shape for name, value in parameters.items()}, strict)
-        for name in parameters.keys() & state.keys():
-            parameters[name][...] = np.asarray(state[name])
+        missing, unexpected = check_state(state, {name: value.shape for name, value in parameters.items()}, strict)
+        found = {name: as_array(state[name], name) for name in parameters if name in state}
+        with np.errstate(over="ignore"):  # what is too large for float32 becomes infinity, of which we warn
+            found = {name: value.astype(parameters[name].dtype, copy=False) for name, value in found.items()}
+        warn_not_finite(found)
+        for name, value in found.items():
+            parameters[name][...] = value
+        return missing, unexpected
 
     def zero_grad(self):
         """Forget all gradients."""
@@ -99,6 +123,7 @@ class Module:
         """Training mode: dropout is on, and forward keeps what backward needs."""
         for _, module in self.named_modules():
             module.training = mode
+            module._saved = None
         return self
 
     def eval(self):

@@ -12,6 +12,7 @@ import numpy as np
 from .check import CheckpointError, listed
 from .derived import DERIVED, derived_buffers
 from .infer import infer_config
+from .sizes import read_sizes, shapes_of
 
 # What a training run saves around its weights. Averaged weights come first: they are meant for evaluation.
 WRAPPERS = ("state_dict_ema", "model_ema", "model", "state_dict", "model_state_dict")
@@ -158,6 +159,8 @@ def convert_state_dict(state):
         if official[name] in found:
             raise CheckpointError(f"two arrays for {official[name]}; one of them is {listed([name])}")
         found[official[name]] = as_array(value, name)
+    if any(name.startswith("features.") for name in state):
+        found = _without_key_bias(found)
     return _join_parts(found)
 
 
@@ -210,9 +213,8 @@ def _recognised(names):
         return ["torchvision"]
     if any(re.match(r"(swin\.|swinv2\.)?(embeddings|encoder|layernorm|hidden_states_norms)\.", name) for name in names):
         return ["transformers", "transformers_classic"]
-    mergings = {int(n) for name in names for n in re.findall(r"^layers\.(\d{1,3})\.downsample\.", name)}
-    stages = {int(n) for name in names for n in re.findall(r"^layers\.(\d{1,3})\.blocks\.", name)}
-    opens_a_stage = mergings and 0 not in mergings and max(mergings) == max(stages, default=0)
+    mergings = {stage for name in names for stage in re.findall(r"^layers\.(\d+)\.downsample\.", name)}
+    opens_a_stage = mergings and "0" not in mergings
     return ["microsoft", "timm"] if opens_a_stage else ["timm", "microsoft"]
 
 
@@ -226,13 +228,21 @@ def _join_parts(state):
             joined[f"{match[1]}{match[2]}_bias"] = value
         elif match:
             parts.setdefault(f"{match[1]}qkv.{match[3]}", {})[match[2]] = value
-        elif version2 and name.endswith(".attn.qkv.bias"):  # torchvision, which zeroes the key's at every call
-            block = name.removesuffix("qkv.bias")
-            query, _, joined[block + "v_bias"] = _thirds(value, name)
-            joined[block + "q_bias"] = query
         else:
             joined[name] = value
     return joined | {name: _concatenated(name, three) for name, three in parts.items()}
+
+
+def _without_key_bias(state):
+    """torchvision's V2 has one bias for query, key and value, and makes the key's zero whenever it is used."""
+    split = {}
+    for name, value in state.items():
+        if name.endswith(".attn.qkv.bias") and _is_version2(state):
+            query, _, split[name.replace("qkv.bias", "v_bias")] = _thirds(value, name)
+            split[name.replace("qkv.bias", "q_bias")] = query
+        else:
+            split[name] = value
+    return split
 
 
 def _concatenated(name, three):
@@ -285,12 +295,14 @@ def export_state_dict(state, to, config=None):
     config   the model's SwinConfig. Only "microsoft" and "torchvision" need it, for their derived buffers. If it
              is not given it is inferred; see `infer_config` for what can't be.
     returns  {their name: array}
-    raises   ValueError for another `to`; CheckpointError for names that aren't official, or where the derived
-             buffers can't be made: "microsoft" masks need img_size, torchvision's windows don't shrink
+    raises   ValueError for another `to`; CheckpointError for names that aren't official, or where the library
+             has no such model ("torchvision" and "transformers" windows don't shrink to the grid), or a derived
+             buffer lacks what it is made from ("microsoft" masks need img_size)
     """
     if to not in NAMINGS:
         raise ValueError(f"to: expected one of {', '.join(NAMINGS)}, got {to!r}")
     state = convert_state_dict(state)
+    _check_windows(state, to)
     official = state
     if NAMINGS[to].in_parts:
         state = _in_parts(state)
@@ -302,6 +314,12 @@ def export_state_dict(state, to, config=None):
     trunk = ("swinv2." if _is_version2(state) else "swin.") if naming.in_parts else ""
     renamed = {_theirs(name, naming): value for name, value in state.items()}
     return {name if name.startswith(BESIDE_TRUNK) else trunk + name: value for name, value in renamed.items()}
+
+
+def _check_windows(state, to):
+    windows = read_sizes(shapes_of(state)).get("window_sizes", ())
+    if len(set(windows)) > 1 and to not in ("microsoft", "timm"):
+        raise CheckpointError(f"{to}'s windows don't shrink to the grid, and these did: {windows}")
 
 
 def _in_parts(state):
@@ -316,7 +334,7 @@ def _in_parts(state):
 
 
 def _with_key_bias(state):
-    """torchvision's V2 has one bias for query, key and value; the key's third stays zero."""
+    """The way back from `_without_key_bias`."""
     whole = {}
     for name, value in state.items():
         block = name[: -len("q_bias")]

@@ -2,10 +2,10 @@
 
 from einops import rearrange
 
-from .functional import linear
+from .functional import linear, linear_backward
 from .layers import Conv2d, LayerNorm, Linear
 from .module import Module
-from .windows import pad_to_multiple
+from .windows import check_array, pad_to_multiple, pair
 
 
 class PatchEmbed(Module):
@@ -29,10 +29,24 @@ class PatchEmbed(Module):
         grid = x.shape[1] // p, x.shape[2] // p
         patches = rearrange(x, "n (h p1) (w p2) c -> n (h w) (c p1 p2)", p1=p, p2=p)
         weight = rearrange(self.proj.weight, "e c p1 p2 -> e (c p1 p2)")
+        self.save(patches, images.shape[2:])
         x = linear(patches, weight, self.proj.bias)
         if self.norm is not None:
             x = self.norm(x)
         return x, grid
+
+    def backward(self, dy):
+        """dy (n, h·w, embed_dim) → dimages (n, c, H, W)."""
+        patches, (H, W) = self.saved
+        p = self.patch_size
+        if self.norm is not None:
+            dy = self.norm.backward(dy)
+        weight = rearrange(self.proj.weight, "e c p1 p2 -> e (c p1 p2)")
+        dpatches, dweight, dbias = linear_backward(dy, patches, weight)
+        self.proj.weight.accumulate(rearrange(dweight, "e (c p1 p2) -> e c p1 p2", p1=p, p2=p))
+        self.proj.bias.accumulate(dbias)
+        dx = rearrange(dpatches, "n (h w) (c p1 p2) -> n (h p1) (w p2) c", h=-(-H // p), p1=p, p2=p)
+        return rearrange(dx[:, :H, :W], "n H W c -> n c H W")  # nobody asks what the padding's gradient is
 
 
 class PatchMerging(Module):
@@ -40,26 +54,36 @@ class PatchMerging(Module):
 
     def __init__(self, dim):
         super().__init__()
+        self.dim = dim
         self.reduction = Linear(4 * dim, 2 * dim, bias=False)
         self.norm = LayerNorm(4 * dim)
 
     def forward(self, x, grid):
         """x (n, h·w, c), grid (h, w) → (n, h/2·w/2, 2c), (h/2, w/2). Odd sides are padded with zeros."""
-        check_tokens(x, grid)
+        check_tokens(x, grid, self.dim)
+        self.save(grid)
         x = pad_to_multiple(rearrange(x, "n (h w) c -> n h w c", h=grid[0]), 2)
         grid = x.shape[1] // 2, x.shape[2] // 2
         # (p2 p1 c): the official order, in which the row offset runs fastest: (0,0) (1,0) (0,1) (1,1)
         x = rearrange(x, "n (h p1) (w p2) c -> n (h w) (p2 p1 c)", p1=2, p2=2)
         return self.reduction(self.norm(x)), grid
 
+    def backward(self, dy):
+        """dy (n, h/2·w/2, 2c) → dx (n, h·w, c)."""
+        ((H, W),) = self.saved
+        dx = self.norm.backward(self.reduction.backward(dy))
+        dx = rearrange(dx, "n (h w) (p2 p1 c) -> n (h p1) (w p2) c", h=-(-H // 2), p1=2, p2=2)
+        return rearrange(dx[:, :H, :W], "n h w c -> n (h w) c")
+
 
 def check_images(images, in_chans):
+    check_array("images", images)
     if images.ndim != 4 or images.shape[1] != in_chans or 0 in images.shape:
         raise ValueError(f"expected images (n, {in_chans}, height, width), got shape {tuple(images.shape)}")
 
 
-def check_tokens(x, grid):
-    if x.ndim != 3 or x.shape[1] != grid[0] * grid[1]:
-        raise ValueError(
-            f"expected tokens (n, {grid[0]}·{grid[1]}, c) for a grid of {grid[0]}x{grid[1]}, got shape {tuple(x.shape)}"
-        )
+def check_tokens(x, grid, dim):
+    check_array("x", x)
+    h, w = pair(grid)
+    if x.ndim != 3 or tuple(x.shape[1:]) != (h * w, dim) or min(h, w) < 1:
+        raise ValueError(f"expected tokens (n, {h}·{w}, {dim}) for a grid of {h}x{w}, got shape {tuple(x.shape)}")

@@ -4,13 +4,18 @@ Axis names: n batch · h w grid rows, columns · c channels · k windows (kh kw 
 (mh mw per axis) · i query token · j key token.
 """
 
+from numbers import Integral
+
 import numpy as np
 from einops import rearrange
 
 
 def pair(value):
-    """7 → (7, 7); (7, 9) → (7, 9)."""
-    return tuple(value) if isinstance(value, tuple | list) else (value, value)
+    """7 → (7, 7); (7, 9) → (7, 9). Raises TypeError for anything else."""
+    two = tuple(value) if isinstance(value, tuple | list) else (value, value)
+    if len(two) != 2 or not all(isinstance(number, Integral) for number in two):
+        raise TypeError(f"expected an int or a pair of them, got {value!r}")
+    return two
 
 
 def window_partition(x, window_size):
@@ -19,7 +24,8 @@ def window_partition(x, window_size):
     window_size: M, or (rows, columns). Raises ValueError unless it divides h and w.
     """
     mh, mw = pair(window_size)
-    check_map(x, mh, mw)
+    check_map(x)
+    check_fit(x.shape[1], x.shape[2], mh, mw)
     return rearrange(x, "n (kh mh) (kw mw) c -> n (kh kw) (mh mw) c", mh=mh, mw=mw)
 
 
@@ -33,6 +39,8 @@ def window_reverse(windows, window_size, H, W):
 def pad_to_multiple(x, size):
     """Add zeros at the right and the bottom until windows of `size` fit. x (n, h, w, c) → (n, h', w', c)."""
     mh, mw = pair(size)
+    check_map(x)
+    check_window(mh, mw)
     _, H, W, _ = x.shape
     bottom, right = -H % mh, -W % mw
     if bottom == right == 0:
@@ -46,6 +54,7 @@ def cyclic_shift(x, shift):
     x (n, h, w, c) → same. shift: s, or (rows, columns). cyclic_shift(x, -s) brings everything back.
     """
     rows, columns = pair(shift)
+    check_map(x)
     if rows == columns == 0:
         return x
     return np.roll(x, (-rows, -columns), axis=(1, 2))
@@ -75,6 +84,7 @@ def relative_position_index(window_size):
     and read as a number with two digits, of which the second has 2M-1 values.
     """
     mh, mw = pair(window_size)
+    check_window(mh, mw)
     token = np.arange(mh * mw)
     row, column = token // mw, token % mw
     rows = row[:, None] - row[None, :] + mh - 1
@@ -82,17 +92,31 @@ def relative_position_index(window_size):
     return rows * (2 * mw - 1) + columns
 
 
-def check_map(x, mh, mw):
+def check_array(name, value):
+    if not isinstance(value, np.ndarray):
+        raise TypeError(f"{name}: expected a NumPy array, got {type(value).__name__}")
+
+
+def check_map(x):
+    check_array("x", x)
     if x.ndim != 4:
         raise ValueError(f"expected a map (n, h, w, c), got shape {tuple(x.shape)}")
-    _, H, W, _ = x.shape
+
+
+def check_window(mh, mw):
+    if min(mh, mw) < 1:
+        raise ValueError(f"window size: expected at least 1, got {mh}x{mw}")
+
+
+def check_fit(H, W, mh, mw):
+    check_window(mh, mw)
     if H % mh or W % mw:
         raise ValueError(f"windows of {mh}x{mw} don't fit a map of {H}x{W}: pad it first (pad_to_multiple)")
 
 
 def check_windows(windows, mh, mw, H, W):
-    if H % mh or W % mw:
-        raise ValueError(f"windows of {mh}x{mw} don't fit a map of {H}x{W}")
+    check_array("windows", windows)
+    check_fit(H, W, mh, mw)
     count = (H // mh) * (W // mw)
     if windows.ndim != 4 or tuple(windows.shape[1:3]) != (count, mh * mw):
         raise ValueError(
@@ -101,7 +125,6 @@ def check_windows(windows, mh, mw, H, W):
 
 
 def check_shift(H, W, mh, mw, rows, columns):
-    if H % mh or W % mw:
-        raise ValueError(f"windows of {mh}x{mw} don't fit a map of {H}x{W}: the mask belongs to the padded map")
+    check_fit(H, W, mh, mw)
     if not (0 <= rows < mh and 0 <= columns < mw):
         raise ValueError(f"shift: expected 0 <= shift < window size {(mh, mw)}, got {(rows, columns)}")

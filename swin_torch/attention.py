@@ -42,7 +42,7 @@ def multi_head_self_attention(X, W_Q, W_K, W_V, W_O, num_heads, mask=None):
     Z without one: (..., tokens, c). Raises ValueError if the shapes don't go together.
     """
     check_projections(X, W_Q, W_K, W_V)
-    check_heads(W_Q, num_heads)
+    check_heads(W_Q, W_V, W_O, num_heads)
     Q, K, V = (split_heads(X @ W, num_heads) for W in (W_Q, W_K, W_V))
     heads = attend(Q, K, V, mask)
     Z = rearrange(heads.Z, "... a m d -> ... m (a d)") @ W_O
@@ -53,6 +53,7 @@ def attend(Q, K, V, mask=None):
     """From Q (..., i, d), K (..., j, d) and V (..., j, d_v) to Z (..., i, d_v)."""
     scores = Q @ K.mT / math.sqrt(Q.shape[-1])
     if mask is not None:
+        check_mask(mask, scores)
         scores = scores + mask
     weights = softmax(scores, dim=-1)
     return Attention(Q, K, V, scores, weights, weights @ V)
@@ -73,6 +74,15 @@ def check_projections(X, W_Q, W_K, W_V):
         raise ValueError(f"W_Q and W_K: expected one shape, got {tuple(W_Q.shape)} and {tuple(W_K.shape)}")
 
 
-def check_heads(W_Q, num_heads):
-    if num_heads < 1 or W_Q.shape[1] % num_heads:
-        raise ValueError(f"num_heads: expected a divisor of the width {W_Q.shape[1]}, got {num_heads}")
+def check_heads(W_Q, W_V, W_O, num_heads):
+    widths = W_Q.shape[1], W_V.shape[1]
+    if num_heads < 1 or any(width % num_heads for width in widths):
+        raise ValueError(f"num_heads: expected a divisor of the widths {widths} of W_Q and W_V, got {num_heads}")
+    if W_O.ndim != 2 or W_O.shape[0] != widths[1]:
+        raise ValueError(f"W_O: expected ({widths[1]}, width), got shape {tuple(W_O.shape)}")
+
+
+def check_mask(mask, scores):
+    fits = (m in (1, s) for m, s in zip(mask.shape[::-1], scores.shape[::-1], strict=False))
+    if mask.ndim > scores.ndim or not all(fits):
+        raise ValueError(f"mask: expected to broadcast to {tuple(scores.shape)}, got shape {tuple(mask.shape)}")

@@ -31,7 +31,9 @@ class SwinTransformerBlock(Module):
         drop_path=0.0,
     ):
         super().__init__()
-        self.input_resolution = input_resolution
+        check_shift_size(shift_size, window_size)
+        self.dim = dim
+        self.input_resolution = None if input_resolution is None else tuple(input_resolution)
         self.window_size, self.shift_size, self.other_shift = window_size, shift_size, shift_size
         if input_resolution is not None and min(input_resolution) <= window_size:
             self.window_size, self.shift_size = min(input_resolution), 0
@@ -46,7 +48,7 @@ class SwinTransformerBlock(Module):
 
     def forward(self, x, grid):
         """x (n, h·w, c), grid (h, w) → (n, h·w, c)."""
-        check_tokens(x, grid)
+        check_tokens(x, grid, self.dim)
         x = x + self.drop_path1(self.attend(self.norm1(x), grid))
         x = x + self.drop_path2(self.mlp(self.norm2(x)))
         return x
@@ -67,7 +69,7 @@ class SwinTransformerBlock(Module):
 
     def shift_for(self, grid):
         """(rows, columns) to shift by. Another grid than the built one: none on an axis that is one window."""
-        if grid == self.input_resolution:
+        if tuple(grid) == self.input_resolution:
             return self.shift_size, self.shift_size
         return tuple(self.other_shift if side > self.window_size else 0 for side in grid)
 
@@ -76,3 +78,8 @@ class SwinTransformerBlock(Module):
         if shift == (0, 0):
             return None
         return shift_mask(*padded, self.window_size, shift).to(x)
+
+
+def check_shift_size(shift_size, window_size):
+    if not 0 <= shift_size < window_size:
+        raise ValueError(f"shift_size: expected 0 <= shift < window_size={window_size}, got {shift_size}")

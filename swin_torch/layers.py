@@ -18,7 +18,8 @@ class DropPath(Module):
         if self.drop_prob == 0 or not self.training:
             return x
         one_a_sample = (x.shape[0],) + (1,) * (x.ndim - 1)
-        return x * keep_mask(one_a_sample, self.drop_prob, x)
+        mask = keep_mask(one_a_sample, self.drop_prob, x)
+        return x * mask
 
 
 def keep_mask(shape, drop, like):
@@ -37,8 +38,9 @@ class Mlp(Module):
         self.drop2 = Dropout(drop)
 
     def forward(self, x):
-        x = self.drop1(gelu(self.fc1(x)))
-        return self.drop2(self.fc2(x))
+        x = self.fc1(x)
+        y = gelu(x)
+        return self.drop2(self.fc2(self.drop1(y)))
 
 
 def init_weights(module, seed=0):

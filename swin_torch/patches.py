@@ -4,7 +4,7 @@ from einops import rearrange
 from torch.nn import Conv2d, LayerNorm, Linear, Module
 from torch.nn.functional import linear
 
-from .windows import pad_to_multiple
+from .windows import check_array, pad_to_multiple, pair
 
 
 class PatchEmbed(Module):
@@ -39,12 +39,13 @@ class PatchMerging(Module):
 
     def __init__(self, dim):
         super().__init__()
+        self.dim = dim
         self.reduction = Linear(4 * dim, 2 * dim, bias=False)
         self.norm = LayerNorm(4 * dim)
 
     def forward(self, x, grid):
         """x (n, h·w, c), grid (h, w) → (n, h/2·w/2, 2c), (h/2, w/2). Odd sides are padded with zeros."""
-        check_tokens(x, grid)
+        check_tokens(x, grid, self.dim)
         x = pad_to_multiple(rearrange(x, "n (h w) c -> n h w c", h=grid[0]), 2)
         grid = x.shape[1] // 2, x.shape[2] // 2
         # (p2 p1 c): the official order, in which the row offset runs fastest: (0,0) (1,0) (0,1) (1,1)
@@ -53,12 +54,13 @@ class PatchMerging(Module):
 
 
 def check_images(images, in_chans):
+    check_array("images", images)
     if images.ndim != 4 or images.shape[1] != in_chans or 0 in images.shape:
         raise ValueError(f"expected images (n, {in_chans}, height, width), got shape {tuple(images.shape)}")
 
 
-def check_tokens(x, grid):
-    if x.ndim != 3 or x.shape[1] != grid[0] * grid[1]:
-        raise ValueError(
-            f"expected tokens (n, {grid[0]}·{grid[1]}, c) for a grid of {grid[0]}x{grid[1]}, got shape {tuple(x.shape)}"
-        )
+def check_tokens(x, grid, dim):
+    check_array("x", x)
+    h, w = pair(grid)
+    if x.ndim != 3 or tuple(x.shape[1:]) != (h * w, dim) or min(h, w) < 1:
+        raise ValueError(f"expected tokens (n, {h}·{w}, {dim}) for a grid of {h}x{w}, got shape {tuple(x.shape)}")

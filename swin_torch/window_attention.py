@@ -5,17 +5,19 @@ from einops import rearrange
 from torch.nn import Dropout, Linear, Module, Parameter
 from torch.nn.functional import softmax
 
-from .windows import pair, relative_position_index
+from .windows import check_array, pair, relative_position_index
 
 
 class WindowAttention(Module):
     """softmax(Q Kᵀ / √d + B) V in every window. With a mask it is SW-MSA, without one W-MSA.
 
     dim: channels c; window_size: M or (rows, columns); num_heads: a, each of width d = dim / num_heads.
+    Raises ValueError if num_heads doesn't divide dim.
     """
 
     def __init__(self, dim, window_size, num_heads, qkv_bias=True, attn_drop=0.0, proj_drop=0.0):
         super().__init__()
+        check_heads(dim, num_heads)
         mh, mw = self.window_size = pair(window_size)
         self.num_heads = num_heads
         self.scale = (dim // num_heads) ** -0.5
@@ -27,16 +29,32 @@ class WindowAttention(Module):
         self.proj_drop = Dropout(proj_drop)
 
     def forward(self, x, mask=None):
-        """x (n, k, m, c), mask (k, m, m) → (n, k, m, c)."""
+        """x (n, k, m, c), mask (k, m, m) → (n, k, m, c). Raises ValueError for any other shape."""
+        check_windows(x, mask, self.relative_position_index.shape[0], self.qkv.weight.shape[1])
         q, k, v = rearrange(self.qkv(x), "n k m (three a d) -> three n k a m d", three=3, a=self.num_heads)
         scores = self.scale * q @ k.mT + self.relative_position_bias()  # (n k a i j) + (a i j)
         if mask is not None:
             scores = scores + rearrange(mask, "k i j -> k 1 i j")
-        weights = self.attn_drop(softmax(scores, dim=-1))
-        z = rearrange(weights @ v, "n k a m d -> n k m (a d)")
+        weights = softmax(scores, dim=-1)
+        dropped = self.attn_drop(weights)
+        z = rearrange(dropped @ v, "n k a m d -> n k m (a d)")
         return self.proj_drop(self.proj(z))
 
     def relative_position_bias(self):
         """B (a, i, j): for each head, the table's entry for the offset from token j to token i."""
         bias = self.relative_position_bias_table[self.relative_position_index]
         return rearrange(bias, "i j a -> a i j")
+
+
+def check_heads(dim, num_heads):
+    if num_heads < 1 or dim % num_heads:
+        raise ValueError(f"num_heads: expected a divisor of dim={dim}, got {num_heads}")
+
+
+def check_windows(x, mask, tokens, dim):
+    check_array("x", x)
+    if x.ndim != 4 or tuple(x.shape[2:]) != (tokens, dim):
+        raise ValueError(f"expected windows (n, k, {tokens}, {dim}), got shape {tuple(x.shape)}")
+    expected = x.shape[1], tokens, tokens
+    if mask is not None and tuple(mask.shape) != expected:
+        raise ValueError(f"mask: expected {expected}, got shape {tuple(mask.shape)}")

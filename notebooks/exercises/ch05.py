@@ -1,0 +1,161 @@
+"""Exercises of chapter 05, shifted windows."""
+
+import numpy as np
+
+
+def check_1(answer):
+    """answer(row, column, H, W, s): where the token stands after the cyclic shift."""
+    H, W, s = 6, 8, 2
+    rolled = np.roll(np.arange(H * W).reshape(H, W), (-s, -s), axis=(0, 1))
+    for token in range(H * W):
+        row, column = divmod(token, W)
+        got, want = tuple(answer(row, column, H, W, s)), tuple(int(at) for at in np.argwhere(rolled == token)[0])
+        if got != want:
+            return f"map {H} x {W}, shift {s}, token at ({row}, {column}): expected {want}, got {got}"
+
+
+def solution_1(row, column, H, W, s):
+    return (row - s) % H, (column - s) % W  # up and left; below 0 is counted from the other end
+
+
+def wrong_1_down(row, column, H, W, s):
+    return (row + s) % H, (column + s) % W
+
+
+def wrong_1_edge(row, column, H, W, s):
+    return row - s, column - s
+
+
+def check_2(answer):
+    """answer(n, M, s): widths of the moved windows along one axis."""
+    for n, M, s in ((8, 4, 2), (14, 7, 3), (28, 7, 3), (8, 4, 0), (4, 4, 1)):
+        got, want = [int(width) for width in answer(n, M, s)], _widths(n, M, s)
+        if sum(got) != n:
+            return f"n = {n}, M = {M}, s = {s}: the widths should sum to {n}, but {got} sum to {sum(got)}"
+        if got != want:
+            return f"n = {n}, M = {M}, s = {s}: expected {want}, got {got}"
+
+
+def _widths(n, M, s):
+    place = np.arange(n)
+    _, counts = np.unique((place - s) // M, return_counts=True)
+    return counts.tolist()
+
+
+def solution_2(n, M, s):
+    if s == 0:
+        return [M] * (n // M)
+    return [s] + [M] * (n // M - 1) + [M - s]  # the first is cut off by the border, the last is what is left
+
+
+def wrong_2_symmetric(n, M, s):
+    return [s] + [M] * (n // M - 1) + [s]
+
+
+def wrong_2_zero(n, M, s):
+    return [s] + [M] * (n // M - 1) + [M - s]
+
+
+def check_3(answer):
+    """answer(n, s): which places of the rolled axis hold tokens that wrapped around."""
+    for n, s in ((8, 2), (7, 3), (6, 0)):
+        got = np.asarray(answer(n, s), dtype=bool).tolist()
+        want = (np.roll(np.arange(n), -s) < s).tolist()
+        if len(got) != n:
+            return f"n = {n}, s = {s}: expected {n} bools, got {len(got)}"
+        if got != want:
+            place = next(i for i in range(n) if got[i] != want[i])
+            token = (place + s) % n
+            return f"n = {n}, s = {s}: place {place} holds token {token}, so expected {want[place]}, got {got[place]}"
+
+
+def solution_3(n, s):
+    return [place >= n - s for place in range(n)]
+
+
+def wrong_3_before_the_roll(n, s):
+    return [place < s for place in range(n)]
+
+
+def wrong_3_off_by_one(n, s):
+    return [place > n - s for place in range(n)]
+
+
+def wrong_3_slice(n, s):
+    bits = [False] * n
+    bits[-s:] = [True] * len(bits[-s:])  # for s = 0 this is the whole list
+    return bits
+
+
+def check_4(answer):
+    """answer(H, W, M, s): the mask."""
+    for H, W, M, s in ((8, 8, 4, 2), (8, 12, 4, 1), (14, 7, 7, 3)):
+        name = f"map {H} x {W}, M = {M}, s = {s}"
+        mask, want = np.asarray(answer(H, W, M, s)), _mask(H, W, M, s)
+        if mask.shape != want.shape:
+            return f"{name}: expected the shape {want.shape}, got {mask.shape}"
+        if not np.isin(mask, (0, -100)).all():
+            return f"{name}: expected 0 and -100 only, got {np.unique(mask)[:4]}"
+        if (mask != want).any():
+            k, i, j = np.argwhere(mask != want)[0]
+            where = f"{int((mask != want).sum())} wrong pairs; window {k}, query {i}, key {j}"
+            return f"{name}: {where}: expected {want[k, i, j]}, got {mask[k, i, j]}"
+
+
+def _mask(H, W, M, s):
+    row, column = np.divmod(np.arange(H * W), W)
+    moved = np.stack([(row - s) // M, (column - s) // M, row, column]).reshape(4, H, W)
+    rolled = np.roll(moved, (-s, -s), axis=(1, 2))[:2]
+    cut = rolled.reshape(2, H // M, M, W // M, M).swapaxes(2, 3).reshape(2, -1, M * M)
+    return np.where((cut[:, :, :, None] != cut[:, :, None, :]).any(0), -100, 0)
+
+
+def solution_4(H, W, M, s):
+    below, right = np.arange(H) >= H - s, np.arange(W) >= W - s
+    side = 2 * below[:, None] + right[None, :]  # two bits a token
+    cut = side.reshape(H // M, M, W // M, M).swapaxes(1, 2).reshape(-1, M * M)  # (windows, tokens)
+    return np.where(cut[:, :, None] != cut[:, None, :], -100, 0)
+
+
+def wrong_4_rows_only(H, W, M, s):
+    side = np.repeat((np.arange(H) >= H - s)[:, None], W, axis=1)
+    cut = side.reshape(H // M, M, W // M, M).swapaxes(1, 2).reshape(-1, M * M)
+    return np.where(cut[:, :, None] != cut[:, None, :], -100, 0)
+
+
+def wrong_4_one_bit(H, W, M, s):
+    side = (np.arange(H) >= H - s)[:, None] | (np.arange(W) >= W - s)[None, :]  # either, not which
+    cut = side.reshape(H // M, M, W // M, M).swapaxes(1, 2).reshape(-1, M * M)
+    return np.where(cut[:, :, None] != cut[:, None, :], -100, 0)
+
+
+def wrong_4_not_cut(H, W, M, s):
+    below, right = np.arange(H) >= H - s, np.arange(W) >= W - s
+    cut = (2 * below[:, None] + right[None, :]).reshape(-1, M * M)  # rows of the map taken for windows
+    return np.where(cut[:, :, None] != cut[:, None, :], -100, 0)
+
+
+def check_5(answer):
+    """answer(n, M, s): share of the mask's entries that are blocked."""
+    for n, M, s in ((8, 4, 2), (56, 7, 3), (14, 7, 3), (8, 4, 0)):
+        got, want = float(answer(n, M, s)), float((_mask(n, n, M, s) != 0).mean())
+        if abs(got - want) > 1e-9:
+            return f"map {n} x {n}, M = {M}, s = {s}: expected {want:.4f}, got {got:.4f}"
+
+
+def solution_5(n, M, s):
+    windows = n // M
+    same = (s**2 + (M - s) ** 2) / M**2  # share of pairs on one side, along the axis of a cut window
+    free = (windows - 1 + same) / windows  # averaged over all windows of the axis: only the last is cut
+    return 1 - free**2  # a pair is free if it is free on both axes
+
+
+def wrong_5_windows(n, M, s):
+    windows = n // M
+    return (2 * windows - 1) / windows**2  # the share of windows, not of pairs
+
+
+def wrong_5_corner_twice(n, M, s):
+    windows = n // M
+    blocked = 1 - (s**2 + (M - s) ** 2) / M**2
+    return 2 * blocked / windows  # the corner window is counted for both axes

@@ -1,0 +1,818 @@
+# %% [markdown]
+# # 04 · Relative position bias
+#
+# Attention compares what tokens *hold*. It never asks where they *are*. Swin adds one number to the score of each
+# pair of tokens, and that number depends on nothing but the offset between them. This chapter builds it by hand.
+#
+# After this chapter you can explain
+#
+# - why attention alone can't tell a picture from the same picture with its pieces shuffled;
+# - what the table of $(2M-1)^2$ × heads numbers holds, and why it is enough for $M^2 \times M^2$ pairs;
+# - how two offsets become one index: why $M-1$ is added, and why the rows are multiplied by $2M-1$;
+# - which way round the offset is taken, and how to notice when it is the wrong way;
+# - what a Swin Transformer knows about the place of a token in the image, and what it doesn't.
+
+# %%
+from dataclasses import replace
+from timeit import timeit
+
+import numpy as np
+import torch
+from einops import rearrange
+from lesson import agree, check, side_by_side, slider, solution
+
+import swin_numpy
+import swin_torch
+from figures import photo_path
+from figures.attention import attention_rows
+from figures.bias import bias_tables, offsets, relative_index
+from figures.chapter04 import looks_from, offset_maps, photographs
+from swin_numpy import SwinConfig, SwinTransformer
+from swin_numpy.functional import softmax
+from swin_numpy.images import denormalise, load_image, preprocess, to_array
+
+rng = np.random.default_rng(4)
+
+# %% [markdown]
+# ## 1 · Attention alone doesn't know order
+#
+# Here is one window of 7 × 7 = 49 tokens. To see it well we make the patches large, 32 × 32 pixels, so that the
+# window is a whole photograph. Then we shuffle the 49 tokens.
+
+# %%
+images = preprocess(load_image(photo_path("chelsea")))  # (1, 3, 224, 224)
+tokens = rearrange(images, "1 c (h p1) (w p2) -> (h w) (c p1 p2)", p1=32, p2=32).astype(float)
+order = rng.permutation(49)
+shuffled = rearrange(tokens[order], "(h w) (c p1 p2) -> 1 c (h p1) (w p2)", h=7, p1=32, p2=32)
+image = denormalise(images)[0]  # (224, 224, 3), to draw
+
+pictures = {"49 tokens of one window": image, "the same 49 tokens, shuffled": denormalise(shuffled)[0]}
+photographs(pictures.values(), pictures)
+
+# %% [markdown]
+# Self-attention gives each token of the shuffled picture exactly what it gave that token before. Nothing in
+# $\mathrm{softmax}(QK^\top/\sqrt d)\,V$ knows in which row of $X$ a token stands.
+
+# %%
+W_Q, W_K, W_V = rng.standard_normal((3, 3072, 16)) / np.sqrt(3072)  # 3072 = 3 · 32 · 32 channels
+Z = swin_numpy.self_attention(tokens, W_Q, W_K, W_V).Z
+Z_shuffled = swin_numpy.self_attention(tokens[order], W_Q, W_K, W_V).Z
+
+agree("shuffling first or last", Z_shuffled, Z[order])
+agree("mean over all tokens", Z_shuffled.mean(0), Z.mean(0))
+
+# %% [markdown]
+# The mean over all tokens is the same for both pictures, and a mean over tokens is what Swin's classifier gets to
+# see. A model of nothing but attention and layers that treat each token by itself would take a heap of tiles for
+# a cat.
+
+# %% [markdown]
+# ## 2 · One number for each offset
+#
+# The cure of Liu et al. 2021, equation 4, is a matrix $B$ inside the softmax:
+#
+# $$\mathrm{Attention}(Q, K, V) = \mathrm{softmax}\!\left(\frac{QK^\top}{\sqrt d} + B\right) V$$
+#
+# $B$ has one row for each query token $i$ of a window, one column for each key token $j$: $M^2 \times M^2$. But
+# it is not $M^4$ free numbers. $B_{ij}$ depends on the **offset** only: *(row of i − row of j, column of i −
+# column of j)*. "The key is one step to the left" gets one number, wherever in the window query and key lie. The
+# free numbers stand in a smaller table $\hat B$, and $B$ looks them up.
+
+# %%
+print(" M  pairs of tokens  offsets of rows  offsets of both")
+for M in (2, 3, 7, 12):
+    rows = 2 * M - 1  # -(M-1) … M-1
+    print(f"{M:2}{M**4:17,}{rows:17}{rows**2:17}")
+
+# %% [markdown]
+# On each axis an offset runs from $-(M-1)$ to $M-1$: that is $2M-1$ values, and $(2M-1)^2$ for both axes.
+# The table has that many rows and one column for each head.
+
+# %% [markdown]
+# ### Q31: How is the index built: why add M-1, multiply rows by 2M-1, and sum?
+#
+# A table is a list. So the two offsets have to become *one* number, its place in the list. With $M = 2$ there are
+# four tokens and you can follow all sixteen pairs:
+#
+# ```
+# token 0 (row 0, column 0)    token 1 (row 0, column 1)
+# token 2 (row 1, column 0)    token 3 (row 1, column 1)
+# ```
+
+
+# %%
+def index_by_loop(M):
+    index = np.zeros((M * M, M * M), dtype=int)
+    for i in range(M * M):  # query token
+        for j in range(M * M):  # key token
+            rows, columns = i // M - j // M, i % M - j % M  # query - key: from -(M-1) to M-1
+            rows, columns = rows + M - 1, columns + M - 1  # from 0 to 2M-2
+            index[i, j] = rows * (2 * M - 1) + columns  # two digits, each with 2M-1 values
+    return index
+
+
+print(index_by_loop(2))
+
+# %% [markdown]
+# Read it as house numbers. Rows 0, 1, 2 and columns 0, 1, 2 make a number with two digits in base $2M-1 = 3$: row 2,
+# column 1 becomes $2 \cdot 3 + 1 = 7$. In base ten you do the same when you read "row 2, seat 1" as 21.
+#
+# The same without loops, one step a line. `[:, None]` puts the query on the first axis, `[None, :]` the key on
+# the second.
+
+# %%
+M = 2
+token = np.arange(M * M)
+row, column = token // M, token % M
+print("rows of the tokens   ", row)
+print("columns of the tokens", column)
+rows, columns = row[:, None] - row[None, :], column[:, None] - column[None, :]
+print("row offsets\n", rows, "\ncolumn offsets\n", columns)
+
+# %%
+rows, columns = rows + M - 1, columns + M - 1
+print("row offsets from 0\n", rows, "\ncolumn offsets from 0\n", columns)
+print("rows · 3 + columns\n", rows * (2 * M - 1) + columns)
+agree("loop and steps", rows * (2 * M - 1) + columns, index_by_loop(2))
+
+# %% [markdown]
+# With $M = 3$, nine tokens. Left and middle: the offsets as they are, with their sign. Right: the index. Look along a
+# diagonal: the same offset, so the same number. The main diagonal is offset (0, 0), each token with itself.
+
+# %%
+M = 3
+row, column = np.divmod(np.arange(M * M), M)
+rows, columns = row[:, None] - row[None, :], column[:, None] - column[None, :]
+offsets(rows, columns, index_by_loop(M))
+
+# %% [markdown]
+# One row of that matrix, laid out as the window it belongs to. The query sits in the middle. Each of its nine keys
+# has another number, and the numbers *fall* from left to right, since we take query minus key.
+
+# %%
+relative_index(index_by_loop(3), window_size=3)
+
+# %% [markdown]
+# **Is it one-to-one?** Each offset must have one index, and no two offsets the same one.
+
+
+# %%
+for M in (2, 3, 7):
+    index, index_of = index_by_loop(M), {}
+    for i, j in np.ndindex(index.shape):
+        offset = i // M - j // M, i % M - j % M
+        assert index_of.setdefault(offset, index[i, j]) == index[i, j]  # the same index each time
+    assert sorted(index_of.values()) == list(range((2 * M - 1) ** 2))  # each index once
+    print(f"M = {M}: {len(index_of)} offsets, indices 0 … {max(index_of.values())}, each belongs to one")
+
+# %% [markdown]
+# **Why multiply?** Without it, $rows + columns$ is the same for "one up" and "one to the left".
+
+# %%
+M = 7
+row, column = np.divmod(np.arange(M * M), M)
+rows, columns = row[:, None] - row[None, :] + M - 1, column[:, None] - column[None, :] + M - 1
+added = rows + columns
+print("different indices, with the multiplication:   ", len(np.unique(rows * (2 * M - 1) + columns)))
+print("different indices, without the multiplication:", len(np.unique(added)))
+assert added[24, 24 - 7] == added[24, 24 - 1]  # the key above token 24, the key left of it
+assert len(np.unique(added)) == 25
+
+# %% [markdown]
+# **Why add M-1?** You often read "because indices can't be negative". That is not quite true: in NumPy and PyTorch,
+# index -1 is the last row. Leave the $M-1$ away and negative indices wrap round, and, by luck, no two offsets meet.
+
+# %%
+raw = (rows - (M - 1)) * (2 * M - 1) + (columns - (M - 1))
+wrapped = raw % (2 * M - 1) ** 2  # what table[raw] really reads
+print("smallest and largest index:", raw.min(), raw.max())
+print("different rows of the table that are read:", len(np.unique(wrapped)))
+print("offset (0, 0) reads row", wrapped[0, 0], "instead of row", index_by_loop(7)[0, 0])
+
+# %% [markdown]
+# So a model that trains with it would learn as well. But its table is laid out in another order, and published
+# weights would be read at the wrong offsets, without any error. $M-1$ makes the table a plain map: offset
+# $-(M-1)$ first.
+
+# %% [markdown]
+# ## 3 · The library, twice
+
+# %%
+side_by_side("windows.relative_position_index")
+
+# %%
+for M in (2, 3, 7):
+    index = swin_numpy.relative_position_index(M)
+    agree(f"M = {M}, loop and NumPy", index, index_by_loop(M))
+    agree(f"M = {M}, NumPy and PyTorch", index, swin_torch.relative_position_index(M))
+
+# %% [markdown]
+# Looking up is one line. The table is `(offsets, heads)`, the index `(i, j)`, so `table[index]` is `(i, j,
+# heads)`. Then the heads move to the front, where the scores have them.
+
+# %%
+side_by_side("window_attention.WindowAttention.relative_position_bias")
+
+# %% [markdown]
+# A table that you can read: $M = 2$, one head, and for row $r$ of the table the number $r/10$. Offset (0, 0) is
+# row 4.
+
+# %%
+attn = swin_numpy.WindowAttention(dim=4, window_size=2, num_heads=1)
+attn.relative_position_bias_table[:, 0] = np.arange(9) / 10
+print(attn.relative_position_bias()[0].round(1))
+
+# %% [markdown]
+# Row 3 of $B$ belongs to token 3, the query at the bottom right. From left to right: the key up and left of it,
+# the key above, the key left of it, and token 3 itself. $B$ is not symmetric: "you are left of me" and "I am left
+# of you" are two different entries.
+#
+# In `forward`, $B$ joins the scores before the softmax. It has no batch axis and no window axis, `(a i j)`. So it is
+# the same for every image and every window.
+
+# %%
+side_by_side("window_attention.WindowAttention.forward")
+
+# %% [markdown]
+# NumPy has one line more: `save` keeps what the backward pass needs (chapter 09). The maths is the same to the
+# letter.
+#
+# Two images, five windows, three heads, and all numbers random, the bias tables too. A loop over everything first.
+
+
+# %%
+def window_attention_by_loop(attn, x):
+    """x (n, k, m, c) → the same shape: one image, window, head, query and key after the other."""
+    q, k, v = np.split(x @ attn.qkv.weight.T + attn.qkv.bias, 3, axis=-1)  # (n, k, m, c) each
+    M, d, z = attn.window_size[0], x.shape[-1] // attn.num_heads, np.zeros_like(x)
+    index = index_by_loop(M)
+    for n, w, a in np.ndindex(*x.shape[:2], attn.num_heads):
+        head = slice(a * d, (a + 1) * d)  # the channels of head a
+        for i in range(M * M):
+            B = [attn.relative_position_bias_table[index[i, j], a] for j in range(M * M)]
+            scores = [q[n, w, i, head] @ k[n, w, j, head] / np.sqrt(d) for j in range(M * M)]
+            z[n, w, i, head] = softmax(np.add(scores, B)) @ v[n, w, :, head]
+    return z @ attn.proj.weight.T + attn.proj.bias
+
+
+# %%
+in_numpy = swin_numpy.WindowAttention(dim=12, window_size=3, num_heads=3).to(np.float64)
+in_torch = swin_torch.WindowAttention(dim=12, window_size=3, num_heads=3).double()
+state = {name: rng.standard_normal(value.shape) for name, value in in_numpy.state_dict().items()}
+in_numpy.load_state_dict(state)
+in_torch.load_state_dict({name: torch.tensor(value) for name, value in state.items()})
+x = rng.standard_normal((2, 5, 9, 12))  # 2 images, 5 windows, 9 tokens, 12 channels
+
+agree("bias, NumPy and PyTorch", in_numpy.relative_position_bias(), in_torch.relative_position_bias())
+agree("attention, NumPy and PyTorch", in_numpy(x), in_torch(torch.tensor(x)))
+agree("attention, loop and NumPy", window_attention_by_loop(in_numpy, x), in_numpy(x))
+
+# %% [markdown]
+# And does the shuffle of section 1 show now? The loop, the NumPy module and the PyTorch module agree, and none of
+# them gives shuffled tokens what it gave the tokens in order. Set the table to zero, and the shuffle goes
+# unnoticed again.
+
+# %%
+shuffle = rng.permutation(9)
+before, after = in_numpy(x)[:, :, shuffle], in_numpy(x[:, :, shuffle])
+print(f"with B:    shuffling changes the result by up to {np.abs(after - before).max():.2f}")
+assert np.abs(after - before).max() > 0.1
+
+in_numpy.relative_position_bias_table[...] = 0
+agree("without B, shuffling first or last", in_numpy(x[:, :, shuffle]), in_numpy(x)[:, :, shuffle])
+
+# %% [markdown]
+# ## 4 · What a table can say
+#
+# There is no trained model in this chapter yet (the published weights come in chapter 11). So let us write four
+# tables by hand, each a head with a simple wish. `below` and `right` tell how far the key lies below and right of
+# the query. The table counts the other way, query minus key; hence the minus signs.
+
+
+# %%
+def table_for(wish, M=7):
+    """wish(below, right) → score to add. Returns one column of the table, ((2M-1)²,)."""
+    offset = np.arange(-(M - 1), M)  # query - key, as the table counts
+    below, right = -offset[:, None], -offset[None, :]  # key - query, as we speak
+    return (wish(below, right) + np.zeros((2 * M - 1, 2 * M - 1))).ravel()
+
+
+wishes = {
+    "look left": lambda below, right: 8.0 * ((below == 0) & (right == -1)),
+    "look near": lambda below, right: 8.0 - np.minimum(1.0 * (below**2 + right**2), 16),
+    "look along the row": lambda below, right: 8.0 - 2.0 * np.abs(below),
+    "look up": lambda below, right: -1.0 * below,
+}
+table = np.stack([table_for(wish) for wish in wishes.values()], axis=1)
+print("table", table.shape, "= (offsets, heads)")
+
+# %% [markdown]
+# The tables unfolded to 13 × 13, seen from the query in the red frame: what lies left in the picture is left of
+# the query.
+
+# %%
+bias_tables(table, titles=list(wishes))
+
+# %% [markdown]
+# Now a layer whose content says nothing (all $q$ and $k$ are zero), so that only the bias speaks. The weights are
+# then $\mathrm{softmax}(B_i)$, where $i$ is the query's row. A hook on `attn_drop` catches the weights `(n k a i j)`.
+
+
+# %%
+def weights_of(attn, x):
+    """The attention weights (n, k, a, i, j) that `attn` computes for x."""
+    caught = []
+    handle = attn.attn_drop.register_forward_hook(lambda module, inputs, output: caught.append(output))
+    attn(x)
+    handle.remove()
+    return caught[0]
+
+
+# %%
+M = 7
+attn = swin_numpy.WindowAttention(dim=16, window_size=M, num_heads=4).to(np.float64)
+attn.qkv.weight[...] = 0  # no content: only the bias speaks
+attn.relative_position_bias_table[...] = table
+weights = weights_of(attn, rng.standard_normal((1, 1, 49, 16)))
+print("weights", weights.shape, "= image, window, head, query, key")
+
+# %% [markdown]
+# Each head keeps its wish for every query: that is what "relative" means. In the notebook, move the query with the
+# sliders. (Here the whole photograph is one window again, of 7 × 7 tokens.)
+
+
+# %%
+def looks(row, column):
+    """Where the four heads look from the query (row, column) of the window."""
+    maps = weights[0, 0, :, row * M + column].reshape(4, M, M)
+    return attention_rows(image, maps, (row, column), list(wishes))
+
+
+slider(looks, row=(0, 6, 1, 3), column=(0, 6, 1, 2))
+
+# %% [markdown]
+# In the first column "look left" finds no key to its left. No key gets the bonus then, and the head looks everywhere
+# alike: the softmax has to give its weight to *some* keys.
+
+# %%
+print("row 3, column 2, 'look left': largest weight", weights[0, 0, 0, 3 * M + 2].max().round(3))
+print("row 3, column 0, 'look left': largest weight", weights[0, 0, 0, 3 * M].max().round(3), "= 1/49")
+assert np.allclose(weights[0, 0, 0, 3 * M], 1 / 49)
+
+# %% [markdown]
+# Content and position add up *inside* the exponent. So weights multiply: $e^{s + b} = e^s \cdot e^b$, then each
+# row is scaled to sum 1. Here the content is made by hand too: the closer the mean colours of two patches, the
+# higher their score. First content alone, then "look near" alone, then both; last, content and "look along the
+# row".
+
+# %%
+query, i = (3, 2), 3 * M + 2
+colour = tokens.reshape(49, 3, -1).mean(-1)  # (49, 3): mean red, green, blue
+content = -4 * np.square(colour[:, None] - colour[None, :]).sum(-1)  # (i, j)
+B = attn.relative_position_bias()  # (a, i, j)
+near, along = B[1], B[2]
+scores = [content, near, content + near, content + along]
+maps = [softmax(matrix)[i].reshape(M, M) for matrix in scores]
+agree("softmax of a sum", maps[2], (maps[0] * maps[1]) / (maps[0] * maps[1]).sum())
+attention_rows(image, maps, query, ["content", "near", "content + near", "content + row"])
+
+# %% [markdown]
+# ## 5 · Questions people ask
+
+# %% [markdown]
+# ### Q36: Why does every head and every block have its own table, and do all windows share it?
+
+# %%
+model = swin_numpy.SwinTransformer(swin_numpy.CONFIGS["swin_tiny_patch4_window7_224"])
+tables = {n: p.shape for n, p in model.named_parameters() if n.endswith("relative_position_bias_table")}
+for name, shape in tables.items():
+    print(name, shape)
+ours, total = sum(np.prod(s) for s in tables.values()), sum(p.size for _, p in model.named_parameters())
+print(f"all tables: {ours:,} of {total:,} parameters = {ours / total:.2%}")
+
+# %% [markdown]
+# One table a block, one column a head, and no axis for windows. Heads need their own column because they shall
+# look in different directions, as the four heads above do: add one $B$ to all of them and they all look the same
+# way. Blocks need their own since each works on other features. It costs next to nothing, as the last line shows.
+#
+# All windows share it. Exchange the windows, and the results are exchanged and nothing else.
+
+# %%
+in_numpy.load_state_dict(state)
+windows = rng.permutation(5)
+agree("windows exchanged first or last", in_numpy(x[:, windows]), in_numpy(x)[:, windows], bound=1e-13)
+
+# %% [markdown]
+# What these tables look like after training has to wait for trained weights (chapter 11). Ours were made by hand.
+
+# %% [markdown]
+# ### Q33: In a rectangular window, which side belongs in the multiplier, and does meshgrid need the ij order?
+#
+# The column offset is the second digit, and it takes $2M_w - 1$ values. So the multiplier is made of the number of
+# **columns**. In a square window you can't see the mistake.
+
+
+# %%
+def index_from(row, column, mh, mw, multiplier):
+    """Index of all pairs from the rows and the columns of the tokens."""
+    rows = row[:, None] - row[None, :] + mh - 1
+    columns = column[:, None] - column[None, :] + mw - 1
+    return rows * multiplier + columns
+
+
+mh, mw = 3, 4
+row, column = (grid.ravel() for grid in np.meshgrid(np.arange(mh), np.arange(mw), indexing="ij"))
+print("rows of the table:", (2 * mh - 1) * (2 * mw - 1))
+for name, multiplier in (("2·columns - 1", 2 * mw - 1), ("2·rows - 1", 2 * mh - 1)):
+    index = index_from(row, column, mh, mw, multiplier)
+    print(f"multiplier {name:13} = {multiplier}: {len(np.unique(index))} different indices")
+agree("library", swin_numpy.relative_position_index((3, 4)), index_from(row, column, 3, 4, 7))
+
+# %% [markdown]
+# And `indexing`? PyTorch's default is `"ij"`, NumPy's is `"xy"`. It is often said that `"xy"` gives negative indices.
+# Let us look: three ways to use it.
+
+# %%
+ys, xs = np.arange(mh), np.arange(mw)
+ways = {
+    'row, column = meshgrid(ys, xs, indexing="ij")': np.meshgrid(ys, xs, indexing="ij"),
+    'row, column = meshgrid(ys, xs, indexing="xy")': np.meshgrid(ys, xs, indexing="xy"),
+    'row, column = meshgrid(xs, ys, indexing="xy")': np.meshgrid(xs, ys, indexing="xy"),
+}
+good = swin_numpy.relative_position_index((mh, mw))
+for name, (row, column) in ways.items():
+    index = index_from(row.ravel(), column.ravel(), mh, mw, 2 * mw - 1)
+    print(name, f"{index.min():3} … {index.max()}", "right" if np.array_equal(index, good) else "wrong")
+
+# %% [markdown]
+# Line 2, `"xy"` alone, has no negative index, and all its indices are different: it lists the tokens column by
+# column, while the windows list them row by row. No error, wrong pairs. Only line 3, where rows and columns are
+# exchanged as well, leaves the range. So a range check finds one of the two mistakes; comparing with a loop finds
+# both.
+
+# %% [markdown]
+# ### Q15: Can windows or images be rectangular, and how does a square table fit then?
+#
+# An image of 224 × 288 pixels has 56 × 72 patches. Windows of 7 × 7 don't divide 72; windows of 7 × 9 do.
+
+# %%
+grid = rng.standard_normal((1, 56, 72, 12))
+try:
+    swin_numpy.window_partition(grid, 7)
+except ValueError as error:
+    print(error)
+print("(image, windows, tokens, channels)")
+print("7 × 7, padded:", swin_numpy.window_partition(swin_numpy.pad_to_multiple(grid, 7), 7).shape)
+print("7 × 9:        ", swin_numpy.window_partition(grid, (7, 9)).shape)
+
+# %% [markdown]
+# Both ways work: the models of this project keep square windows and pad. With 7 × 9 no token is padding, but the
+# table needs $(2 \cdot 7 - 1)(2 \cdot 9 - 1)$ rows.
+
+# %%
+wide_numpy = swin_numpy.WindowAttention(12, (7, 9), 3).to(np.float64)
+wide_torch = swin_torch.WindowAttention(12, (7, 9), 3).double()
+state79 = {name: rng.standard_normal(value.shape) for name, value in wide_numpy.state_dict().items()}
+wide_numpy.load_state_dict(state79)
+wide_torch.load_state_dict({name: torch.tensor(value) for name, value in state79.items()})
+print("table", wide_numpy.relative_position_bias_table.shape, "and 13 · 17 =", 13 * 17)
+x79 = swin_numpy.window_partition(grid, (7, 9))
+agree("7 × 9, NumPy and PyTorch", wide_numpy(x79), wide_torch(torch.tensor(x79)))
+
+# %% [markdown]
+# A table trained for 7 × 7 is a picture of 13 × 13 numbers for each head. To use it for 7 × 9 you stretch that
+# picture to 13 × 17, so that the ends meet the ends and offset 0 stays at 0. First unfold, heads in front; then
+# stretch.
+
+
+# %%
+def stretch_columns(table, M, columns):
+    """table ((2M-1)², a) → ((2M-1)·(2·columns-1), a), by straight lines between the old values."""
+    maps = rearrange(table, "(r c) a -> a r c", r=2 * M - 1)
+    places = np.linspace(-(M - 1), M - 1, 2 * columns - 1)  # where the new offsets lie among the old ones
+    old = np.arange(-(M - 1), M)
+    maps = np.array([[np.interp(places, old, line) for line in head] for head in maps])
+    return rearrange(maps, "a r c -> (r c) a")
+
+
+stretched = stretch_columns(table, 7, 9)
+print(table.shape, "→", stretched.shape)
+before, after = table[:, 1].reshape(13, 13), stretched[:, 1].reshape(13, 17)
+offset_maps([before, after], ["look near, 7 × 7", "for 7 × 9"])
+
+# %% [markdown]
+# PyTorch has this as `interpolate`. The official code stretches with bicubic curves and `align_corners=False`, which
+# puts the outermost offsets elsewhere. Both keep offset (0, 0) where it is; at the borders they differ.
+
+# %%
+maps = torch.tensor(rearrange(table, "(r c) a -> 1 a r c", r=13))
+ours = torch.tensor(rearrange(stretched, "(r c) a -> 1 a r c", r=13))
+lines = torch.nn.functional.interpolate(maps, (13, 17), mode="bilinear", align_corners=True)
+cubic = torch.nn.functional.interpolate(maps, (13, 17), mode="bicubic")
+agree("straight lines", ours, lines)
+print("look near, row offset 0, straight:", ours[0, 1, 6].numpy().round(1))
+print("look near, row offset 0, bicubic: ", cubic[0, 1, 6].numpy().round(1))
+
+# %% [markdown]
+# ### Q34: Is the index of MMDetection (a double step, then a flip) the same?
+#
+# Yes, to the last number. (`double_step_seq` and `flip` are its names in that code.) The idea: give each token
+# one *place*, row · $(2M_w-1)$ + column. The index of a pair is then place of i − place of j + a constant. And
+# the constant minus the place of j is the place of the token *opposite* j in the window, which comes out of
+# reading the list backwards. Our own version of that idea:
+
+
+# %%
+def index_by_places(mh, mw):
+    place = (np.arange(mh)[:, None] * (2 * mw - 1) + np.arange(mw)).ravel()  # (m,)
+    return (place[:, None] + place[None, :])[:, ::-1]  # [:, ::-1]: key j becomes the token opposite to it
+
+
+for size in ((2, 2), (7, 7), (12, 12), (3, 4), (7, 9), (1, 5)):
+    assert np.array_equal(index_by_places(*size), swin_numpy.relative_position_index(size))
+    print("the same for", size)
+
+# %%
+pairs, places = swin_numpy.relative_position_index, lambda size: index_by_places(*size)
+for name, make in (("pairs", pairs), ("places", places)):
+    print(f"{name:6} {timeit(lambda make=make: make((7, 7)), number=500) / 500 * 1e6:4.0f} µs")
+
+# %% [markdown]
+# It is computed once, when a model is built. So neither time matters.
+
+# %% [markdown]
+# ### Q39: How is the bias formed when the numbers of queries and keys differ?
+#
+# The table knows offsets, not tokens. So any two lists of coordinates will do, as long as no query and key are
+# further apart than $M-1$. Four queries here, 49 keys: say, tokens pooled out of the window.
+
+
+# %%
+def bias_between(table, M, queries, keys):
+    """table ((2M-1)², a), queries (i, 2), keys (j, 2) as (row, column) → (a, i, j)."""
+    offset = queries[:, None] - keys[None, :] + M - 1  # (i, j, 2)
+    return rearrange(table[offset[..., 0] * (2 * M - 1) + offset[..., 1]], "i j a -> a i j")
+
+
+keys = np.stack(np.divmod(np.arange(49), 7), axis=1)  # all tokens of the window
+queries = np.array([[1, 1], [1, 5], [5, 1], [5, 5]])
+print(bias_between(table, 7, queries, keys).shape, "= (heads, queries, keys)")
+agree("all queries, all keys", bias_between(table, 7, keys, keys), attn.relative_position_bias())
+
+# %% [markdown]
+# Queries *between* tokens (row 1.5) have offsets that the table doesn't hold; then you interpolate it, as in Q15.
+
+# %% [markdown]
+# ### Q40: Why does indexing fail with a dtype error, and must the index be an integer buffer?
+#
+# An index must be a whole number. `.half()` on a PyTorch model turns parameters and buffers to float16, but only
+# those that hold floating-point numbers. So the index survives, as long as it is an integer tensor to begin with.
+
+# %%
+half = swin_torch.WindowAttention(12, 7, 3).half()
+print("table", half.relative_position_bias_table.dtype, "· index", half.relative_position_index.dtype)
+
+
+def try_index(name, index):
+    try:
+        got = half.relative_position_bias_table[index]
+        print(f"{name:8} shape {tuple(got.shape)}")
+    except (IndexError, RuntimeError) as error:
+        print(f"{name:8} {type(error).__name__}: {str(error).splitlines()[0]}")
+
+
+# %%
+index = half.relative_position_index
+for dtype in (torch.int64, torch.int32, torch.int8, torch.float32):
+    try_index(str(dtype)[6:], index.to(dtype))
+try:
+    torch.nn.Parameter(index)
+except RuntimeError as error:
+    print("Parameter:", error)
+
+# %% [markdown]
+# NumPy takes int8 without a word. But int8 ends at 127, and the index goes up to 168: larger ones become
+# negative, and negative ones count from the end. That is the worst kind of mistake, since nothing stops.
+
+# %%
+index = swin_numpy.relative_position_index(7)
+small = index.astype(np.int8)
+last = int(np.array(168).astype(np.int8))
+print("index 168 as int8:", last, "→ reads row", 169 + last)
+print(f"pairs that are read from the wrong row: {np.mean(index > 127):.0%}")
+wrong = np.mean(table[small] != table[index])  # fewer: some rows hold the same number
+print(f"biases that are wrong: {wrong:.0%}")
+
+# %% [markdown]
+# So: int64 (int32 works, and takes half the memory), not float, not int8. It is a *buffer* in PyTorch because it
+# isn't learned, but has to move to the GPU with the model. In NumPy it is just an attribute.
+# Chapter 05 (Q30) shows what happens when a buffer is saved, or forgotten.
+
+# %% [markdown]
+# ### Q37: Without absolute position embedding, does the model know where a patch is?
+#
+# We test it: the same photograph, moved to the left by some pixels. For a token that moves along with the
+# picture, do the features of stage 1 (one W-MSA and one SW-MSA block) change? We look at tokens far from the
+# borders only.
+
+# %%
+astronaut = to_array(load_image(photo_path("astronaut"))).astype(float)  # (1, 3, 512, 512)
+config = SwinConfig(img_size=224, embed_dim=24, depths=(2,), num_heads=(3,), num_classes=0)
+model = SwinTransformer(config, dtype=np.float64)
+for name, value in model.named_parameters():  # fresh weights are tiny: make the attention matter
+    if name.endswith(("bias_table", "qkv.weight")):
+        value[...] = 0.5 * rng.standard_normal(value.shape)
+
+
+# %%
+def stage_1(model, moved):
+    """Features (56, 56, c) of a crop of 224 x 224 that begins `moved` pixels further right."""
+    crop = astronaut[:, :, 100:324, 100 + moved : 324 + moved]
+    tokens, grid = model.forward_stages(crop)[0]
+    return rearrange(tokens[0], "(h w) c -> h w c", h=grid[0])
+
+
+def change(model, moved):
+    """Mean relative change of the inner tokens that show the same part of the photograph."""
+    patches, inner = moved // 4, (slice(14, -14), slice(14, -14))
+    here, there = stage_1(model, 0)[:, patches:][inner], stage_1(model, moved)[:, : 56 - patches][inner]
+    return np.abs(there - here).mean() / np.abs(here).mean()
+
+
+# %%
+no_bias, with_ape = (SwinTransformer(c, dtype=np.float64) for c in (config, replace(config, ape=True)))
+no_bias.load_state_dict(model.state_dict())
+with_ape.load_state_dict(model.state_dict(), strict=False)
+with_ape.absolute_pos_embed[...] = 0.5 * rng.standard_normal(with_ape.absolute_pos_embed.shape)
+for name, value in no_bias.named_parameters():
+    if name.endswith("bias_table"):
+        value[...] = 0
+print("moved by           relative bias   bias set to 0   absolute embedding on")
+for moved, what in ((1, "1 pixel"), (4, "1 patch"), (28, "1 window"), (32, "8 patches")):
+    row = [f"{change(m, moved):12.1%}" for m in (model, no_bias, with_ape)]
+    print(f"{moved:2} pixels {what:>10}  " + "    ".join(row))
+assert change(model, 28) < 1e-12 and change(no_bias, 28) < 1e-12
+
+# %% [markdown]
+# - **28 pixels** are one whole window ($M \cdot 4$). Nothing changes at all: the layers can't tell one window
+#   from another.
+# - **1 pixel** changes what each patch holds; **4 and 32 pixels** leave the patches as they are, but cut other
+#   windows.
+# - With the bias at zero it is the same story. What notices the move is the grid of windows, not the bias.
+# - With an absolute embedding every move is noticed. (It starts at zero; ours is random, to see its effect.)
+#
+# So inside a window the model knows offsets; where the window lies, it doesn't know. Borders tell it a little:
+# the shifted windows of chapter 05 are smaller there. But even that needs content. For an image of one colour every
+# token of a map gives the same answer, in all four stages, for a weighted mean of equal values is that value.
+
+# %%
+deep = SwinTransformer(SwinConfig(embed_dim=12, num_heads=(1, 2, 4, 8), num_classes=0), dtype=np.float64)
+for name, value in deep.named_parameters():
+    if name.endswith(("bias_table", "qkv.weight")):
+        value[...] = 0.5 * rng.standard_normal(value.shape)
+plain = np.ones((1, 3, 224, 224)) * np.array([0.3, -0.2, 0.5])[:, None, None]
+for stage, (tokens_out, grid) in enumerate(deep.forward_stages(plain), 1):
+    spread = np.ptp(tokens_out, axis=1).max() / np.abs(tokens_out).max()
+    print(f"stage {stage}, {grid[0]:2} × {grid[1]:2} tokens: spread over all places {spread:.0e}")
+    assert spread < 1e-12
+
+# %% [markdown]
+# With padding that ends: a size that windows don't divide brings zeros into the last windows, and tokens near
+# them know.
+
+# %%
+anywhere = SwinTransformer(replace(deep.config, img_size=None), dtype=np.float64)
+anywhere.load_state_dict(deep.state_dict())
+tokens_out, grid = anywhere.forward_stages(plain[:, :, :200, :200])[0]  # 50 x 50 tokens, padded to 56 x 56
+spread = np.ptp(tokens_out, axis=1).max() / np.abs(tokens_out).max()
+print(f"stage 1, {grid[0]} × {grid[1]} tokens: spread over all places {spread:.2f}")
+assert spread > 1e-3
+
+# %% [markdown]
+# ## Traps
+#
+# **Trap 1: key minus query.** The offset is taken the wrong way round. Shapes fit, training works, and two copies
+# of the code with the same mistake agree with each other. Only published weights make no sense any more. What
+# catches it is a table with a known meaning: "look left" must look left.
+
+# %%
+index = swin_numpy.relative_position_index(7)
+bugs = {"as it should be": index, "key minus query": index.T}
+
+# %% [markdown]
+# **Trap 2: meshgrid's other order.** In a *square* window `indexing="xy"` (NumPy's default!) exchanges rows and
+# columns and stays in range. "Look left" becomes "look up".
+
+# %%
+row, column = np.meshgrid(np.arange(7), np.arange(7))  # NumPy's default: "xy"
+bugs['meshgrid "xy"'] = index_from(row.ravel(), column.ravel(), 7, 7, 13)
+maps = [softmax(table[wrong, 0])[24].reshape(7, 7) for wrong in bugs.values()]  # token 24: the middle
+looks_from(maps, (3, 3), list(bugs))
+
+# %% [markdown]
+# The check that catches both, in one line: which key gets the most weight from the query in the middle?
+
+# %%
+for name, wrong in bugs.items():
+    best = np.unravel_index(softmax(table[wrong, 0])[24].argmax(), (7, 7))
+    verdict = "✓" if best == (3, 2) else "✗ wrong"
+    print(f"{name:16} the middle (3, 3) looks at ({best[0]}, {best[1]})", verdict)
+
+# %% [markdown]
+# **Trap 3: reshape instead of a transpose.** To stretch a table you need it as `(heads, 13, 13)`. The table is
+# `(169, heads)`, heads last, so `reshape(heads, 13, 13)` runs, and mixes heads and offsets. The transpose has to come
+# first. Catch: after going there and back, nothing may have changed, and a head's map must equal its own column.
+
+# %%
+right = table.T.reshape(4, 13, 13)
+scrambled = table.reshape(4, 13, 13)
+print("Is head 1 column 1 of the table?")
+print("transpose, then reshape:", np.array_equal(right[1].ravel(), table[:, 1]))
+print("reshape alone:          ", np.array_equal(scrambled[1].ravel(), table[:, 1]))
+offset_maps([right[1], scrambled[1]], ["look near: transpose, then reshape", "reshape alone"])
+
+# %% [markdown]
+# ## Exercises
+#
+# **04.1** One offset, one number. Write the index of the offset (rows, columns), query minus key.
+
+
+# %%
+def offset_to_index(rows, columns, M):
+    """Two ints from -(M-1) to M-1 → an int from 0 to (2M-1)² - 1."""
+    ...
+
+
+check("04.1", offset_to_index)
+
+# %%
+solution("04.1")
+
+# %% [markdown]
+# **04.2** And back: which offset does a row of the table belong to?
+
+
+# %%
+def index_to_offset(index, M):
+    """An int from 0 to (2M-1)² - 1 → (rows, columns), query minus key."""
+    ...
+
+
+check("04.2", index_to_offset)
+
+# %%
+solution("04.2")
+
+# %% [markdown]
+# **04.3** Write a table for one head that looks at the key directly *below* the query: 5 there, 0 everywhere else.
+
+
+# %%
+def look_below(M):
+    """→ an array ((2M-1)²,)."""
+    ...
+
+
+check("04.3", look_below)
+
+# %%
+solution("04.3")
+
+# %% [markdown]
+# **04.4** The whole index for a window of `mh` × `mw` tokens. Loops are welcome.
+
+
+# %%
+def rectangular_index(mh, mw):
+    """→ an array of int (mh·mw, mh·mw): query i down, key j across."""
+    ...
+
+
+check("04.4", rectangular_index)
+
+# %%
+solution("04.4")
+
+# %% [markdown]
+# **04.5** How many numbers do all tables of a model hold together? `depths` is the number of blocks in each stage,
+# `num_heads` the number of heads in each stage.
+
+
+# %%
+def numbers_in_tables(depths, num_heads, window_size):
+    """→ an int."""
+    ...
+
+
+check("04.5", numbers_in_tables)
+
+# %%
+solution("04.5")
+
+# %% [markdown]
+# ## Where to read on
+#
+# - Liu et al. 2021, *Swin Transformer*, section 3.2, "Relative position bias" and equation 4; table 4 compares it
+#   with an absolute embedding.
+# - Chapter 03 cut the map into windows. Chapter 05 shifts them, and adds one more term to the scores: the mask.
+# - Chapter 12: Swin V2 makes the table with a small network from the offsets, so that it fits windows of any size.

@@ -1,0 +1,995 @@
+# %% [markdown]
+# # 05 · Shifted windows
+#
+# Windows make attention cheap, and they build walls: no token ever hears of anything outside its window. Swin
+# takes the walls down without giving up the windows. In every second block the windows lie elsewhere. How that is
+# done with one roll of the map and one mask is the heart of Swin, and the part that is most often copied without
+# being understood.
+#
+# After this chapter you can explain
+#
+# - why the windows move, and what the cyclic shift does to the map (the whole map, not each window);
+# - what the seam is, which pairs of tokens the mask blocks, and why two bits for each token are enough to know;
+# - why -100 is *added*, *before* the softmax, and what happens with other values in half precision;
+# - why roll + mask is exactly attention over the true, unequal windows;
+# - how far a token has seen after $k$ blocks;
+# - what breaks, and how you notice, if one line of all this changes.
+
+# %%
+from itertools import product
+from timeit import repeat
+
+import numpy as np
+import torch
+from einops import rearrange
+from lesson import agree, check, side_by_side, slider, solution
+
+import swin_numpy
+import swin_torch
+from figures import photo_path, windows
+from figures.attention import attention_rows
+from figures.measure import curves
+from figures.model import reach
+from swin_numpy import cyclic_shift, shift_mask, window_partition, window_reverse
+from swin_numpy.functional import softmax
+from swin_numpy.images import denormalise, load_image, preprocess
+
+torch.set_num_threads(1)  # the arrays here are small: waking several threads costs more than it saves
+rng = np.random.default_rng(5)
+images = preprocess(load_image(photo_path("coffee")))  # (1, 3, 224, 224)
+image = denormalise(images)[0]  # (224, 224, 3), to draw
+
+# %% [markdown]
+# ## 1 · Walls, and how to move them
+#
+# Left: windows of 7 × 7 tokens (the tokens are 8 × 8 pixels here, to be seen). The rim of the cup is cut by
+# walls: tokens on both sides of a wall are neighbours in the image and never meet. Right: the same windows moved
+# by 3 tokens. Every wall of the left picture now runs through the inside of a window, so what was apart comes
+# together.
+
+# %%
+windows.windows_on_image(image, patch_size=8, window_size=7, shift=3)
+
+# %% [markdown]
+# A block with the left windows is **W-MSA**, a block with the right ones is **SW-MSA** ("shifted window"). They
+# take turns. Liu et al. 2021, equation 3, for a pair of blocks:
+#
+# $$\hat z^{\,l} = \text{W-MSA}(\mathrm{LN}(z^{l-1})) + z^{l-1}, \qquad
+#   \hat z^{\,l+1} = \text{SW-MSA}(\mathrm{LN}(z^{l})) + z^{l}$$
+#
+# (each followed by an MLP, see chapter 06). The shift is $s = \lfloor M/2 \rfloor$, 3 for $M = 7$.
+#
+# But look at the right picture: the windows at the border are smaller. On a map of 8 × 8 with $M = 4$, $s = 2$:
+
+# %%
+H, W, M, s = 8, 8, 4, 2
+strips = np.split(np.arange(H), range(s, H, M))  # borders at s, s + M, …
+print("rows of the moved windows:", [strip.tolist() for strip in strips])
+sizes = [f"{len(rows)}×{len(columns)}" for rows, columns in product(strips, strips)]
+print(len(sizes), "windows instead of", (H // M) * (W // M), "with sizes", *sizes)
+
+# %% [markdown]
+# Windows of different sizes don't fit into one array. A loop over them is slow, and filling them up with zeros costs
+# more windows (we count that under Q19). The paper's way out is to roll the map.
+
+# %% [markdown]
+# ## 2 · The cyclic shift
+#
+# ### Q16: Is the whole map rolled or each window, and why roll back?
+#
+# The **whole map** is rolled up and left by $s$. What leaves at the top comes back at the bottom, what leaves at
+# the left comes back at the right. First as a loop: the token that lands at (row, column) came from (row + s,
+# column + s), counted round the corner with `%`.
+
+
+# %%
+def shift_by_loop(x, s):
+    """x (h, w) → the same shape, rolled up and left by s."""
+    H, W = x.shape
+    rolled = np.zeros_like(x)
+    for row, column in np.ndindex(H, W):
+        rolled[row, column] = x[(row + s) % H, (column + s) % W]
+    return rolled
+
+
+numbers = np.arange(64).reshape(8, 8)  # each token is called by its number
+rolled = shift_by_loop(numbers, 2)
+windows.cyclic_shift(numbers, rolled, shift=2, window_size=4)
+
+# %% [markdown]
+# The coloured strips have wrapped around; the red line where they were glued on is the **seam**. The black lines
+# are the ordinary windows of 4 × 4. The window at the top left holds tokens 18 to 45: exactly the moved window in
+# the middle of the map. So nothing but the roll is needed to get moved windows; cutting stays as it was.
+
+# %%
+side_by_side("windows.cyclic_shift")
+
+# %%
+x = rng.standard_normal((2, 8, 8, 3))  # image, row, column, channel
+one = shift_by_loop(numbers, 2)
+agree("loop and NumPy", one, cyclic_shift(numbers[None, :, :, None], 2)[0, :, :, 0])
+agree("NumPy and PyTorch", cyclic_shift(x, 2), swin_torch.cyclic_shift(torch.tensor(x), 2))
+agree("there and back", cyclic_shift(cyclic_shift(x, 2), -2), x)
+
+# %% [markdown]
+# **Not each window by itself.** Rolling inside the windows only rearranges each window. The same tokens are
+# together as before, and attention doesn't mind the order (but for the bias, which it would get wrong).
+
+# %%
+cut = window_partition(numbers[None, :, :, None], 4)[0, :, :, 0]  # (4 windows, 16 tokens)
+each_rolled = np.roll(cut.reshape(4, 4, 4), (-2, -2), axis=(1, 2)).reshape(4, 16)
+map_rolled = window_partition(cyclic_shift(numbers[None, :, :, None], 2), 4)[0, :, :, 0]
+for name, tokens in (("each window rolled", each_rolled), ("the whole map rolled", map_rolled)):
+    same = [set(old) == set(new) for old, new in zip(cut.tolist(), tokens.tolist(), strict=True)]
+    print(f"{name:20}: does window k still hold its tokens? {same}")
+
+# %% [markdown]
+# **And back.** After attention the map is rolled back by the same amount. The residual connection adds the result
+# to the tokens as they were, place by place; without rolling back, token 0 would get the result of token 18.
+# (Trap 4.)
+#
+# The same on a photograph. Move the shift in the notebook; it is given in tokens of 8 × 8 pixels.
+
+
+# %%
+def shifted_photo(shift):
+    """The photograph before and after; one token is 8 x 8 pixels."""
+    rolled = cyclic_shift(image[None], 8 * shift)[0]
+    return windows.cyclic_shift(image, rolled, 8 * shift, window_size=56)
+
+
+slider(shifted_photo, shift=(1, 6, 1, 3))
+
+# %% [markdown]
+# In the last column and the last row of windows there are now things that don't belong together: the rim of the
+# cup lies under the saucer. Those windows need the mask. (The title counts pixels: 3 tokens of 8 pixels.)
+
+# %% [markdown]
+# ## 3 · The mask
+#
+# ### Q21: What is the mask for, and exactly which pairs does it block?
+#
+# Two tokens that stand in one window after the roll may see each other only if they were in one moved window *before*
+# the roll. That sentence can be written down as a loop over all pairs, without thinking of seams at all:
+
+
+# %%
+def moved_window(row, column, M, s):
+    """Which moved window a token of the original map lies in: borders at s, s + M, s + 2M, …"""
+    return (row - s) // M, (column - s) // M
+
+
+def mask_by_loop(H, W, M, s):
+    """(windows, queries i, keys j) of 0 and -100."""
+    mask = np.zeros((H // M * (W // M), M * M, M * M))
+    for k, i, j in np.ndindex(mask.shape):
+        top, left = k // (W // M) * M, k % (W // M) * M
+        came_from = [((top + t // M + s) % H, (left + t % M + s) % W) for t in (i, j)]
+        if moved_window(*came_from[0], M, s) != moved_window(*came_from[1], M, s):
+            mask[k, i, j] = -100
+    return mask
+
+
+# %% [markdown]
+# The library needs no loop over pairs. After the roll the seam runs $s$ rows above the bottom and $s$ columns
+# left of the right edge. **Two bits** tell on which side a token is: is its row at or below the seam? Is its
+# column at or right of it? Tokens of one window with equal bits were neighbours; with different bits they come
+# from opposite ends of the image.
+
+# %%
+below = np.arange(8) >= 8 - 2  # rows 6 and 7 came from the top
+right = np.arange(8) >= 8 - 2
+side = 2 * below[:, None] + right[None, :]  # the two bits as one number: 0, 1, 2 or 3
+windows.region_labels(side, window_size=4)
+
+# %% [markdown]
+# A row for each query, a column for each key: blocked where the labels differ. There are four kinds of windows:
+# whole, cut by the vertical seam, cut by the horizontal one, cut by both.
+
+# %%
+mask = shift_mask(8, 8, 4, 2)  # (4 windows, 16, 16)
+windows.masks(mask, side, window_size=4)
+
+# %% [markdown]
+# Why does the mask of window (0, 1) look like small chess squares? Its tokens are listed row by row, four in a
+# row, and in each row the last two lie right of the seam: labels 0 0 1 1, 0 0 1 1, … In window (1, 0) the first
+# two *rows* lie above the seam, so its first eight tokens are equal: two large squares. The corner window has
+# both patterns at once.
+
+# %%
+side_by_side("windows.shift_mask")
+
+# %%
+for size in ((8, 8, 4, 2), (14, 21, 7, 3), (12, 8, 4, 1)):
+    agree(f"{size}, loop and NumPy", shift_mask(*size), mask_by_loop(*size))
+    agree(f"{size}, NumPy and PyTorch", shift_mask(*size), swin_torch.shift_mask(*size))
+
+# %% [markdown]
+# Now count, for the first stage of Swin-T: 56 × 56 tokens, $M = 7$, $s = 3$.
+
+# %%
+mask56 = shift_mask(56, 56, 7, 3)
+touched = (mask56 != 0).any(axis=(1, 2))  # has window k any blocked pair?
+print(f"windows with a blocked pair: {touched.sum()} of {len(touched)}")
+print(f"blocked pairs: {(mask56 != 0).sum():,} of {mask56.size:,} = {(mask56 != 0).mean():.1%}")
+print("the same, in the windows' places:\n", touched.reshape(8, 8).astype(int))
+
+# %% [markdown]
+# So the mask does nothing in most windows: only in the last row and the last column. And it never blocks a token from
+# itself, so no row is ever blocked entirely:
+
+# %%
+assert (np.diagonal(mask56, axis1=1, axis2=2) == 0).all()
+fewest = int((mask56 == 0).sum(axis=2).min())
+print(f"fewest keys that any query may look at: {fewest} (a corner of 3 × 3 tokens)")
+
+# %% [markdown]
+# **And the nine labels of the official code?** It cuts the rolled map into three strips each way and numbers the nine
+# pieces. The mask comes out the same.
+
+
+# %%
+def strips_of(M, s):
+    return slice(0, -M), slice(-M, -s), slice(-s, None)
+
+
+def nine_labels(H, W, M, s):
+    labels = np.zeros((H, W), dtype=int)
+    for number, (rows, columns) in enumerate(product(strips_of(M, s), strips_of(M, s))):
+        labels[rows, columns] = number
+    return labels
+
+
+def mask_from(labels, M):
+    """Labels (h, w) → mask: -100 where query and key have different labels."""
+    cut = window_partition(labels[None, :, :, None], M)[0, :, :, 0]  # (windows, tokens)
+    return np.where(cut[:, :, None] != cut[:, None, :], -100.0, 0.0)
+
+
+print(nine_labels(8, 8, 4, 2))
+for size in ((8, 8, 4, 2), (56, 56, 7, 3), (14, 21, 7, 3)):
+    agree(f"{size}, nine labels and two bits", mask_from(nine_labels(*size), size[2]), shift_mask(*size))
+
+# %% [markdown]
+# Why are two bits enough where nine labels are used? Labels matter only where two of them meet *inside a window*.
+# The first border of the strips, $-M$, is a border between windows anyway, so it never parts anything.
+
+# %%
+cut = window_partition(nine_labels(8, 8, 4, 2)[None, :, :, None], 4)[0, :, :, 0]
+for k, labels in enumerate(cut):
+    print(f"window {k}: labels that meet", sorted(set(labels.tolist())))
+
+# %% [markdown]
+# ### Q23: Does unsqueeze(1) - unsqueeze(2) block both rows and columns, and does the order matter?
+#
+# The official code subtracts the labels of a window from each other in all pairs, and blocks where the difference
+# isn't 0. A label holds row *and* column information, so both are blocked. If a − b isn't 0, b − a isn't either.
+# So the order doesn't matter: every mask is its own transpose.
+
+# %%
+labels = torch.tensor(cut)  # (windows, tokens)
+one, other = labels.unsqueeze(1) - labels.unsqueeze(2), labels.unsqueeze(2) - labels.unsqueeze(1)
+print("differences equal:         ", torch.equal(one, other))
+print("'is not 0' equal:          ", torch.equal(one != 0, other != 0))
+print("each mask = its transpose: ", np.array_equal(mask56, mask56.transpose(0, 2, 1)))
+assert torch.equal(one != 0, other != 0) and np.array_equal(mask56, mask56.transpose(0, 2, 1))
+
+# %% [markdown]
+# ## 4 · How the mask acts
+#
+# ### Q24: Why is it added before the softmax, and not multiplied? Why does -100 act like zero?
+#
+# One row of scores, four keys, and the last two shall be blocked. Three ways to do it:
+
+# %%
+scores = np.array([2.0, 1.0, 0.5, 3.0])
+keep = np.array([1.0, 1.0, 0.0, 0.0])
+ways = {
+    "add -100 before": softmax(scores + np.where(keep == 1, 0, -100)),
+    "multiply by 0 before": softmax(scores * keep),
+    "multiply by 0 after": softmax(scores) * keep,
+    "only the two allowed": np.append(softmax(scores[:2]), [0, 0]),
+}
+for name, weights in ways.items():
+    print(f"{name:21} {weights.round(3)}  sum {weights.sum():.3f}")
+
+# %% [markdown]
+# - *Multiply before*: a score of 0 is no weight of 0, for $e^0 = 1$. Blocked keys take part; here a score of 0.5
+#   became 0.
+# - *Multiply after*: blocked keys are out, but they were in the sum of the softmax. The row no longer sums to 1.
+# - *Add -100 before*: $e^{s - 100} = e^s \cdot e^{-100}$, and $e^{-100}$ is next to nothing. The rest sums to 1:
+#   the same as if only the allowed keys had ever been there.
+
+# %%
+agree("add -100, or leave the keys out", ways["add -100 before"], ways["only the two allowed"])
+print(f"exp(-100) = {np.exp(-100.0):.1e}")
+far = softmax(np.array([2.0, 1.0, 0.5, 130.0]) + np.where(keep == 1, 0, -100))
+print("with a blocked score of 130:", far.round(3))
+
+# %% [markdown]
+# The last line shows the limit: -100 is "minus infinity" only as long as scores differ by much less than 100. A
+# blocked key with a score of 130 wins against all others.
+
+# %% [markdown]
+# ### Q82: -100, -inf, -1e4 or the smallest number of the dtype: when does each give NaN?
+#
+# We try each value in three formats, on a row with two blocked keys ("partly") and on a row where all are blocked
+# ("fully").
+
+
+# %%
+def outcome(weights, free):
+    """What a row of weights amounts to, in words; free: the weights without any mask."""
+    if weights.isnan().any():
+        return "NaN"
+    if torch.allclose(weights, weights[0]):
+        return "all keys alike"
+    return "as if nothing were blocked" if torch.allclose(weights, free, atol=0.1) else "something else"
+
+
+def try_fill(name, fill, dtype):
+    scores = torch.tensor([1.5, -0.5, 0.25, -2.0], dtype=dtype)
+    blocked = torch.tensor([False, False, True, True])
+    fill = torch.tensor(fill, dtype=dtype)
+    partly = torch.softmax(scores + torch.where(blocked, fill, 0), dim=-1)
+    fully = torch.softmax(scores + fill, dim=-1)
+    row = f"{name:10} {fill.item():10.3g}   {partly[2].item():8.1e}"
+    print(f"{str(dtype)[6:]:9}{row}   {outcome(fully, torch.softmax(scores, -1))}")
+
+
+# %%
+print("dtype    fill       is stored as  weight of a   a row that is blocked fully")
+print("                                 blocked key")
+for dtype in (torch.float32, torch.bfloat16, torch.float16):
+    for fill in (-100.0, -1e4, -1e9, -torch.inf):
+        try_fill(f"{fill:g}", fill, dtype)
+    try_fill("finfo.min", torch.finfo(dtype).min, dtype)
+
+# %% [markdown]
+# - **Partly blocked**: every value works in every format. With -100 the weight is exactly 0 in the 16-bit
+#   formats, and about $10^{-44}$ in float32, a number so small that some devices round it to 0.
+# - **Fully blocked**: -inf gives NaN, since $-\infty - (-\infty)$ is not a number. -1e9 is -inf already in
+#   float16. -100 gives the weights as if nothing were blocked: all scores move alike, and the softmax doesn't
+#   notice. Values so large that the format has no digits left for the scores make all keys alike.
+# - **In Swin** no row is ever fully blocked (section 3). So each of these is safe *here*, and -100 is the
+#   published one.
+#
+# Two more things are often said. One is true as it stands, the other needs care:
+
+# %%
+try:
+    torch.zeros(2, dtype=torch.float16).masked_fill(torch.tensor([True, False]), -1e9)
+except RuntimeError as error:
+    print("masked_fill(-1e9) in float16:", error)
+for dtype in (torch.float16, torch.bfloat16, torch.float32):
+    least = torch.tensor(torch.finfo(dtype).min, dtype=dtype)
+    sums = [f"{(least + torch.tensor(b, dtype=dtype)).item():.3g}" for b in (-1.0, -15.0, -16.0, -100.0)]
+    twice = (least + least).item()
+    print(f"{str(dtype)[6:]:9} finfo.min plus -1, -15, -16, -100:", *sums, " plus itself:", twice)
+
+# %% [markdown]
+# "finfo.min plus a negative bias overflows": only if the bias is large enough to be felt. In float16 numbers near
+# the end are 32 apart, so -15 is rounded away and -16 is the first that overflows to -inf; in bfloat16 and
+# float32 no usual bias does. Two masks of finfo.min on top of each other always do.
+
+# %% [markdown]
+# ## 5 · The whole of SW-MSA
+#
+# Pad, shift, cut into windows, attention with mask, put together, shift back, cut the padding off. Once more,
+# both twins:
+
+# %%
+side_by_side("block.SwinTransformerBlock.attend")
+
+# %%
+side_by_side("block.SwinTransformerBlock.mask_for")
+
+# %%
+size = {"dim": 12, "num_heads": 3, "input_resolution": (8, 8), "window_size": 4, "shift_size": 2}
+in_numpy = swin_numpy.SwinTransformerBlock(**size).to(np.float64)
+in_torch = swin_torch.SwinTransformerBlock(**size).double()
+state = {name: 0.5 * rng.standard_normal(value.shape) for name, value in in_numpy.state_dict().items()}
+in_numpy.load_state_dict(state)
+in_torch.load_state_dict({name: torch.tensor(value) for name, value in state.items()})
+x = rng.standard_normal((2, 64, 12))  # 2 images, 8 · 8 tokens, 12 channels
+agree("SW-MSA, NumPy and PyTorch", in_numpy.attend(x, (8, 8)), in_torch.attend(torch.tensor(x), (8, 8)))
+
+# %% [markdown]
+# ### Q19: Is shift + mask equal to attention over the true, unequal windows? What are the alternatives?
+#
+# Here is the plain way: no roll, no mask. Loop over the nine moved windows as they lie on the map, attend inside
+# each. The bias comes from the tokens' coordinates on the map.
+
+
+# %%
+def attend_tokens(attn, tokens, row, column, M):
+    """Attention among tokens (m, c) that lie at row (m,), column (m,) of the map."""
+    q, k, v = rearrange(attn.qkv(tokens), "m (three a d) -> three a m d", three=3, a=attn.num_heads)
+    rows, columns = row[:, None] - row + M - 1, column[:, None] - column + M - 1
+    B = attn.relative_position_bias_table[rows * (2 * M - 1) + columns]  # (i, j, a)
+    weights = softmax(attn.scale * q @ k.mT + rearrange(B, "i j a -> a i j"))
+    return attn.proj(rearrange(weights @ v, "a m d -> m (a d)"))
+
+
+def attend_true_windows(attn, x, M, s):
+    """x (h, w, c): attention in every moved window, whatever its size."""
+    out = np.zeros_like(x)
+    strips = (np.split(np.arange(side), range(s, side, M)) for side in x.shape[:2])
+    for rows, columns in product(*strips):
+        row, column = (grid.ravel() for grid in np.meshgrid(rows, columns, indexing="ij"))
+        out[row, column] = attend_tokens(attn, x[row, column], row, column, M)
+    return out
+
+
+# %%
+true = np.stack([attend_true_windows(in_numpy.attn, one.reshape(8, 8, 12), 4, 2) for one in x])
+agree("true windows, and shift + mask", in_numpy.attend(x, (8, 8)), true.reshape(2, 64, 12))
+
+# %% [markdown]
+# The same, to the last digits. The mask is no approximation. Shift + mask is a way to *compute* attention over
+# unequal windows with equal arrays.
+#
+# The alternative in the paper is to pad every border window up to $M \times M$. Then there are more windows:
+
+# %%
+print("map      windows: shift + mask   padded   attention costs")
+for side in (56, 28, 14):
+    rolled, padded = (side // 7) ** 2, len(np.split(np.arange(side), range(3, side, 7))) ** 2
+    print(f"{side:2} × {side:2} {rolled:21} {padded:9} {padded / rolled:12.2f} times as much")
+
+# %% [markdown]
+# The smaller the map, the more padding hurts. Others collect tokens in another way, say every eighth token (a
+# "shuffle"). No mask is needed then, but tokens that meet are no neighbours: that is another attention, not the
+# same one by other means.
+
+# %% [markdown]
+# ### Q27: How does one mask per window meet the scores of a batch, and why is it M2 x M2 in all stages?
+#
+# In this project windows have an axis of their own, so scores `(n k a i j)` and mask `(k 1 i j)` line up by
+# themselves: one mask for each window, the same for all images and heads. The official code fuses images and
+# windows into one axis, and must take them apart again as `(B, windows, …)`. That is right only if all windows of
+# image 0 come first. We give window $k$ the "mask" $k$, and look who gets what.
+
+# %%
+n, k = 2, 4  # images, windows
+kth_mask = np.arange(k).reshape(k, 1, 1)  # stands for the mask of window k
+for name, order, back in (
+    ("batch-major", "n k a i j -> (n k) a i j", "(n k) -> n k"),
+    ("window-major", "n k a i j -> (k n) a i j", "(k n) -> n k"),
+):
+    fused = rearrange(np.zeros((n, k, 1, 1, 1)), order)
+    masked = fused.reshape(n, k, 1, 1, 1) + kth_mask[None, :, None]  # as the official code takes it apart
+    got = rearrange(masked.reshape(n * k), back, n=n).astype(int)
+    print(f"{name:12} mask that image 0 gets, by window: {got[0]}   image 1: {got[1]}")
+
+# %% [markdown]
+# Window-major runs without an error. Most windows get the mask of another window, and the two images get
+# different ones.
+#
+# A window has $M^2$ tokens in every stage, so each mask is $M^2 \times M^2$ everywhere. The map shrinks; so does
+# the number of windows, and nothing else. In stage 4 one window holds the whole map and nothing is shifted.
+
+# %%
+config = swin_numpy.CONFIGS["swin_tiny_patch4_window7_224"]
+for stage, (h, w) in enumerate(config.grids, 1):
+    shape = shift_mask(h, w, 7, 3).shape if h > 7 else "no mask"
+    print(f"stage {stage}: {h} × {w} tokens, mask", shape)
+
+# %% [markdown]
+# ### Q26: Why is the mask recomputed for another size? What would the stored one do?
+#
+# The mask belongs to a map. A stored mask for 56 × 56 has 64 windows; a map of 28 × 28 has 16.
+
+# %%
+attn = swin_numpy.WindowAttention(12, 7, 3).to(np.float64)
+stored = shift_mask(56, 56, 7, 3)
+small = window_partition(rng.standard_normal((1, 28, 28, 12)), 7)
+try:
+    attn(small, stored)
+except ValueError as error:
+    print("ValueError:", error)
+
+# %% [markdown]
+# That error is the lucky case. A map of 28 × 56 and one of 56 × 28 have equally many windows, in another order:
+
+# %%
+for _, value in attn.named_parameters():
+    value[...] = rng.standard_normal(value.shape)
+tall = window_partition(rng.standard_normal((1, 56, 28, 12)), 7)
+stored, fresh = shift_mask(28, 56, 7, 3), shift_mask(56, 28, 7, 3)
+print("masks:", stored.shape, "and", fresh.shape)
+wrong = np.abs(attn(tall, stored) - attn(tall, fresh)).max(axis=(0, 2, 3)) > 1e-9
+print(f"no error, and wrong results in {wrong.sum()} of {len(wrong)} windows")
+
+# %% [markdown]
+# This project makes the mask anew in every call. Does that cost much? Beside it, the block itself, at the first
+# stage's size:
+
+# %%
+block = swin_torch.SwinTransformerBlock(96, 3, (56, 56), 7, 3).eval()
+tokens = torch.randn(1, 56 * 56, 96)
+with torch.no_grad():
+    whole = min(repeat(lambda: block(tokens, (56, 56)), number=1, repeat=6))
+    alone = min(repeat(lambda: block.mask_for((56, 56), (3, 3), tokens), number=1, repeat=6))
+print(f"making the mask takes {alone / whole:.1%} of the block's time, for one image, on this machine")
+
+# %% [markdown]
+# With more images in a batch the share falls, since one mask serves all. A stage could make it once for all its
+# blocks. We make it in the block, because there it can't be the wrong one.
+
+# %% [markdown]
+# ## 6 · The whole map at a glance
+#
+# Lay the attention weights of all windows out as one large matrix: a row for each query token *of the map*, a
+# column for each key token, tokens numbered row by row as in section 2. A pair in no common window has no entry.
+
+
+# %%
+def place_of_tokens(H, W, M, s):
+    """(windows, tokens in a window): the number of the token that stands there after the roll."""
+    numbers = np.arange(H * W).reshape(1, H, W, 1)
+    return window_partition(cyclic_shift(numbers, s), M)[0, :, :, 0]
+
+
+def on_the_map(place, values, missing=0):
+    """values (k, i, j) of all windows → (h·w, h·w), `missing` for pairs that never meet."""
+    full = np.full((place.size, place.size), missing, values.dtype)
+    for tokens, window in zip(place, values, strict=True):
+        full[np.ix_(tokens, tokens)] = window
+    return full
+
+
+# %%
+W_MSA = on_the_map(place_of_tokens(8, 8, 4, 0), np.ones((4, 16, 16), dtype=bool))
+SW_MSA = on_the_map(place_of_tokens(8, 8, 4, 2), shift_mask(8, 8, 4, 2) == 0)
+everything = np.ones((64, 64), dtype=bool)
+windows.attention_structure({"global": everything, "W-MSA": W_MSA, "SW-MSA": SW_MSA})
+
+# %% [markdown]
+# **What does row 3 mean?** It belongs to token 3 as the query (row 0, column 3 of the map). Its entries say from
+# which tokens token 3 takes its new value. In a matrix of weights the row sums to 1.
+
+# %%
+for name, matrix in (("W-MSA", W_MSA), ("SW-MSA", SW_MSA)):
+    print(f"{name:6} row 3 looks at the tokens {np.flatnonzero(matrix[3]).tolist()}")
+
+# %% [markdown]
+# W-MSA: its window, rows 0 to 3 and columns 0 to 3. SW-MSA: the moved window at the top border, rows 0 and 1, columns
+# 2 to 5. Token 3 got new neighbours at its right and lost those below.
+#
+# And what do two blocks in a row give? Token $i$ hears from $j$ if there is a token that $i$ looks at in the
+# second block and that looked at $j$ in the first. That is a product of matrices.
+
+# %%
+both = (SW_MSA.astype(int) @ W_MSA.astype(int)) > 0
+print("tokens that row 3 hears from after W-MSA and SW-MSA:", int(both[3].sum()), "of 64")
+print("tokens that token 27, in the middle, hears from:     ", int(both[27].sum()), "of 64")
+
+# %% [markdown]
+# On the photograph: 28 × 28 tokens, $M = 7$, $s = 3$. Where may the query look, and how much? (No trained weights
+# yet: the content is made by hand, as in chapter 04. The closer the mean colours of two tokens, the higher the
+# score.) The query stands near the bottom right corner. Without the mask it looks at the *opposite* sides of the
+# photograph too, where similar colours are. Move it in the notebook.
+
+# %%
+colour = rearrange(images, "1 c (h p1) (w p2) -> (h w) (p1 p2) c", p1=8, p2=8).mean(1)  # (784, 3)
+alike = -1.0 * np.square(colour[:, None] - colour[None, :]).sum(-1)  # scores of all pairs (784, 784)
+
+
+def weights_in(s, mask):
+    """Weights of all pairs in the windows shifted by s, 784 x 784; NaN for pairs that never meet."""
+    place = place_of_tokens(28, 28, 7, s)
+    scores = np.stack([alike[np.ix_(tokens, tokens)] for tokens in place])
+    weights = softmax(scores + mask)
+    return on_the_map(place, np.where(mask == 0, weights, np.nan), missing=np.nan)
+
+
+# %%
+free, masked = np.zeros((16, 49, 49)), shift_mask(28, 28, 7, 3)
+layers = {
+    "W-MSA": weights_in(0, free),
+    "SW-MSA": weights_in(3, masked),
+    "SW-MSA without mask": weights_in(3, free),
+}
+
+
+def looks(row, column):
+    maps = [weights[row * 28 + column].reshape(28, 28) for weights in layers.values()]
+    return attention_rows(image, maps, (row, column), list(layers))
+
+
+slider(looks, row=(0, 27, 1, 25), column=(0, 27, 1, 26))
+
+# %%
+row, column = np.divmod(np.arange(28 * 28), 28)
+far = (row < 14) | (column < 14)  # not in the query's quarter of the photograph
+for name, weights in layers.items():
+    print(f"{name:20} weight that goes to other quarters: {np.nansum(weights[25 * 28 + 26, far]):.0%}")
+
+# %% [markdown]
+# ## 7 · How far a token sees
+#
+# ### Q18: How does information travel, and after how many blocks does a token hear of the whole map?
+#
+# We ask PyTorch: send the gradient of *one* output token back through eight blocks. Where it isn't zero, a token
+# can change the result. Before the last block we see what one block reaches, before the last two what two blocks
+# reach, and so on. The weights are random, $M = 7$; once all blocks are W-MSA, once every second one is SW-MSA.
+# (The -100 lets about $10^{-44}$ through, which float64 can hold. So "not zero" means above $10^{-30}$.)
+
+
+# %%
+def reached(shift, side, query, blocks=8):
+    """Maps (side, side) of bool: from which tokens does `query` hear through the last 1, 2, … blocks?"""
+    torch.manual_seed(0)
+    grid, shifts = (side, side), [0, shift] * (blocks // 2)
+    layers = [swin_torch.SwinTransformerBlock(8, 2, grid, 7, s).double() for s in shifts]
+    inputs, x = [], torch.randn(1, side * side, 8, dtype=torch.float64, requires_grad=True)
+    for layer in layers:
+        inputs.append(x)
+        x = layer(x, grid)
+        x.retain_grad()
+    (x[0, query[0] * side + query[1]] @ torch.randn(8, dtype=torch.float64)).backward()
+    return [before.grad[0].norm(dim=-1).reshape(grid).numpy() > 1e-30 for before in reversed(inputs)]
+
+
+# %%
+query = (10, 10)
+without, shifting = reached(0, 28, query, blocks=4), reached(3, 28, query, blocks=4)
+reach(without, shifting, query, window_size=7)
+
+# %% [markdown]
+# Without the shift a token never leaves its window, however deep the model is. With it, every block adds half a
+# window on each side: 4 tokens on one, 3 on the other. On the 56 × 56 map of stage 1, from a token in the middle:
+
+# %%
+area = {
+    "W-MSA only": [seen.sum() for seen in reached(0, 56, (28, 28))],
+    "W-MSA and SW-MSA": [seen.sum() for seen in reached(3, 56, (28, 28))],
+}
+for name, tokens in area.items():
+    print(f"{name:17}", *(f"{t:5}" for t in tokens))
+assert area["W-MSA and SW-MSA"] == [(7 * k) ** 2 for k in range(1, 9)]  # a square with side 7k
+curves(area, xlabel="blocks", ylabel="tokens that can matter", x=range(1, 9))
+
+# %% [markdown]
+# So $k$ blocks reach a square of $7k \times 7k$ tokens: a large map needs many blocks. Swin has another means:
+# patch merging (chapter 07) halves the map after each stage, and a window then covers twice as many pixels each
+# way. Measured on a whole model of Swin-T's depth: from one token of each stage back to the pixels of a 224 × 224
+# image.
+
+# %%
+whole = swin_torch.SwinTransformer(swin_numpy.SwinConfig(embed_dim=6, num_heads=(1, 1, 1, 1))).eval()
+pixels = torch.randn(1, 3, 224, 224, requires_grad=True)
+for stage, (out, (h, w)) in enumerate(whole.forward_stages(pixels), 1):
+    pixels.grad = None
+    (out[0, h // 2 * w + w // 2] @ torch.randn(out.shape[-1])).backward(retain_graph=True)
+    seen = (pixels.grad[0].abs().sum(0) > 1e-30).numpy()
+    rows, columns = seen.any(1).sum(), seen.any(0).sum()
+    print(f"stage {stage}: one token depends on {rows:3} × {columns:3} pixels = {seen.mean():.0%}")
+
+# %% [markdown]
+# ## 8 · Two practical questions
+
+# %% [markdown]
+# ### Q29: How can I test that my own mask is right?
+#
+# By a property that needs no seam: **two tokens of a window are blocked exactly if they lay $M$ or more apart, on
+# some axis, before the roll.** Moved windows are $M$ wide, so tokens of the same one are less than $M$ apart.
+
+
+# %%
+def blocked_by_distance(H, W, M, s):
+    """(windows, i, j) of bool: is the pair M or more apart on the map, in rows or in columns?"""
+    row, column = np.divmod(place_of_tokens(H, W, M, s), W)
+    far = [np.abs(axis[:, :, None] - axis[:, None, :]) >= M for axis in (row, column)]
+    return far[0] | far[1]
+
+
+def verdict(mask, H, W, M, s):
+    wrong = (mask != 0) != blocked_by_distance(H, W, M, s)
+    windows = wrong.any(axis=(1, 2)).sum()
+    return f"{wrong.sum():,} wrong pairs in {windows} windows" if windows else "right"
+
+
+for size in ((8, 8, 4, 2), (56, 56, 7, 3), (14, 21, 7, 3), (28, 14, 7, 1)):
+    print(size, verdict(shift_mask(*size), *size))
+
+# %% [markdown]
+# And a mask that is wrong, from public code that changed the layout: the labels were made with shape (1, 1, H,
+# W), but the slices still say `labels[:, h, w, :]`, as for (1, H, W, 1). So the slices for rows cut an axis of
+# length 1, and the slices for columns cut the rows. Nothing fails.
+
+
+# %%
+def labels_in_wrong_layout(H, W, M, s):
+    labels = np.zeros((1, 1, H, W), dtype=int)
+    for number, (rows, columns) in enumerate(product(strips_of(M, s), strips_of(M, s))):
+        labels[:, rows, columns, :] = number
+    return labels[0, 0]
+
+
+labels = labels_in_wrong_layout(8, 8, 4, 2)
+print(labels)
+print("verdict:", verdict(mask_from(labels, 4), 8, 8, 4, 2))
+assert verdict(mask_from(labels, 4), 8, 8, 4, 2) != "right"
+
+# %% [markdown]
+# It never separates columns. A look at the window at the bottom left shows nothing wrong: the others are.
+#
+# The property has one limit, which is rarely told: it needs at least two windows along each axis. If the map *is*
+# one window, no two tokens are $M$ apart, and yet a shift glues opposite borders together:
+
+# %%
+print("one window, shifted:", verdict(shift_mask(4, 4, 4, 2), 4, 4, 4, 2))
+agree("the loop over pairs is right there, too", shift_mask(4, 4, 4, 2), mask_by_loop(4, 4, 4, 2))
+
+# %% [markdown]
+# (A Swin never shifts there; it has nothing to win. So take the loop `mask_by_loop` as the oracle if you want to
+# be sure.)
+
+# %% [markdown]
+# ### Q30: Why are mask and index buffers, should they be saved, and why do they cause trouble?
+#
+# A parameter is learned. A *buffer* is not, but belongs to the module: `.to(device)` moves it along.
+# `persistent=True` (PyTorch's default) also writes it into the checkpoint. Ours is `persistent=False`: it can be
+# computed at any time.
+
+# %%
+attn = swin_torch.WindowAttention(12, 7, 3)
+print("parameters:", [name for name, _ in attn.named_parameters()])
+print("buffers:   ", [name for name, _ in attn.named_buffers()])
+print("saved:     ", list(attn.state_dict()))
+attn.note = torch.arange(3)  # neither a parameter nor a buffer
+attn.to("meta")  # "meta" stands for another device here
+print("after .to(device), the buffer is on", attn.relative_position_index.device)
+print("after .to(device), the attribute is on", attn.note.device)
+
+# %% [markdown]
+# **Saved or not?** The official code saves both index and mask. Loading into code that decided otherwise fails,
+# both ways:
+
+
+# %%
+class Saving(swin_torch.WindowAttention):
+    """Like WindowAttention, but its index is written into the checkpoint."""
+
+    def __init__(self, *sizes):
+        super().__init__(*sizes)
+        self.register_buffer("relative_position_index", self.relative_position_index, persistent=True)
+
+
+saving, plain = Saving(12, 7, 3), swin_torch.WindowAttention(12, 7, 3)
+for into, state, what in (
+    (plain, saving.state_dict(), "saved → not saved"),
+    (saving, plain.state_dict(), "not saved → saved"),
+):
+    try:
+        into.load_state_dict(state)
+    except RuntimeError as error:
+        print(f"{what}:", str(error).splitlines()[1].strip())
+
+# %% [markdown]
+# A saved mask is worse than a saved index: it belongs to one image size, and so does the checkpoint from then on.
+# And it is not small:
+
+# %%
+stored = {f"stage {i}": shift_mask(h, w, 7, 3).nbytes for i, (h, w) in enumerate(config.grids[:3], 1)}
+print({name: f"{size / 1e3:.0f} kB a block" for name, size in stored.items()})
+
+# %% [markdown]
+# **The meta device** makes a model without memory, to be filled from a checkpoint. What isn't in the checkpoint
+# stays empty: a forgotten index. (In one public library it held whatever was in memory: "index 1841 is out of
+# bounds".) Cure: compute it again.
+
+# %%
+with torch.device("meta"):
+    empty = swin_torch.WindowAttention(12, 7, 3)
+empty.load_state_dict(plain.state_dict(), assign=True)  # assign: take the checkpoint's tensors as they are
+print("table on", empty.relative_position_bias_table.device)
+print("index on", empty.relative_position_index.device)
+empty.relative_position_index = swin_torch.relative_position_index(7)
+x = torch.randn(1, 2, 49, 12)
+agree("after computing the index again", empty(x), plain(x))
+
+# %% [markdown]
+# **DDP** (training on several GPUs) copies the buffers of the first GPU to all others before each forward pass,
+# *in place*. Go forward twice before going back, and autograd finds that the index it needs has been written to,
+# though with the same numbers. Here is that copy without any second GPU:
+
+# %%
+out = plain(x).sum()
+index = plain.relative_position_index
+index.copy_(index.clone())  # what the second forward's broadcast does
+try:
+    out.backward()
+except RuntimeError as error:
+    print(str(error).split(":")[0])
+
+# %% [markdown]
+# Cures: `broadcast_buffers=False`, since the buffers are the same everywhere anyway. And masks that depend on the
+# input's size can't be broadcast at all, if each GPU has images of another size. Made in the forward pass, as
+# here, they needn't be.
+
+# %% [markdown]
+# ## Traps
+#
+# Each trap is a bug that runs without an error. One detector finds the first three: put together who sees whom
+# *on the map*, and compare with the moved windows of section 3.
+
+
+# %%
+def truth(H, W, M, s):
+    """(h·w, h·w) of bool: do the two tokens lie in the same moved window of the map?"""
+    number = np.stack(moved_window(*np.divmod(np.arange(H * W), W), M, s))  # (2, h·w)
+    return (number[:, :, None] == number[:, None, :]).all(0)
+
+
+def report(name, place, mask, H=8, W=8, M=4, s=2):
+    """place (k, m): which token stands where; -1: padding."""
+    sees = np.zeros((H * W + 1, H * W + 1), dtype=bool)  # the last row and column collect the padding
+    for tokens, window in zip(place, mask, strict=True):
+        sees[np.ix_(tokens, tokens)] |= window == 0
+    sees, right = sees[: H * W, : H * W], truth(H, W, M, s)
+    too_much, missing = (sees & ~right).sum(), (right & ~sees).sum()
+    print(f"{name:36} sees what it must not: {too_much:4}   misses: {missing:4}")
+
+
+report("as it should be", place_of_tokens(8, 8, 4, 2), shift_mask(8, 8, 4, 2))
+
+# %% [markdown]
+# **Trap 1: shift without the mask.** Nothing fails. But opposite borders of the image leak into each other.
+#
+# **Trap 2: the roll's sign.** `torch.roll(x, (s, s))` in place of `(-s, -s)`. The seam is then in the *first*
+# windows, the mask still works on the last ones. For $M = 4$, $s = 2$ the windows hold the right tokens, and only
+# the masks are at the wrong ones. For odd $M$ the windows are wrong as well.
+
+# %%
+report("shift without mask", place_of_tokens(8, 8, 4, 2), np.zeros((4, 16, 16)))
+report("rolled down and right, M = 4", place_of_tokens(8, 8, 4, -2), shift_mask(8, 8, 4, 2))
+odd = (14, 14, 7, 3)  # H, W, M, s
+report("rolled down and right, M = 7", place_of_tokens(14, 14, 7, -3), shift_mask(*odd), *odd)
+
+# %% [markdown]
+# **Trap 3: padding after the roll.** A map of 5 × 5 needs padding to 8 × 8. Pad, then roll: the zeros travel
+# along, and the seam lies where the mask expects it. Roll, then pad (a bug that was found in a widely used
+# library): the zeros come behind the wrapped strip, so the seam lies higher than the mask believes. With numbers
+# (-1 is padding):
+
+
+# %%
+def padded_map(H, pad_first, M=4, s=2):
+    """The rolled map: which token of the H x H map stands where; -1: padding."""
+    x = np.arange(1, H * H + 1).reshape(1, H, H, 1)  # 0 will be the padding
+    pad = swin_numpy.pad_to_multiple
+    x = cyclic_shift(pad(x, M), s) if pad_first else pad(cyclic_shift(x, s), M)
+    return x - 1
+
+
+print("pad, then roll\n", padded_map(5, pad_first=True)[0, :, :, 0])
+print("roll, then pad\n", padded_map(5, pad_first=False)[0, :, :, 0])
+
+# %%
+for H in (5, 7, 6):
+    for name, first in (("pad, roll", True), ("roll, pad", False)):
+        place = window_partition(padded_map(H, first), 4)[0, :, :, 0]
+        report(f"{H} × {H}: {name}, mask of 8 × 8", place, shift_mask(8, 8, 4, 2), H, H)
+try:
+    shift_mask(6, 6, 4, 2)
+except ValueError as error:
+    print("a mask for the map before padding:", error)
+
+# %% [markdown]
+# 6 × 6 looks right by luck: there the true seam falls on a border between windows. That is how such a bug
+# survives a test with one size.
+
+# %% [markdown]
+# **Trap 4: not rolling back.** Who sees whom is right, but the results arrive at the wrong places. The detector
+# above can't see that; a layer that does nothing can. Give each token back what it held, and compare.
+
+# %%
+x = rng.standard_normal((1, 8, 8, 3))
+cut = window_partition(cyclic_shift(x, 2), 4)
+together = window_reverse(cut, 4, 8, 8)  # no attention in between
+for name, result in (("rolled back", cyclic_shift(together, -2)), ("not rolled back", together)):
+    at_home = (result == x).all(axis=-1).sum()
+    print(f"{name:16} {at_home} of 64 tokens are where they were")
+
+# %% [markdown]
+# **Trap 5 that is none: a mask for shift 0.** `slice(-0, None)` is the whole axis, so for $s = 0$ the official
+# strips look broken: the last one covers everything. Some fear that the mask then blocks at the border. It
+# doesn't: the last strip is written last, over all others, and one label everywhere means no mask. The two bits
+# need no such luck.
+
+# %%
+print("shift 0, labels that are left:", np.unique(nine_labels(8, 8, 4, 0)))
+print("two bits, shift 0 on both axes, blocked pairs:", int((shift_mask(8, 8, 4, 0) != 0).sum()))
+rows_only = np.zeros((8, 8), dtype=int)
+for number, (rows, columns) in enumerate(product(strips_of(4, 2), strips_of(4, 0))):
+    rows_only[rows, columns] = number
+agree("shift on rows only, labels and two bits", mask_from(rows_only, 4), shift_mask(8, 8, 4, (2, 0)))
+
+# %% [markdown]
+# ## Exercises
+#
+# **05.1** Where does a token stand after the cyclic shift?
+
+
+# %%
+def where_to(row, column, H, W, s):
+    """→ (row, column) after the map of H x W is rolled up and left by s."""
+    ...
+
+
+check("05.1", where_to)
+
+# %%
+solution("05.1")
+
+# %% [markdown]
+# **05.2** How wide are the moved windows along an axis of `n` tokens, from the first to the last?
+
+
+# %%
+def widths(n, M, s):
+    """→ a list of ints that sum to n; M divides n, 0 <= s < M."""
+    ...
+
+
+check("05.2", widths)
+
+# %%
+solution("05.2")
+
+# %% [markdown]
+# **05.3** One bit along one axis: which of the `n` places of the *rolled* axis hold tokens that wrapped around?
+
+
+# %%
+def beyond_the_seam(n, s):
+    """→ a list of n bools."""
+    ...
+
+
+check("05.3", beyond_the_seam)
+
+# %%
+solution("05.3")
+
+# %% [markdown]
+# **05.4** The mask, your way. It is tested against the loop over all pairs, on maps that are not square.
+
+
+# %%
+def my_mask(H, W, M, s):
+    """→ (windows, M·M, M·M): 0 where query i may look at key j, -100 where not."""
+    ...
+
+
+check("05.4", my_mask)
+
+# %%
+solution("05.4")
+
+# %% [markdown]
+# **05.5** Without making a mask: which share of its entries is blocked, on a map of `n` × `n` tokens? (Hint:
+# along one axis, how many pairs of a cut window are on the same side?)
+
+
+# %%
+def blocked_share(n, M, s):
+    """→ a number from 0 to 1."""
+    ...
+
+
+check("05.5", blocked_share)
+
+# %%
+solution("05.5")
+
+# %% [markdown]
+# ## Where to read on
+#
+# - Liu et al. 2021, *Swin Transformer*, section 3.2, "Shifted window partitioning in successive blocks" and
+#   "Efficient batch computation for shifted configuration"; figures 2 and 4.
+# - Chapter 04: the bias, which stands beside the mask in the scores.
+# - Chapter 06 puts W-MSA and SW-MSA into the block, with norms, MLP and the two residual connections.

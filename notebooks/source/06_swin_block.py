@@ -1,0 +1,893 @@
+# %% [markdown]
+# # 06 · The Swin block
+#
+# Attention, layer norm, an MLP: all the parts are there. A Swin Transformer stacks them a dozen times, always in the
+# same way. That way is the block, and it has four lines.
+#
+# **After this chapter you can explain**
+#
+# - what flows along the residual stream, and why the norms stand beside it and not in it;
+# - which part of a block lets tokens exchange something, and which part treats each token by itself;
+# - what drop path drops, how often, and why nothing is lost on average;
+# - how a map of any size gets through windows of 7 × 7: pad, shift, cut, attend, and all of it back;
+# - where the parameters of a block lie, and where its work is done.
+
+# %%
+import math
+from dataclasses import replace
+
+import numpy as np
+import torch
+from einops import rearrange
+from lesson import agree, check, side_by_side, slider, solution
+from torch.utils.flop_counter import FlopCounterMode
+
+import swin_numpy
+import swin_torch
+from figures import photo_path
+from figures.chapter06 import by_depth, kept_branches, maps_in_rows, steps
+from figures.measure import curves
+from figures.model import block_diagram, parts
+from swin_numpy import CONFIGS, SwinTransformerBlock, cyclic_shift, shift_mask
+from swin_numpy.functional import gelu, softmax
+from swin_numpy.images import denormalise, load_image, preprocess, to_array
+from swin_numpy.windows import pad_to_multiple, window_partition, window_reverse
+
+rng = np.random.default_rng(6)
+torch.set_num_threads(1)  # small matrices: more threads would only wait
+
+# %% [markdown]
+# ## The idea
+#
+# Every token carries a row of C numbers through the whole stage. A block never replaces that row. It computes a
+# **correction** and adds it, twice:
+#
+# $$\hat z = z + \text{(S)W-MSA}(\mathrm{LN}(z)), \qquad\qquad z' = \hat z + \mathrm{MLP}(\mathrm{LN}(\hat z))$$
+#
+# (Liu et al. 2021, eq. 3.) First the tokens of a window look at each other, then each token thinks about what it
+# saw. The path that only gets additions, from the first block to the last, is the **residual stream**.
+
+# %%
+block_diagram(1, "SW-MSA")
+
+# %% [markdown]
+# The upper row is the block. The lower row opens its attention box: chapters 3 to 5 in one line. W-MSA is the same
+# without the two shifts.
+
+# %% [markdown]
+# ## By hand: four tokens, four channels
+#
+# One window of 2 × 2 tokens with C = 4. **Layer norm** takes each token alone: subtract the mean of its numbers, divide
+# by their standard deviation. (Then scale and move; here by 1 and 0.)
+
+
+# %%
+def norm(token, weight=1.0, bias=0.0):
+    """One token: its numbers brought to mean 0 and variance 1."""
+    centred = token - sum(token) / len(token)
+    variance = sum(centred**2) / len(token)  # + 1e-5: else a constant token gives 0 / 0
+    return centred / math.sqrt(variance + 1e-5) * weight + bias
+
+
+stream = np.array([[0, 0, 4, 4], [4, 4, 0, 0], [0, 4, 0, 4], [2, 2, 6, 6]], float)
+normed = np.array([norm(token) for token in stream])
+for before, after in zip(stream, normed, strict=True):
+    print(before, "→", after.round(3))
+
+# %% [markdown]
+# The first and the last token differ, yet look the same after the norm: it forgets how large a token is, and how far
+# from 0. The stream does not. That is one reason why the norm stands on the branch.
+#
+# Now an attention that we can do in the head: all queries and keys are zero, so all weights are ¼, and V and the
+# output matrix change nothing. The branch is then the mean of the normed tokens, the same for all four.
+
+# %%
+branch = np.full((4, 4), 0.25) @ normed
+stream_1 = stream + branch
+print("branch, each token:", branch[0].round(3))
+print(stream_1.round(3))
+
+# %% [markdown]
+# And an MLP with a single hidden unit. It asks of each token: *how much larger is channel 0 than channel 3?* and writes
+# the answer to channel 1. Between asking and writing stands **GELU**, a soft switch: large positive numbers pass,
+# negative ones hardly do.
+
+
+# %%
+def gelu_by_erf(u):
+    """u · Φ(u), Φ(u) being the chance that a standard normal number is below u."""
+    return u * 0.5 * (1 + math.erf(u / math.sqrt(2)))
+
+
+for token in stream_1:
+    n = norm(token)
+    asked = n[0] - n[3]
+    answer = np.array([0, gelu_by_erf(asked), 0, 0])
+    after = (token + answer).round(3)
+    print(f"asked {asked:6.3f}, after GELU {answer[1]:6.3f}, stream {after}")
+
+# %% [markdown]
+# Only the token for which the answer is a clear yes has a visibly new channel 1. That is a whole block. Now as code
+# that works for any parameters, still a loop over tokens.
+
+
+# %%
+def attention_branch(x, p):
+    """One window, one head. x (m, c), p: parameters by official name → (m, c)."""
+    normed = np.array([norm(token, p["norm1.weight"], p["norm1.bias"]) for token in x])
+    q, k, v = np.split(normed @ p["attn.qkv.weight"].T + p["attn.qkv.bias"], 3, axis=1)
+    index = swin_numpy.relative_position_index(math.isqrt(len(x)))
+    bias = p["attn.relative_position_bias_table"][index, 0]
+    weights = softmax(q @ k.T / math.sqrt(x.shape[1]) + bias)
+    return weights @ v @ p["attn.proj.weight"].T + p["attn.proj.bias"]
+
+
+# %%
+def mlp_branch(token, p):
+    """token (c,) → (c,). It sees no other token."""
+    token = norm(token, p["norm2.weight"], p["norm2.bias"])
+    hidden = p["mlp.fc1.weight"] @ token + p["mlp.fc1.bias"]
+    hidden = np.array([gelu_by_erf(u) for u in hidden])
+    return p["mlp.fc2.weight"] @ hidden + p["mlp.fc2.bias"]
+
+
+def block_by_loop(x, p):
+    x = x + attention_branch(x, p)
+    return np.array([token + mlp_branch(token, p) for token in x])
+
+
+# %% [markdown]
+# ## The library's version, twice
+#
+# `attend` reads the same in both packages, letter for letter. `forward` has one more line in NumPy: `save` keeps what
+# the backward pass will need (chapter 9), and PyTorch does that unseen.
+
+# %%
+side_by_side("block.SwinTransformerBlock.forward")
+
+# %%
+side_by_side("block.SwinTransformerBlock.attend")
+
+# %%
+side_by_side("layers.Mlp.forward")
+
+# %% [markdown]
+# Do all three agree? We give every parameter random values, norms included, so that nothing agrees by being zero or
+# one.
+
+
+# %%
+def twins(*sizes, **options):
+    """Both blocks in float64, with the same random parameters, and these parameters."""
+    numpy_block = SwinTransformerBlock(*sizes, **options).to(np.float64)
+    torch_block = swin_torch.SwinTransformerBlock(*sizes, **options).double().eval()
+    state = numpy_block.state_dict()
+    p = {name: 0.5 * rng.normal(size=value.shape) for name, value in state.items()}
+    numpy_block.load_state_dict(p)
+    torch_block.load_state_dict({name: torch.tensor(p[name]) for name in p})
+    return numpy_block, torch_block, p
+
+
+# %%
+numpy_block, torch_block, p = twins(4, 1, window_size=2)
+y = numpy_block(stream[None], (2, 2))
+agree("one window: library and loop", y[0], block_by_loop(stream, p))
+torch_y = torch_block(torch.tensor(stream[None]), (2, 2))
+agree("one window: NumPy and PyTorch", y, torch_y)
+
+# %% [markdown]
+# ## What a block does to a photograph
+#
+# Chelsea at 224 × 224 pixels gives 56 × 56 tokens of 96 channels. Swin-T has no trained weights here, so its
+# parameters are the random ones that training would start from. Each line of `attend`, and the shape after it:
+
+# %%
+config = CONFIGS["swin_tiny_patch4_window7_224"]
+model = swin_numpy.SwinTransformer(config, seed=0, dtype=np.float64)
+photo = preprocess(load_image(photo_path("chelsea")), 224).astype(np.float64)
+z, grid = model.embed(photo)
+block = model.layers[0].blocks[1]  # the second block of stage 1: SW-MSA
+print("tokens  (n, h·w, c)", z.shape)
+
+# %%
+x = rearrange(block.norm1(z), "n (h w) c -> n h w c", h=grid[0])
+print("map     (n, h, w, c)", x.shape)
+x = pad_to_multiple(x, 7)
+print("padded  (n, h', w', c)", x.shape, "(56 is 8 · 7: nothing to add)")
+windows = window_partition(cyclic_shift(x, 3), 7)
+print("windows (n, k, m, c)", windows.shape)
+mask = shift_mask(56, 56, 7, 3)
+print("mask    (k, m, m)", mask.shape)
+windows = block.attn(windows, mask)
+x = cyclic_shift(window_reverse(windows, 7, 56, 56), -3)
+branch = rearrange(x, "n h w c -> n (h w) c")
+print("branch  (n, h·w, c)", branch.shape)
+agree("step by step, and attend", branch, block.attend(block.norm1(z), grid))
+
+# %% [markdown]
+# How much does each branch add, and where? A hook on the two `drop_path` modules sees what is about to be added. The
+# maps show the size of that row of 96 numbers, token by token, for the first block (W-MSA).
+
+
+# %%
+def added_by(blocks, run):
+    """What the branches add to the stream in `run()`: attention, MLP, attention, …"""
+    added, hooks = [], []
+    for block in blocks:
+        for branch in (block.drop_path1, block.drop_path2):
+            catch = lambda module, inputs, output: added.append(output)
+            hooks.append(branch.register_forward_hook(catch))
+    run()
+    for hook in hooks:
+        hook.remove()
+    return added
+
+
+# %%
+def size_map(x):
+    """Length of each token's row, as a map."""
+    return np.linalg.norm(x[0], axis=-1).reshape(grid)
+
+
+block = model.layers[0].blocks[0]
+titles = "the stream", "added by attention", "added by the MLP"
+maps = [size_map(x) for x in (z, *added_by([block], lambda: block(z, grid)))]
+for title, values in zip(titles, maps, strict=True):
+    print(f"{title:19} mean size {values.mean():6.3f}")
+
+# %%
+pictures = {"photograph": denormalise(photo)[0], titles[1]: maps[1], titles[2]: maps[2]}
+maps_in_rows(pictures, columns=3, window={titles[1]: 7, titles[2]: 7})
+
+# %% [markdown]
+# Each map has its own scale, from its smallest to its largest number; the print above has the true sizes. The attention
+# branch is made of squares: with random
+# weights all tokens of a window look at each other about equally, so all get nearly the same correction, and windows
+# know nothing of their neighbours. The MLP branch differs from token to token.
+
+# %% [markdown]
+# ### The shape stays
+#
+# (N, H·W, C) goes in, (N, H·W, C) comes out, on every grid. That is what allows stacking: any number of blocks, one
+# kind after the other.
+
+# %%
+any_size, _, _ = twins(12, 3, window_size=7, shift_size=3)
+for grid_in in ((14, 14), (7, 7), (9, 20), (1, 30), (5, 3)):
+    x = rng.normal(size=(2, grid_in[0] * grid_in[1], 12))
+    assert any_size(x, grid_in).shape == x.shape
+    print(f"{grid_in[0]:2} × {grid_in[1]:2} tokens: {x.shape} in and out")
+
+# %% [markdown]
+# ### The stream is a sum
+#
+# If blocks only add, then the last stream is the first one plus all corrections, in any order. Here for the six
+# blocks of Swin-T's third stage: twelve corrections.
+
+# %%
+first = rng.normal(size=(1, 14 * 14, 384))
+stage = model.layers[2]
+added = added_by(stage.blocks, lambda: stage(first, (14, 14)))
+last = stage(first, (14, 14))
+print("corrections:", len(added))
+agree("first + all corrections = last", first + sum(added), last)
+
+# %% [markdown]
+# ## Where the norms go
+
+# %% [markdown]
+# ### Q42: Where does LayerNorm go, and what stays on the residual path?
+#
+# Three orders are in use. $f$ is a branch, attention or MLP:
+#
+# | order | formula | on the stream |
+# |---|---|---|
+# | post-norm: the first Transformer, 2017 | $\mathrm{LN}(x + f(x))$ | is normed again and again |
+# | **pre-norm: ViT, Swin V1** | $x + f(\mathrm{LN}(x))$ | additions only |
+# | res-post-norm: Swin V2 | $x + \mathrm{LN}(f(x))$ | additions only, each of a set size |
+#
+# The answer for Swin V1: the norm is the first thing on the branch, and nothing but sums lies on the stream. (So
+# nothing norms the end of the stream either; the model has one more norm after its last block.)
+#
+# To see what the order does, we send random tokens through 24 random blocks, forward and, with autograd, backward.
+# The weights are normal numbers of spread gain / √inputs.
+
+# %%
+ORDERS = {
+    "pre-norm (Swin V1)": lambda x, norm, f: x + f(norm(x)),
+    "post-norm": lambda x, norm, f: norm(x + f(x)),
+    "res-post-norm": lambda x, norm, f: x + norm(f(x)),
+}
+
+
+# %%
+def random_blocks(gain, attention=swin_torch.WindowAttention):
+    generator = torch.Generator().manual_seed(0)
+    for i in range(24):
+        block = swin_torch.SwinTransformerBlock(64, 4, (14, 14), 7, 3 * (i % 2))
+        block.attn = attention(64, 7, 4)
+        for name, value in block.named_parameters():
+            if "norm" not in name:
+                spread = gain / value.shape[1] ** 0.5 if "weight" in name else 0
+                torch.nn.init.normal_(value, std=spread, generator=generator)
+        yield block.double()
+
+
+# %%
+def spreads(order, blocks, norm_weight=1.0):
+    """Spread of the stream, and of its gradient, after 0, 1, 2, … blocks."""
+    generator = torch.Generator().manual_seed(1)
+    x, upstream = torch.randn(2, 1, 196, 64, generator=generator).double()
+    stream = [x.requires_grad_()]
+    for block in blocks:
+        for layer in (block.norm1, block.norm2):
+            torch.nn.init.constant_(layer.weight, norm_weight)
+        x = order(x, block.norm1, lambda v, block=block: block.attend(v, (14, 14)))
+        x = order(x, block.norm2, block.mlp)
+        stream.append(x)
+    gradients = torch.autograd.grad(x, stream, upstream)
+    return [v.std().item() for v in stream], [g.std().item() for g in gradients]
+
+
+# %%
+forward, backward = {}, {}
+for name, order in ORDERS.items():
+    forward[name], backward[name] = spreads(order, random_blocks(gain=1))
+by_depth({"spread of the stream": forward, "spread of the gradient": backward})
+
+# %% [markdown]
+# Read the right plot from right to left: the gradient starts at the end.
+#
+# - **Post-norm** holds the stream at spread 1, and pays for it: each norm lies across the path back.
+# - **Pre-norm** lets the stream grow slowly; the gradient reaches the first block in good shape.
+# - **Res-post-norm** adds, with each branch, something of spread 1. Its stream grows most, and its gradient explodes.
+#
+# One often reads that res-post-norm keeps activations small and is stable. By itself, it isn't. Its branches read the
+# stream *without* a norm. So the scores $QK^\top$ grow with the square of the stream, the softmax becomes all or
+# nothing, and small changes of the input have large effects. The largest attention weight of a token says so; in a
+# window of 49, equal weights would be 2%.
+
+
+# %%
+def largest_weights(order, blocks):
+    """Mean over tokens of the largest attention weight, one number a block."""
+    blocks, found = list(blocks), []
+    for block in blocks:
+        block.attn.attn_drop.register_forward_hook(
+            lambda module, inputs, output: found.append(output.amax(-1).mean().item())
+        )
+    spreads(order, blocks)
+    return found
+
+
+for name in ("pre-norm (Swin V1)", "res-post-norm"):
+    found = largest_weights(ORDERS[name], random_blocks(gain=1))
+    some = "  ".join(f"block {i + 1}: {found[i]:.0%}" for i in (0, 7, 15, 23))
+    print(f"{name:19} {some}")
+
+# %% [markdown]
+# Swin V2 therefore never uses it alone. Its scores are cosines: the *angle* between query and key, which doesn't care
+# how long they are. Chapter 12 has the details; this is the idea:
+
+
+# %%
+class CosineAttention(swin_torch.WindowAttention):
+    """Score = 10 · cosine of the angle between query and key."""
+
+    def forward(self, x, mask=None):
+        heads = "n k m (three a d) -> three n k a m d"
+        q, k, v = rearrange(self.qkv(x), heads, three=3, a=self.num_heads)
+        q, k = (torch.nn.functional.normalize(vectors, dim=-1) for vectors in (q, k))
+        scores = 10 * q @ k.mT + self.relative_position_bias()
+        if mask is not None:
+            scores = scores + rearrange(mask, "k i j -> k 1 i j")
+        z = rearrange(torch.softmax(scores, -1) @ v, "n k a m d -> n k m (a d)")
+        return self.proj(z)
+
+
+# %% [markdown]
+# And what is res-post-norm good for? Make the weights three times as large, as they may become in a long training:
+
+# %%
+dot, V2 = swin_torch.WindowAttention, "res-post-norm, cosines (V2)"
+designs = [(name, order, dot) for name, order in ORDERS.items()]
+designs.append((V2, ORDERS["res-post-norm"], CosineAttention))
+print(f"{'':28} {'stream after 24 blocks':>23}   {'gradient at the first':>23}")
+print(f"{'':28} {'gain 1':>11} {'gain 3':>11}   {'gain 1':>11} {'gain 3':>11}")
+for name, order, attention in designs:
+    a, back_a = spreads(order, random_blocks(1, attention))
+    b, back_b = spreads(order, random_blocks(3, attention))
+    line = f"{a[-1]:11.2f} {b[-1]:11.2f}   {back_a[0]:11.3g} {back_b[0]:11.3g}"
+    print(f"{name:28} {line}")
+
+# %% [markdown]
+# The pre-norm stream follows the weights, and so does its gradient. With norms at the end of the branches *and*
+# cosines, neither cares. That is what the very large models of Swin V2 needed. They start even more quietly: all
+# norm weights of their blocks begin at **zero**, so that each block begins as the identity.
+
+# %%
+blocks = random_blocks(1, CosineAttention)
+a, back_a = spreads(ORDERS["res-post-norm"], blocks, norm_weight=0.0)
+print("stream  ", [round(a[i], 6) for i in (0, 12, 24)])
+print("gradient", [round(back_a[i], 6) for i in (0, 12, 24)])
+
+# %% [markdown]
+# ## GELU, and which one
+#
+# $\mathrm{GELU}(u) = u \cdot \Phi(u)$, with $\Phi(u) = \tfrac12\left(1 + \mathrm{erf}(u / \sqrt 2)\right)$. A formula
+# with tanh is also called GELU; it was made to be fast. Swin uses the exact one, and so do both twins.
+
+# %%
+u = np.linspace(-4, 4, 401)
+tanh = 0.5 * u * (1 + np.tanh(np.sqrt(2 / np.pi) * (u + 0.044715 * u**3)))
+theirs = torch.nn.functional.gelu
+agree("NumPy, and Python's own erf", gelu(u), [gelu_by_erf(value) for value in u])
+agree("NumPy, and PyTorch's default", gelu(u), theirs(torch.tensor(u)))
+agree("tanh, and PyTorch's tanh", tanh, theirs(torch.tensor(u), approximate="tanh"))
+
+# %%
+gap = np.abs(tanh - gelu(u))
+where = abs(u[gap.argmax()])
+print(f"exact and tanh differ by up to {gap.max():.1e}, at u = ±{where:.2f}")
+lines = {"GELU": gelu(u), "ReLU": np.maximum(u, 0)}
+curves(lines | {"difference of the two GELUs × 1000": 1000 * gap}, "u", x=u)
+
+# %% [markdown]
+# Small, but twelve times in a row it is far more than rounding. A checkpoint runs with the other formula too, and gives
+# slightly other logits.
+
+# %% [markdown]
+# ## Attention mixes tokens, the MLP doesn't
+#
+# Change one token and see who feels it. Here on 14 × 14 tokens with windows of 7, token (5, 8), for each branch and
+# for the whole block.
+
+# %%
+numpy_block, torch_block, p = twins(12, 3, window_size=7)
+x = rng.normal(size=(1, 196, 12))
+poked = x.copy()
+poked[0, 5 * 14 + 8] += rng.normal(size=12)
+
+
+def who_feels(f, grid=(14, 14)):
+    """bool map (h, w): which tokens of f(x) change when token (5, 8) does?"""
+    return np.any(f(x) != f(poked), axis=-1).reshape(grid)
+
+
+# %%
+felt = {
+    "norm": who_feels(numpy_block.norm1),
+    "attention": who_feels(lambda v: numpy_block.attend(v, (14, 14))),
+    "MLP": who_feels(numpy_block.mlp),
+    "block": who_feels(lambda v: numpy_block(v, (14, 14))),
+}
+print({name: int(tokens.sum()) for name, tokens in felt.items()})
+maps_in_rows(felt, window=7, dot=(5, 8))
+
+# %% [markdown]
+# So the MLP may be given its tokens in any order, or one by one:
+
+# %%
+order = rng.permutation(196)
+mlp = numpy_block.mlp
+agree("MLP of shuffled tokens", mlp(x[:, order]), mlp(x)[:, order])
+agree("MLP token by token", [mlp(token) for token in x[0]], mlp(x)[0])
+
+# %% [markdown]
+# ## Drop path
+#
+# **Stochastic depth**: in training, each branch of each image is left out with a certain probability, as if the block
+# had not been there. What is kept grows by 1 / (1 − rate), so that the mean stays what it was. In evaluation nothing
+# is dropped. It can only work because a block is an addition: leave it out, and the stream simply goes on.
+
+# %%
+side_by_side("layers.DropPath.forward")
+
+# %%
+drop = swin_numpy.layers.DropPath(0.25).train()
+x = np.ones((10, 4, 3))  # ten images, four tokens, three channels
+y = drop(x)
+print("each image:", [round(float(value), 3) for value in y[:, 0, 0]])
+assert all(np.ptp(image) == 0 for image in y)  # dropped as a whole or not at all
+assert drop.eval()(x) is x  # in eval mode the input itself comes back
+
+# %% [markdown]
+# The mean over many draws, in both twins, against the standard error of such a mean:
+
+# %%
+many, rate = 40_000, 0.25
+error = math.sqrt(rate / (1 - rate) / many)
+numpy_mean = drop.train()(np.ones((many, 1, 1))).mean()
+torch.manual_seed(0)
+torch_drop = swin_torch.layers.DropPath(rate).train()
+torch_mean = torch_drop(torch.ones(many, 1, 1)).mean().item()
+for name, mean in (("NumPy", numpy_mean), ("PyTorch", torch_mean)):
+    print(f"{name:8} mean {mean:.4f}, expected 1 ± {error:.4f}")
+    assert abs(mean - 1) < 4 * error
+
+# %% [markdown]
+# ### Q44: Is the drop-path rate constant, and which rate belongs to T, S and B?
+#
+# It grows from block to block: linearly over **all** blocks of the model, from 0 for the first to `drop_path_rate` for
+# the last. It does not start again in each stage. First layers are needed by all that follows; the last ones can be
+# spared. The rates of Swin-T, and a check that the modules of both twins carry them, on both branches:
+
+# %%
+for stage, rates in enumerate(config.drop_path_rates, 1):
+    print(f"stage {stage}:", "  ".join(f"{rate:.4f}" for rate in rates))
+
+expected = [rate for rates in config.drop_path_rates for rate in rates]
+narrow = swin_torch.SwinTransformer(replace(config, embed_dim=24))  # same depths
+for built in (model, narrow):
+    blocks = [block for layer in built.layers for block in layer.blocks]
+    assert [block.drop_path1.drop_prob for block in blocks] == expected
+    assert [block.drop_path2.drop_prob for block in blocks] == expected
+agree("linear from 0 to the rate", expected, np.linspace(0, config.drop_path_rate, 12))
+
+# %% [markdown]
+# The larger the model, the higher the last rate in the official training configurations (ImageNet-1k, from scratch):
+
+# %%
+rates = {}
+for name in ("tiny", "small", "base"):
+    of_model = CONFIGS[f"swin_{name}_patch4_window7_224"]
+    rates[name] = [rate for stage in of_model.drop_path_rates for rate in stage]
+    kept = sum(1 - rate for rate in rates[name])
+    blocks = f"of {len(rates[name])} blocks {kept:.1f} take part on average"
+    print(f"{name:6} last rate {rates[name][-1]:.1f}; {blocks}")
+curves(rates, "block, counted from 0", "drop-path rate")
+
+# %% [markdown]
+# Which branches take part, for twelve images of a batch? Blue: attention; green: MLP; grey: dropped. The two branches
+# of a block draw separately.
+
+
+# %%
+def draw(rate):
+    draws = np.random.default_rng(0).random((12, 12, 2))
+    kept = draws >= np.linspace(0, rate, 12)[:, None]
+    title = f"drop_path_rate = {rate:.1f}: {kept.mean():.0%} of the branches are kept"
+    return kept_branches(kept, f"Swin-T, {title}")
+
+
+slider(draw, rate=(0.0, 0.9, 0.1, 0.2))
+
+# %% [markdown]
+# ## Any size: pad, shift, cut, attend, back
+#
+# A map of 5 × 6 tokens, windows of 4 × 4. Neither side is a multiple of 4, so zeros are added at the bottom and at
+# the right. Then comes the shift, here by 2, then the cut. Numbers are the tokens, grey is padding.
+
+# %%
+labels = np.arange(1, 31).reshape(1, 5, 6, 1)
+padded = pad_to_multiple(labels, 4)
+shifted = cyclic_shift(padded, 2)
+
+
+def shown(x):
+    """A map (1, h, w, 1) to draw: (h, w), padding as NaN."""
+    return np.where(x[0, :, :, 0] == 0, np.nan, x[0, :, :, 0])
+
+
+maps = {"map 5 × 6": labels, "padded to 8 × 8": padded, "shifted by 2": shifted}
+steps({title: shown(x) for title, x in maps.items()}, window=4)
+
+# %% [markdown]
+# The four windows are cut from the right-hand map. After attention the same steps are walked back: reverse, shift back,
+# crop. If attention changed nothing, the map would be there again:
+
+# %%
+windows = window_partition(shifted, 4)
+print("windows (n, k, m, c)", windows.shape)
+back = cyclic_shift(window_reverse(windows, 4, 8, 8), -2)
+agree("there and back", back[:, :5, :6], labels, bound=0)
+
+# %% [markdown]
+# The order matters: **first pad, then shift**. The mask belongs to the padded map; it knows that the seam lies 2 rows
+# above its lower edge. Which tokens may token 1, in the upper left corner, look at?
+
+
+# %%
+def seen_by(token, shifted):
+    """Labels that share the token's window and aren't masked; 0 is padding."""
+    windows = window_partition(shifted, 4)[0, :, :, 0]  # (k, m)
+    k, i = np.argwhere(windows == token)[0]
+    visible = shift_mask(8, 8, 4, 2)[k, i] == 0
+    return sorted(set(windows[k, visible].tolist()))
+
+
+print("pad, then shift:", seen_by(1, cyclic_shift(pad_to_multiple(labels, 4), 2)))
+print("shift, then pad:", seen_by(1, pad_to_multiple(cyclic_shift(labels, 2), 4)))
+
+# %% [markdown]
+# In the right order token 1 sees the 2 × 2 corner that it lies in, which is its shifted window cut off by the edge of
+# the image. In the wrong order it sees tokens from the lower edge: a leak that no shape and no error betrays.
+# The traps below run it on a whole block.
+#
+# ### The padding takes part
+#
+# The mask says nothing about padding. A padded token is zero after the norm, but it has a key and a value, the
+# biases of `qkv`, and real tokens give it attention. Microsoft's detection code and torchvision do the same, and so
+# do both twins. How much is it, for the whole photograph in its own size?
+
+# %%
+whole = to_array(load_image(photo_path("chelsea"))).astype(np.float64)
+z, grid = model.embed(whole)
+padded_grid = [-(-side // 7) * 7 for side in grid]
+real = np.zeros((1, *padded_grid, 1))
+real[:, : grid[0], : grid[1]] = 1
+real = window_partition(real, 7)[0, :, :, 0]  # (k, m): 1 real, 0 padding
+print("picture", whole.shape[2:], "→ grid", grid, "→ padded", tuple(padded_grid))
+
+# %%
+caught = []
+catch = lambda module, inputs, output: caught.append(output)
+hook = block.attn.attn_drop.register_forward_hook(catch)
+block(z, grid)
+hook.remove()
+weights = caught[0][0].mean(1)  # mean of the heads: (k, i, j)
+lost = np.einsum("kij,kj->ki", weights, 1 - real)
+paid = lost[real == 1]  # by real tokens
+print(f"paid to padding: at most {paid.max():.0%}, on average {paid.mean():.1%}")
+
+# %%
+share = window_reverse(lost[None, :, :, None], 7, *padded_grid)[0, :, :, 0]
+share = share[: grid[0], : grid[1]]
+pictures = {"photograph": denormalise(whole)[0], "attention paid to padding": share}
+maps_in_rows(pictures, 2)
+
+# %% [markdown]
+# Only windows that reach over the edge pay. At 224 × 224 no stage of Swin-T pads, so for the published size it makes
+# no difference.
+
+# %% [markdown]
+# ## Where the parameters are, and the work
+#
+# Everything about a block can be counted from C, the number of heads, M and the grid.
+
+# %%
+C, heads, M, hw = 96, 3, 7, 56 * 56
+table = {  # name: (parameters, multiply-adds)
+    "norms": (2 * 2 * C, 0),
+    "attention: qkv": (3 * C * C + 3 * C, hw * 3 * C * C),
+    "attention: bias table": ((2 * M - 1) ** 2 * heads, 0),
+    "attention: Q Kᵀ, weights · V": (0, 2 * hw * M * M * C),
+    "attention: proj": (C * C + C, hw * C * C),
+    "MLP: fc1": (4 * C * C + 4 * C, hw * 4 * C * C),
+    "MLP: fc2": (4 * C * C + C, hw * 4 * C * C),
+}
+parameters, operations = np.array(list(table.values())).T
+parts(table, parameters, operations)
+
+# %% [markdown]
+# Counted by hand; so let others count as well. The parameters: the block itself. The multiply-adds: PyTorch's counter,
+# which watches the matrix products while they run (a multiplication and an addition are two operations to it). And
+# equation 2 of the paper for the attention.
+
+# %%
+torch_block = swin_torch.SwinTransformerBlock(C, heads, (56, 56))
+assert parameters.sum() == sum(value.numel() for value in torch_block.parameters())
+with FlopCounterMode(display=False) as counter, torch.inference_mode():
+    torch_block(torch.zeros(1, hw, C), (56, 56))
+assert operations.sum() * 2 == counter.get_total_flops()
+assert operations[1:5].sum() == 4 * hw * C**2 + 2 * M**2 * hw * C
+attention, mlp = operations[1:5].sum(), operations[5:].sum()
+print(f"{parameters.sum():,} parameters, {operations.sum():,} multiply-adds")
+print(f"{mlp / (attention + mlp):.0%} of the multiply-adds are in the MLP")
+
+# %% [markdown]
+# The part that gave the model its name does less than half of the work.
+
+# %% [markdown]
+# ## Traps
+#
+# Five mistakes from public code. All of them run, and give the right shape.
+
+# %%
+numpy_block, torch_block, p = twins(12, 3, window_size=4, shift_size=2)
+x = rng.normal(size=(2, 30, 12))
+grid = (5, 6)
+right = numpy_block(x, grid)
+
+
+def difference(y):
+    return f"{np.abs(y - right).max() / np.abs(right).max():.0%} off"
+
+
+# %% [markdown]
+# **1. The forgotten residual.** `x = attn(norm(x))` instead of `x = x + attn(norm(x))`. The check: set the last matrix
+# of both branches to zero. Then there is nothing to add, and a block must give back exactly what it got.
+
+
+# %%
+def no_residual(block, x, grid):
+    x = block.attend(block.norm1(x), grid)
+    return block.mlp(block.norm2(x))
+
+
+print("no residual:", difference(no_residual(numpy_block, x, grid)))
+silent = {name: (0 if "proj" in name or "fc2" in name else 1) * p[name] for name in p}
+numpy_block.load_state_dict(silent)
+for name, f in (("block", SwinTransformerBlock.forward), ("no residual", no_residual)):
+    same = np.array_equal(f(numpy_block, x, grid), x)
+    print(f"{name:12} with silent branches: identity? {same}")
+numpy_block.load_state_dict(p)
+
+# %% [markdown]
+# **2. The norm after instead of before.** The same parameters, so a checkpoint loads without complaint. The check: a
+# pre-norm branch doesn't care how large the stream is. Make x a thousand times larger, and the correction that is
+# added stays what it was (but for the 1e-5 in the norm).
+
+
+# %%
+def post_norm(block, x, grid):
+    x = block.norm1(x + block.attend(x, grid))
+    return block.norm2(x + block.mlp(x))
+
+
+def attention_only(f, scale):
+    """What f adds to a stream of `scale` · x, MLP branch silenced."""
+    return f(numpy_block, scale * x, grid) - scale * x
+
+
+print("norm after:", difference(post_norm(numpy_block, x, grid)))
+numpy_block.load_state_dict({name: ("fc2" not in name) * p[name] for name in p})
+for name, f in (("block", SwinTransformerBlock.forward), ("norm after", post_norm)):
+    small, large = attention_only(f, 1), attention_only(f, 1000)
+    change = np.abs(large - small).max() / np.abs(small).max()
+    print(f"{name:11} correction changes by {change:.1e}")
+numpy_block.load_state_dict(p)
+
+# %% [markdown]
+# **3. Padding after the shift.** The leak from above, in a real block. The check: poke one token, and list who feels
+# it. With windows of 4 nobody who is 4 rows or columns away may feel anything.
+
+
+# %%
+def shift_then_pad(block, x, grid):
+    H, W = grid
+    x = rearrange(x, "n (h w) c -> n h w c", h=H)
+    x = pad_to_multiple(cyclic_shift(x, 2), 4)  # the wrong way round
+    windows = block.attn(window_partition(x, 4), shift_mask(*x.shape[1:3], 4, 2))
+    x = window_reverse(windows, 4, *x.shape[1:3])
+    return rearrange(cyclic_shift(x[:, :H, :W], -2), "n h w c -> n (h w) c")
+
+
+# %%
+def feels(f, token, grid):
+    """Map (h, w) of bool: who changes when `token` (row, column) of image 0 does?"""
+    poked = x.copy()
+    poked[0, token[0] * grid[1] + token[1]] += 1
+    changed = f(numpy_block, x, grid) != f(numpy_block, poked, grid)
+    return changed[0].any(axis=-1).reshape(grid)
+
+
+attend = SwinTransformerBlock.attend
+good, leak = feels(attend, (0, 0), grid), feels(shift_then_pad, (0, 0), grid)
+lowest = [np.argwhere(felt)[:, 0].max() for felt in (good, leak)]
+print("lowest row that feels token (0, 0):", lowest[0], "and", lowest[1])
+maps_in_rows({"pad, then shift": good, "shift, then pad": leak}, 4, dot=(0, 0))
+
+# %% [markdown]
+# **4. H and W swapped.** 5 · 6 = 6 · 5, so no reshape complains. On square maps the mistake can't even be seen, which
+# is why tests should use maps that are not square. The check again: who feels token (0, 5)? It must be a rectangle
+# around it.
+
+
+# %%
+def swapped(block, x, grid):
+    return block.attend(x, (grid[1], grid[0]))
+
+
+good, bad = feels(attend, (0, 5), grid), feels(swapped, (0, 5), grid)
+maps_in_rows({"grid (5, 6)": good, "as if (6, 5)": bad}, 4, dot=(0, 5))
+
+# %% [markdown]
+# **5. One norm for both branches.** `norm1` used twice, `norm2` never. A fresh model shows nothing: all norms start
+# with weights 1 and biases 0. Two checks find it: random parameters, and the gradient of `norm2`, which isn't there.
+
+
+# %%
+def shared_norm(block, x, grid):
+    x = x + block.attend(block.norm1(x), grid)
+    return x + block.mlp(block.norm1(x))
+
+
+fresh = SwinTransformerBlock(12, 3, window_size=4, shift_size=2).to(np.float64)
+same = np.array_equal(shared_norm(fresh, x, grid), fresh(x, grid))
+print("fresh parameters, same output:", same)
+print("random parameters:", difference(shared_norm(numpy_block, x, grid)))
+shared_norm(torch_block, torch.from_numpy(x), grid).sum().backward()
+named = torch_block.named_parameters()
+without = [name for name, value in named if value.grad is None]
+print("parameters without a gradient:", without)
+
+# %% [markdown]
+# ## Exercises
+#
+# Write the function, run the cell, and read what the check says. Stuck? Open the solution below it.
+#
+# **06.1** The block itself. `norm1`, `attend`, `norm2` and `mlp` are functions of the tokens `x`.
+
+
+# %%
+def block_forward(x, norm1, attend, norm2, mlp):
+    """x (n, l, c) → (n, l, c), pre-norm."""
+    ...
+
+
+check("06.1", block_forward)
+
+# %%
+solution("06.1")
+
+# %% [markdown]
+# **06.2** Layer norm over the last axis, without a loop. `weight` and `bias` are (c,).
+
+
+# %%
+def my_layer_norm(x, weight, bias, eps=1e-5):
+    """x (..., c) → (..., c)."""
+    ...
+
+
+check("06.2", my_layer_norm)
+
+# %%
+solution("06.2")
+
+# %% [markdown]
+# **06.3** Drop path in training mode. `rng.random(shape)` gives numbers from 0 to 1. Mind what is drawn once, and
+# what happens to those that stay.
+
+
+# %%
+def my_drop_path(x, rate, rng):
+    """x (n, l, c) → (n, l, c)."""
+    ...
+
+
+check("06.3", my_drop_path)
+
+# %%
+solution("06.3")
+
+# %% [markdown]
+# **06.4** The rate of every block, as a list of one list for each stage.
+
+
+# %%
+def my_rates(depths, last_rate):
+    """(2, 2) and 0.3 → [[0.0, 0.1], [0.2, 0.3]], but for rounding."""
+    ...
+
+
+check("06.4", my_rates)
+
+# %%
+solution("06.4")
+
+# %% [markdown]
+# **06.5** How many parameters has a block of `C` channels with `heads` heads, windows of `M` × `M`, and an MLP four
+# times as wide as the stream? All biases are there.
+
+
+# %%
+def count_parameters(C, heads, M):
+    """→ int."""
+    ...
+
+
+check("06.5", count_parameters)
+
+# %%
+solution("06.5")
+
+# %% [markdown]
+# ## Where to read on
+#
+# - Liu et al. 2021, section 3.2 and eq. 3: two successive blocks; appendix A2.1: drop path 0.2, 0.3, 0.5.
+# - Xiong et al. 2020, *On Layer Normalization in the Transformer Architecture*: pre-norm against post-norm. Liu et al.
+#   2022 (Swin V2), section 3.2: res-post-norm. Huang et al. 2016: stochastic depth.
+# - In this package: `block.py` and `layers.py`, in `swin_numpy` and `swin_torch`.
+# - Next: [chapter 7](07_patch_merging.ipynb). Blocks never change the shape; patch merging does.

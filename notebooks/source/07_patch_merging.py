@@ -1,0 +1,655 @@
+# %% [markdown]
+# # 07 · Patch merging
+#
+# Blocks never change the shape of a map. Between the stages something has to: a pyramid of maps, fine ones first and
+# coarse ones later, is what makes Swin useful wherever a convolutional network was. Patch merging is that step, in
+# three lines.
+#
+# **After this chapter you can explain**
+#
+# - which four tokens become one, and where each of their channels goes;
+# - why this is a 2 × 2 convolution with stride 2, a space-to-depth, and no pooling;
+# - why the order of the four neighbours matters for official weights, and how to translate from another order;
+# - what happens to maps with odd sides;
+# - why nothing can undo a patch merging exactly.
+
+# %%
+from dataclasses import replace
+
+import numpy as np
+import torch
+from einops import rearrange
+from lesson import agree, check, side_by_side, slider, solution
+
+import swin_torch
+from figures import photo_path
+from figures.chapter06 import maps_in_rows, steps
+from figures.model import merging, pyramid
+from swin_numpy import CONFIGS, PatchMerging, SwinTransformer
+from swin_numpy.functional import layer_norm, linear
+from swin_numpy.images import denormalise, load_image, preprocess
+
+rng = np.random.default_rng(7)
+torch.set_num_threads(1)  # small matrices: more threads would only wait
+
+# %% [markdown]
+# ## The idea
+#
+# Take the map in squares of 2 × 2 tokens. Lay the four rows of C numbers end to end: one row of 4C. Norm it, and map it
+# to 2C numbers with one matrix. That is one token of the next stage:
+#
+# $$z'_{i,j} = W \; \mathrm{LN}\left(\left[\, z_{2i,\,2j},\;\; z_{2i+1,\,2j},\;\;
+# z_{2i,\,2j+1},\;\; z_{2i+1,\,2j+1} \,\right]\right)$$
+#
+# $W$ is 2C × 4C. Half as many rows, half as many columns, twice as many channels (Liu et al. 2021, section 3.1). Look
+# at the order of the four: first down, then to the right. The picture is drawn for C = 96.
+
+# %%
+grid_of_names = np.arange(16).reshape(4, 4)
+merging(grid_of_names)
+
+# %% [markdown]
+# ## By hand
+#
+# A map of 4 × 4 tokens with a single channel, C = 1, whose numbers count the tokens. Two loops go from square to
+# square.
+
+
+# %%
+def gather_by_loop(x):
+    """x (h, w, c), h and w even → (h/2·w/2, 4c)."""
+    tokens = []
+    for i in range(0, x.shape[0], 2):
+        for j in range(0, x.shape[1], 2):
+            four = x[i, j], x[i + 1, j], x[i, j + 1], x[i + 1, j + 1]
+            tokens.append(np.concatenate(four))
+    return np.array(tokens)
+
+
+x = grid_of_names[:, :, None].astype(float)  # (h, w, c)
+four = gather_by_loop(x)
+print(four)
+
+# %% [markdown]
+# Now norm and matrix. For $W$ we take two rows that ask something about the square: *right minus left*, and *lower
+# minus upper*. The norm subtracts the mean and divides by the spread: of 0, 4, 1, 5 these are 2.5 and 2.06.
+
+# %%
+W = np.array([[-0.5, -0.5, 0.5, 0.5], [-0.5, 0.5, -0.5, 0.5]])
+print("mean", four[0].mean(), " spread", four[0].std().round(2))
+normed = layer_norm(four, np.ones(4), np.zeros(4))
+print(normed[0].round(3), "→", (W @ normed[0]).round(3))
+print((normed @ W.T).round(3))
+
+# %% [markdown]
+# All four new tokens are the same: this map rises evenly, and after the norm only the differences inside a square are
+# left. (A row of ¼, ¼, ¼, ¼ would give 0 everywhere. Why?)
+
+# %% [markdown]
+# ## Gathering without loops
+#
+# Every second row, every second column: four slices of the map, each a quarter of it. That is how the official code
+# does it. Our packages do it with one arrow, in which `(p2 p1 c)` says the order: c runs fastest, then the row offset
+# p1, then the column offset p2.
+
+# %%
+x = rng.normal(size=(2, 6, 10, 3))  # n, h, w, c
+slices = [x[:, 0::2, 0::2], x[:, 1::2, 0::2], x[:, 0::2, 1::2], x[:, 1::2, 1::2]]
+by_slices = rearrange(np.concatenate(slices, axis=-1), "n h w c -> n (h w) c")
+arrow = "n (h p1) (w p2) c -> n (h w) (p2 p1 c)"
+by_arrow = rearrange(x, arrow, p1=2, p2=2)
+agree("slices and loop", by_slices, [gather_by_loop(image) for image in x], bound=0)
+agree("slices and arrow", by_slices, by_arrow, bound=0)
+
+# %% [markdown]
+# Nothing is lost so far; numbers have only moved from places to channels. With a photograph one can see it. Let each
+# pixel be a token with three channels. The four slices are four small pictures, and they look alike:
+
+# %%
+photo = preprocess(load_image(photo_path("chelsea")), 224).astype(np.float64)
+pixels = denormalise(photo)[0]  # (224, 224, 3)
+offsets = (0, 0), (1, 0), (0, 1), (1, 1)
+quarters = {f"offset {a},{b}": pixels[a::2, b::2] for a, b in offsets}
+maps_in_rows(quarters)
+
+# %% [markdown]
+# They are not the same, though. Each difference is a picture of edges: what changes from a pixel to its neighbour. A
+# matrix $W$ after the gathering can learn to keep it.
+
+# %%
+grey = {(a, b): pixels[a::2, b::2].mean(-1) for a, b in offsets}  # mean of the colours
+maps_in_rows(
+    {
+        "right − left": grey[0, 1] - grey[0, 0],
+        "lower − upper": grey[1, 0] - grey[0, 0],
+        "mean of the four": sum(grey.values()) / 4,
+    },
+    columns=3,
+)
+
+# %% [markdown]
+# ## The library's version, twice
+
+# %%
+side_by_side("patches.PatchMerging.forward")
+
+
+# %%
+def twins(dim):
+    """Both PatchMergings with the same random parameters, and these parameters."""
+    numpy_merging = PatchMerging(dim).to(np.float64)
+    torch_merging = swin_torch.PatchMerging(dim).double()
+    state = numpy_merging.state_dict()
+    p = {name: rng.normal(size=value.shape) for name, value in state.items()}
+    numpy_merging.load_state_dict(p)
+    torch_merging.load_state_dict({name: torch.tensor(p[name]) for name in p})
+    return numpy_merging, torch_merging, p
+
+
+# %%
+numpy_merging, torch_merging, p = twins(3)
+print({name: value.shape for name, value in p.items()})
+tokens = rearrange(x, "n h w c -> n (h w) c")
+y, grid = numpy_merging(tokens, (6, 10))
+torch_y, torch_grid = torch_merging(torch.from_numpy(tokens), (6, 10))
+agree("NumPy and PyTorch", y, torch_y)
+four = np.array([gather_by_loop(image) for image in x])
+by_loop = layer_norm(four, p["norm.weight"], p["norm.bias"]) @ p["reduction.weight"].T
+agree("library and loop", y, by_loop)
+print("grid (6, 10) →", grid, torch_grid)
+
+# %% [markdown]
+# ## The pyramid
+#
+# The photograph through Swin-T's patch embedding and its three mergings, with the blocks left out. Random weights: only
+# the shapes are of interest here.
+
+# %%
+config = CONFIGS["swin_tiny_patch4_window7_224"]
+model = SwinTransformer(config, seed=0, dtype=np.float64)
+z, grid = model.embed(photo)
+stages = [("stage 1", z.shape[2], grid)]
+print(f"{z.shape!s:14} grid {grid!s:9} {z[0].size:7,} numbers")
+for index, layer in enumerate(model.layers[:-1], 2):
+    z, grid = layer.downsample(z, grid)
+    stages.append((f"stage {index}", z.shape[2], grid))
+    parameters = sum(value.size for _, value in layer.downsample.named_parameters())
+    merged = f"from a merging with {parameters:9,} parameters"
+    print(f"{z.shape!s:14} grid {grid!s:9} {z[0].size:7,} numbers, {merged}")
+pyramid(stages, config.window_size)
+
+# %% [markdown]
+# Each merging halves how many numbers there are. And a window of 7 × 7 tokens, drawn on the fronts, covers a larger and
+# larger part of the image: in stage 4 all of it.
+#
+# ### Why is 2C enough?
+#
+# 4C numbers go into a merging and 2C come out. What gets lost? Neighbours are alike, so less than one would think. Take
+# the photograph's squares of 2 × 2 pixels: 12 numbers each. The best k sums of these 12 (found by principal
+# components) give the photograph back like this:
+
+# %%
+squares = rearrange(pixels / 255, "(h p1) (w p2) c -> (h w) (p2 p1 c)", p1=2, p2=2)
+mean = squares.mean(0)
+variance, directions = np.linalg.eigh(np.cov(squares.T))  # smallest first
+back = "(h w) (p2 p1 c) -> (h p1) (w p2) c"
+
+
+def draw(k):
+    kept = directions[:, 12 - k :]
+    guess = mean + (squares - mean) @ kept @ kept.T
+    image = rearrange(guess, back, h=112, p1=2, p2=2).clip(0, 1)
+    share = variance[12 - k :].sum() / variance.sum()
+    eye = slice(50, 120), slice(20, 90)
+    pictures = {"12 numbers a square": pixels[eye] / 255, f"{k} of 12": image[eye]}
+    figure = maps_in_rows(pictures, 2)
+    figure.suptitle(f"{k} of 12 numbers keep {share:.2%} of the variance", fontsize=11)
+    return figure
+
+
+slider(draw, k=(1, 12, 1, 6))
+
+# %% [markdown]
+# Six of twelve, which is 2C of 4C, and the eye can hardly tell. Tokens deep in a network are less alike than pixels,
+# but the matrix is learned, and free to keep what the task needs.
+
+# %% [markdown]
+# ## Why not a strided convolution? It is one
+#
+# Without the norm, gathering and $W$ are exactly a convolution whose kernel covers 2 × 2 tokens and moves by 2. The
+# matrix (2C, 4C) only has to be seen as a kernel (2C, C, 2, 2).
+
+# %%
+W = p["reduction.weight"]  # (6, 12): C = 3
+kernel = rearrange(W, "e (p2 p1 c) -> e c p1 p2", p1=2, p2=2)
+as_images = torch.from_numpy(rearrange(x, "n h w c -> n c h w"))
+convolved = torch.nn.functional.conv2d(as_images, torch.from_numpy(kernel), stride=2)
+convolved = rearrange(convolved, "n e h w -> n (h w) e")
+agree("gather and multiply = convolution", by_arrow @ W.T, convolved)
+
+# %% [markdown]
+# With the norm it is still one convolution, and two corrections for each square: its mean $\mu$ and its spread
+# $\sigma$, taken over all 4C numbers. With the norm's weight $\gamma$ and bias $\beta$:
+#
+# $$W\,\mathrm{LN}(v) = \frac{(W\gamma)\,v - \mu\,(W\gamma)\mathbf 1}{\sigma} + W\beta$$
+
+# %%
+scaled = W * p["norm.weight"]  # W γ: each column times its weight
+kernel = rearrange(scaled, "e (p2 p1 c) -> e c p1 p2", p1=2, p2=2)
+convolved = torch.nn.functional.conv2d(as_images, torch.from_numpy(kernel), stride=2)
+convolved = rearrange(convolved.numpy(), "n e h w -> n (h w) e")
+
+mu = by_arrow.mean(-1, keepdims=True)
+sigma = np.sqrt(by_arrow.var(-1, keepdims=True) + 1e-5)
+agree("with the norm", (convolved - mu * scaled.sum(1)) / sigma + W @ p["norm.bias"], y)
+
+# %% [markdown]
+# **And pooling?** Averaging is one choice of $W$ among many: four times ¼ for each channel. It keeps C numbers out of
+# 4C and can't learn to keep others. A flat square and a chessboard have the same mean:
+
+# %%
+quarter = np.tile(np.eye(3), 4) / 4  # (3, 12)
+pooled = torch.nn.functional.avg_pool2d(as_images, 2)
+pooled = rearrange(pooled, "n c h w -> n (h w) c")
+agree("mean pooling is a matrix", by_arrow @ quarter.T, pooled)
+flat, chessboard = np.array([3, 3, 3, 3]), np.array([0, 6, 6, 0])
+for name, square in (("flat", flat), ("chessboard", chessboard)):
+    down = square[1] - square[0]
+    print(f"{name:10} mean {square.mean()}, lower left − upper left {down}")
+
+# %% [markdown]
+# ### The same step under other names
+#
+# Moving places into channels is called **space-to-depth**. YOLOv5 begins with it (its `Focus` layer, with the four
+# slices in the same order as here), and PyTorch has `pixel_unshuffle`. The latter orders the 4C channels in another
+# way: `(c p1 p2)`. So it equals our gathering up to a permutation of channels:
+
+# %%
+unshuffled = torch.nn.functional.pixel_unshuffle(as_images, 2)
+unshuffled = rearrange(unshuffled.numpy(), "n c h w -> n (h w) c")
+place = rearrange(np.arange(12), "(c p1 p2) -> (p2 p1 c)", c=3, p1=2, p2=2)
+print("official channel k is channel place[k] of pixel_unshuffle:", place)
+agree("pixel_unshuffle, permuted", unshuffled[..., place], by_arrow, bound=0)
+
+# %% [markdown]
+# ## Questions that learners ask
+
+# %% [markdown]
+# ### Q45: In which order are the four neighbours joined, and what breaks with nn.Unfold?
+#
+# Label every number of a 2 × 2 square by three digits: row, column, channel; here with C = 2. Three orders are in use:
+
+# %%
+row, column, channel = np.indices((2, 2, 2))
+labels = 100 * row + 10 * column + channel  # (h, w, c)
+ORDERS = {"official": "(p2 p1 c)", "row by row": "(p1 p2 c)", "nn.Unfold": "(c p1 p2)"}
+for name, order in ORDERS.items():
+    numbers = rearrange(labels, f"p1 p2 c -> {order}")
+    print(f"{name:11} {order}  ", "  ".join(f"{number:03}" for number in numbers))
+
+unfold = torch.nn.Unfold(kernel_size=2, stride=2)
+as_image = torch.from_numpy(rearrange(labels, "h w c -> 1 c h w")).double()
+numbers = unfold(as_image)[0, :, 0].long().tolist()
+assert numbers == rearrange(labels, "p1 p2 c -> (c p1 p2)").tolist()
+
+# %% [markdown]
+# A model that is trained with any of them works equally well: what follows is a matrix, and it learns whatever order
+# it gets. But **weights and order belong together**. Official weights on Unfold's order run without any error:
+
+
+# %%
+def merge(x, order, p):
+    """Patch merging of a map x (n, h, w, c), its four neighbours in `order`."""
+    four = rearrange(x, f"n (h p1) (w p2) c -> n (h w) {order}", p1=2, p2=2)
+    four = layer_norm(four, p["norm.weight"], p["norm.bias"])
+    return linear(four, p["reduction.weight"])
+
+
+def off(a, b):
+    return f"{np.abs(a - b).max() / np.abs(b).max():.0%} off"
+
+
+right = merge(x, "(p2 p1 c)", p)
+agree("the official order is ours", right, y)
+for name, order in ORDERS.items():
+    print(f"official weights, {name:11} {off(merge(x, order, p), right)}")
+
+# %% [markdown]
+# To translate weights, permute the 4C columns of the matrix **and** the 4C weights and biases of the norm. Number the
+# channels in the official order, and let the arrow tell where each one goes:
+
+
+# %%
+def translate(p, order):
+    """Official parameters → parameters for neighbours in `order`."""
+    C = len(p["norm.weight"]) // 4
+    k = rearrange(np.arange(4 * C), f"(p2 p1 c) -> {order}", p1=2, p2=2, c=C)
+    return {name: value[..., k] for name, value in p.items()}
+
+
+for name, order in ORDERS.items():
+    agree(f"translated for {name}", merge(x, order, translate(p, order)), right)
+half = translate(p, "(c p1 p2)")
+half["norm.weight"], half["norm.bias"] = p["norm.weight"], p["norm.bias"]
+print("matrix permuted, norm forgotten:", off(merge(x, "(c p1 p2)", half), right))
+
+# %% [markdown]
+# In a fresh model the norm's weights are all 1 and its biases 0, and forgetting the norm goes unnoticed. Test a
+# translation with random parameters.
+
+# %% [markdown]
+# ### Q47: Why is the norm on 4C before the reduction in V1, and on 2C after it in V2?
+#
+# Same gathering, same matrix, norm before or after it. Count first: parameters of Swin-T's three mergings, and the
+# work for one image (multiply-adds of the matrix; numbers that the norm has to touch).
+
+
+# %%
+def version_2(x, p):
+    """x (n, h, w, c): gather, reduce, then norm over 2C."""
+    four = rearrange(x, "n (h p1) (w p2) c -> n (h w) (p2 p1 c)", p1=2, p2=2)
+    half = linear(four, p["reduction.weight"])  # 2C
+    width = half.shape[-1]
+    return layer_norm(half, p["norm.weight"][:width], p["norm.bias"][:width])
+
+
+print("        parameters  multiply-adds  numbers in the norm")
+for version, channels_in_norm in ((1, 4), (2, 2)):
+    parameters = work = touched = 0
+    for C, (h, w) in zip(config.widths[:-1], config.grids[1:], strict=True):
+        parameters += 8 * C * C + 2 * channels_in_norm * C
+        work += h * w * 8 * C * C
+        touched += h * w * channels_in_norm * C
+    print(f"V{version} {parameters:15,} {work:14,} {touched:20,}")
+
+# %% [markdown]
+# So cost is no reason: it is the same matrix, and the norm is cheap either way. The reason is what comes out. Make the
+# stream that goes in a hundred times larger, or the matrix, and look at the spread of the new tokens (norms fresh,
+# that is, weights 1 and biases 0):
+
+# %%
+z, grid = model.embed(photo)
+z = rearrange(z, "n (h w) c -> n h w c", h=grid[0])
+fresh = model.layers[0].downsample.state_dict()
+large = fresh | {"reduction.weight": 100 * fresh["reduction.weight"]}
+print("spread of new tokens     V1       V2")
+for name, stream, q in (
+    ("as it is", z, fresh),
+    ("stream × 100", 100 * z, fresh),
+    ("matrix × 100", z, large),
+):
+    one, two = merge(stream, "(p2 p1 c)", q), version_2(stream, q)
+    print(f"{name:18} {one.std():9.3f} {two.std():8.3f}")
+
+# %% [markdown]
+# A norm on either side makes the step blind to how large the stream was. The difference is what the next stage starts
+# from. In V1 the size of the stream follows the matrix, as every pre-norm branch follows its own (chapter 6). In V2
+# each stage starts from spread 1 (times the norm's own weights), whatever training made of the matrix. Each version
+# does here what it does in its blocks: norm before the matrices, or after them.
+
+# %% [markdown]
+# ### Q48: What should happen when H or W is odd?
+#
+# At 112 × 112 pixels Swin-T has maps of 28, 14 and 7 tokens a side, and 7 can't be halved. The slices say so
+# themselves:
+
+# %%
+print("grids at 112:", replace(config, img_size=112).grids)
+odd = rng.normal(size=(1, 7, 7, 3))
+slices = [odd[:, a::2, b::2] for a, b in offsets]
+print("slices:", [part.shape[1:3] for part in slices])
+try:
+    np.concatenate(slices, axis=-1)
+except ValueError as error:
+    print("ValueError:", error)
+
+# %% [markdown]
+# Microsoft's classification code has an assertion for this and stops. Its detection code, torchvision and this package
+# add a row or a column of zeros, so that 7 becomes 8, and then 4. Rounding **up** means that nothing is left out. H and
+# W are independent.
+
+# %%
+for grid_in in ((7, 7), (5, 8), (8, 5), (1, 1)):
+    tokens = rng.normal(size=(1, grid_in[0] * grid_in[1], 3))
+    y_odd, grid_out = numpy_merging(tokens, grid_in)
+    torch_y, torch_grid = torch_merging(torch.from_numpy(tokens), grid_in)
+    assert grid_out == tuple(torch_grid)
+    agree(f"{grid_in} → {grid_out}", y_odd, torch_y)
+
+# %% [markdown]
+# The zeros do leave a mark. The norm runs over all 4C numbers, missing neighbours included, so a corner token with one
+# real neighbour out of four is seen in another light than one with four. Take a map that is the same everywhere:
+
+# %%
+same_everywhere = np.tile(rng.normal(size=3), (1, 25, 1))
+y_odd, (h, w) = numpy_merging(same_everywhere, (5, 5))
+print("first channel of the 3 × 3 new tokens")
+print(y_odd[0, :, 0].reshape(h, w).round(2))
+
+# %% [markdown]
+# Inside, all new tokens are equal. At the padded edge they are others. Trained at even sizes, a model has never seen
+# such tokens; it mostly copes, but choose sizes that are multiples of 32 where you can.
+
+# %% [markdown]
+# ### Q50: Does a Swin-Unet style patch expanding invert patch merging?
+#
+# Swin-Unet goes down with patch merging and up again with *patch expanding*: a matrix makes 2C channels out of C, and
+# the arrow `h w (p1 p2 c) -> (h p1) (w p2) c` lays them out as 2 × 2 tokens of C/2. Send labelled tokens down the
+# official order and up that arrow, with no matrices in between:
+
+# %%
+names = np.arange(16.0).reshape(1, 4, 4, 1)
+down = rearrange(names, "n (h p1) (w p2) c -> n h w (p2 p1 c)", p1=2, p2=2)
+up = {}
+for order in ("(p1 p2 c)", "(p2 p1 c)"):
+    up[order] = rearrange(down, f"n h w {order} -> n (h p1) (w p2) c", p1=2, p2=2)
+maps = {"before": names} | {f"up again, {order}": x for order, x in up.items()}
+steps({title: x[0, :, :, 0] for title, x in maps.items()}, 2)
+
+# %% [markdown]
+# In every square the two off-diagonal tokens have changed places: 1 and 4, 3 and 6, … The fix is to go up by the order
+# one came down, `(p2 p1 c)`.
+
+# %%
+agree("down and up, one order", up["(p2 p1 c)"], names, bound=0)
+moved = int((up["(p1 p2 c)"] != names).sum())
+print(f"moved by the other: {moved} of {names.size} tokens")
+
+# %% [markdown]
+# Does it hurt? A network that is trained that way learns a matrix before the arrow, and a matrix can put its outputs
+# in any order: permute its rows, and both arrows give the same. It hurts when weights come from a model with the other
+# order, or when someone takes the pair for an inverse.
+
+# %%
+C = 4
+expand = rng.normal(size=(2 * C, C))  # the matrix of a patch expanding
+coarse = rng.normal(size=(1, 3, 5, C))
+k = rearrange(np.arange(2 * C), "(p1 p2 c) -> (p2 p1 c)", p1=2, p2=2)
+one, other = coarse @ expand.T, coarse @ expand[k].T
+one = rearrange(one, "n h w (p1 p2 c) -> n (h p1) (w p2) c", p1=2, p2=2)
+other = rearrange(other, "n h w (p2 p1 c) -> n (h p1) (w p2) c", p1=2, p2=2)
+agree("rows of the matrix permuted", other, one)
+
+# %% [markdown]
+# An inverse it is not in any order. The reduction maps 4C numbers to 2C: half of the directions go to zero, and no
+# matrix brings them back. And before that, the norm has forgotten mean and spread of the square. The best guess:
+
+# %%
+W = rng.normal(size=(6, 12))
+print("rank of the reduction:", np.linalg.matrix_rank(W), "of", W.shape[1])
+v = rng.normal(size=(100_000, 12))
+guess = v @ W.T @ np.linalg.pinv(W).T
+lost = ((v - guess) ** 2).sum() / (v**2).sum()
+print(f"random numbers: {lost:.0%} of their energy is lost")
+
+# %% [markdown]
+# That is why a U-shaped network carries the fine maps across by skip connections.
+
+# %% [markdown]
+# ## Traps
+#
+# **1. A reshape instead of a gathering.** `x.reshape(n, h·w/4, 4c)` gives the right shape, too. But tokens lie row by
+# row, so it joins four neighbours *in a row*, 1 × 4 instead of 2 × 2; and where w is not a multiple of 4, some of them
+# lie at opposite edges of the image. Label the tokens by row and column:
+
+# %%
+row, column = np.indices((4, 6))
+labels = (10 * row + column).reshape(1, 24, 1)
+gathered = rearrange(labels, "n (h p1 w p2) c -> n (h w) (p2 p1 c)", h=2, p1=2, p2=2)
+print("gathered: ", gathered[0, :3].tolist())
+print("reshaped: ", labels.reshape(1, 6, 4)[0, :3].tolist())
+
+# %% [markdown]
+# The check, as in the chapter before: change one token, and see that exactly one new token feels it, and that four
+# tokens of a square are felt by the same one.
+
+
+# %%
+def felt_at(merge, row, column, w=6):
+    """Which new tokens change when token (row, column) of a 4 × 6 map does?"""
+    x = np.random.default_rng(0).normal(size=(1, 24, 3))
+    poked = x.copy()
+    poked[0, row * w + column] += [1, -1, 0]
+    return np.flatnonzero(np.any(merge(x) != merge(poked), axis=-1)[0]).tolist()
+
+
+def gathered(x):
+    return numpy_merging(x, (4, 6))[0]
+
+
+def reshaped(x):
+    four = layer_norm(x.reshape(1, 6, 12), p["norm.weight"], p["norm.bias"])
+    return four @ p["reduction.weight"].T
+
+
+# %%
+square = [(2, 4), (2, 5), (3, 4), (3, 5)]  # row, column
+for name, f in (("gathered", gathered), ("reshaped", reshaped)):
+    print(name, square, "felt at", [felt_at(f, i, j) for i, j in square])
+
+
+# %% [markdown]
+# **2. H and W swapped.** (4, 6) and (6, 4) have the same number of tokens. The check is the same:
+
+
+# %%
+def swapped(x):
+    return numpy_merging(x, (6, 4))[0]
+
+
+print("swapped ", square, "felt at", [felt_at(swapped, i, j) for i, j in square])
+
+# %% [markdown]
+# **3. The matrix with a bias, or the norm on C.** `Linear(4 * C, 2 * C)` has a bias unless told otherwise; a norm
+# before the gathering has C weights instead of 4C. Both models train. Official weights tell: a strict load lists what
+# is missing, unexpected or of another shape.
+
+# %%
+official = {name: value.shape for name, value in p.items()}
+print(official)
+other = {"norm.weight": np.ones(3), "norm.bias": np.zeros(3)}
+try:
+    numpy_merging.load_state_dict(p | other | {"reduction.bias": np.zeros(6)})
+except ValueError as error:
+    print(error)
+
+# %% [markdown]
+# **4. The dropped row.** To get rid of odd sides, some code cuts the last row or column off. No error, and a strip of
+# the image that no later layer will ever see. Poke the last token of a 5 × 5 map:
+
+# %%
+x5 = rng.normal(size=(1, 5, 5, 3))
+poked = x5.copy()
+poked[0, 4, 4] += [1, -1, 0]
+for name, side in (("padded", 5), ("cut off", 4)):
+    a, b = (v[:, :side, :side].reshape(1, side * side, 3) for v in (x5, poked))
+    a, b = numpy_merging(a, (side, side))[0], numpy_merging(b, (side, side))[0]
+    feel = int(np.any(a != b, axis=-1).sum())
+    print(f"{name:8} {a.shape[1]} new tokens, {feel} of them feel token (4, 4)")
+
+# %% [markdown]
+# ## Exercises
+#
+# **07.1** Gather, with slices. `x` (n, h·w, c), h and w even.
+
+
+# %%
+def my_gather(x, grid):
+    """(n, h·w, c) → (n, h/2·w/2, 4c), official order."""
+    ...
+
+
+check("07.1", my_gather)
+
+# %%
+solution("07.1")
+
+# %% [markdown]
+# **07.2** Which number is it? For number `q` in the 4C channels, return (row offset, column offset, channel).
+
+
+# %%
+def my_origin(q, C):
+    """0 ≤ q < 4C → (0 or 1, 0 or 1, 0 … C-1)."""
+    ...
+
+
+check("07.2", my_origin)
+
+# %%
+solution("07.2")
+
+# %% [markdown]
+# **07.3** Someone trained with `nn.Unfold`. Return an index array `k` for which `unfolded[..., k]` is in the official
+# order.
+
+
+# %%
+def my_permutation(C):
+    """→ (4C,) of int."""
+    ...
+
+
+check("07.3", my_permutation)
+
+# %%
+solution("07.3")
+
+# %% [markdown]
+# **07.4** Turn the gathering round: every token of 4c channels back to a square of four tokens. `grid` is that of the
+# tokens that come in.
+
+
+# %%
+def my_scatter(x, grid):
+    """(n, h·w, 4c) → (n, 2h·2w, c)."""
+    ...
+
+
+check("07.4", my_scatter)
+
+# %%
+solution("07.4")
+
+# %% [markdown]
+# **07.5** The official matrix as the kernel of a convolution with stride 2.
+
+
+# %%
+def my_kernel(weight):
+    """(2C, 4C) → (2C, C, 2, 2)."""
+    ...
+
+
+check("07.5", my_kernel)
+
+# %%
+solution("07.5")
+
+# %% [markdown]
+# ## Where to read on
+#
+# - Liu et al. 2021, section 3.1, "To produce a hierarchical representation …". Liu et al. 2022 (V2), section 3.2.
+#   Cao et al. 2021 (Swin-Unet), section 3.4, for patch expanding. Shi et al. 2016 for pixel shuffle.
+# - In this package: `patches.py` in `swin_numpy` and `swin_torch`.
+# - Next: [chapter 8](08_whole_model.ipynb). Patches, blocks, merging: now all of it together.

@@ -1,0 +1,93 @@
+"""What turns gradients into better weights: AdamW, its learning rate schedule, gradient clipping.
+
+The arithmetic is that of torch.optim.AdamW and torch.nn.utils.clip_grad_norm_, the recipe that of the official code.
+"""
+
+import math
+
+import numpy as np
+
+from .check import check_state
+
+# Parameters that are no matrices of a layer, though some have two or more axes. The last two are V2's.
+NO_DECAY = ("relative_position_bias_table", "absolute_pos_embed", "cpb_mlp", "logit_scale")
+
+
+def no_decay(name, parameter):
+    """Is this parameter left out of weight decay? Norms, biases, bias tables and position embeddings are."""
+    return parameter.ndim <= 1 or name.endswith(".bias") or any(word in name for word in NO_DECAY)
+
+
+class AdamW:
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019, algorithm 2).
+
+    named_parameters: (name, Parameter) pairs, as `model.named_parameters()` gives them; `step` changes them in place.
+        Call `model.to` before, not after: it makes new ones.
+    lr: learning rate; set `optimizer.lr` before each step to follow a schedule.
+    betas: how much the running means of gradient and squared gradient keep in each step.
+    eps: keeps the division from blowing up. weight_decay: of every parameter but those that `no_decay` names.
+    """
+
+    def __init__(self, named_parameters, lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.05):
+        self.parameters = dict(named_parameters)
+        self.lr, self.betas, self.eps, self.weight_decay = lr, betas, eps, weight_decay
+        self.steps = dict.fromkeys(self.parameters, 0)
+        self.mean = {name: np.zeros_like(value, subok=False) for name, value in self.parameters.items()}
+        self.square = {name: np.zeros_like(value, subok=False) for name, value in self.parameters.items()}
+
+    def step(self):
+        """Move every parameter that has a gradient."""
+        for name, parameter in self.parameters.items():
+            if parameter.grad is not None:
+                self.update(name, parameter, parameter.grad)
+
+    def update(self, name, parameter, gradient):
+        beta1, beta2 = self.betas
+        mean, square = self.mean[name], self.square[name]
+        self.steps[name] += 1
+        mean += (1 - beta1) * (gradient - mean)
+        square *= beta2
+        square += (1 - beta2) * gradient * gradient
+        mean_scale = 1 - beta1 ** self.steps[name]  # both means start at 0: early on, they are too small by this
+        square_scale = 1 - beta2 ** self.steps[name]
+
+        if not no_decay(name, parameter):
+            parameter *= 1 - self.lr * self.weight_decay
+        parameter -= self.lr / mean_scale * mean / (np.sqrt(square) / math.sqrt(square_scale) + self.eps)
+
+    def state_dict(self):
+        """{"step.NAME", "mean.NAME", "square.NAME": array} for exact resumption. The arrays are no copies."""
+        state = {f"step.{name}": np.array(float(steps)) for name, steps in self.steps.items()}
+        state |= {f"mean.{name}": value for name, value in self.mean.items()}
+        return state | {f"square.{name}": value for name, value in self.square.items()}
+
+    def load_state_dict(self, state):
+        """Take what `state_dict` gave, all or nothing. Raises CheckpointError if it belongs to other parameters."""
+        own = self.state_dict()
+        check_state(state, {name: value.shape for name, value in own.items()})
+        for name in self.parameters:
+            self.steps[name] = int(state[f"step.{name}"])
+            self.mean[name][...] = state[f"mean.{name}"]
+            self.square[name][...] = state[f"square.{name}"]
+
+
+def cosine_schedule(step, total_steps, warmup_steps, base_lr, min_lr=0.0, warmup_lr=0.0):
+    """The learning rate at `step`, from 0 on: a line from warmup_lr up to base_lr, then half a cosine to min_lr."""
+    if step < warmup_steps:
+        return warmup_lr + (base_lr - warmup_lr) * step / warmup_steps
+    way = min((step - warmup_steps) / max(total_steps - warmup_steps, 1), 1)
+    return min_lr + (base_lr - min_lr) * (1 + math.cos(math.pi * way)) / 2
+
+
+def clip_grad_norm(parameters, max_norm):
+    """Shrink all gradients, in place and by one factor, so that together they are no longer than `max_norm`.
+
+    Returns how long they were: the root of the sum of all their squares.
+    """
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    norm = math.hypot(*(float(np.linalg.norm(gradient)) for gradient in gradients))
+    factor = max_norm / (norm + 1e-6)
+    if not factor >= 1:  # written so that a gradient that is no number shows in all of them
+        for gradient in gradients:
+            gradient *= factor
+    return norm

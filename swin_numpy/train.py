@@ -1,0 +1,96 @@
+"""Train the NumPy twin: `python -m swin_numpy.train`. The PyTorch twin of this file is swin_torch/train.py."""
+
+import sys
+
+import numpy as np
+
+from .checkpoint import check_state
+from .environment import environment
+from .functional import cross_entropy, cross_entropy_backward
+from .layers import seed_dropout
+from .model import SwinTransformer
+from .optim import AdamW, clip_grad_norm
+from .sizes import shapes_of
+from .training import first_weights, main
+
+
+class Trainer:
+    """A model, its optimiser, and one step after the other.
+
+    config: a SwinConfig; recipe: a swin_numpy.training.Recipe; dtype: np.float32 or np.float64.
+    """
+
+    rank, ranks = 0, 1  # one process; the PyTorch twin can be several
+
+    def __init__(self, config, recipe, dtype=np.float32):
+        self.model_config, self.recipe = config, recipe
+        self.model, self.dtype = SwinTransformer(config, recipe.seed, dtype), np.dtype(dtype)
+        self.model.load_state_dict(first_weights(shapes_of(self.weights()), recipe))
+        self.optimizer = AdamW(self.model.named_parameters(), recipe.base_lr, weight_decay=recipe.weight_decay)
+        self.losses = []
+
+    @property
+    def steps(self):
+        """How many steps were taken."""
+        return len(self.losses)
+
+    def step(self, images, labels, lr):
+        """One step on images (n, c, H, W) and labels (n,). Returns how many it classified correctly."""
+        smoothing = self.recipe.label_smoothing
+        seed_dropout(self.model, (self.recipe.seed, self.steps))  # dropout depends on the step alone
+        self.optimizer.lr = lr
+        self.model.train()
+        logits = self.model(images.astype(self.dtype))
+        self.losses.append(float(cross_entropy(logits, labels, smoothing)))
+        self.model.zero_grad()
+        self.model.backward(cross_entropy_backward(logits, labels, smoothing))
+        clip_grad_norm([parameter for _, parameter in self.model.named_parameters()], self.recipe.clip_grad)
+        self.optimizer.step()
+        return int((logits.argmax(axis=1) == labels).sum())
+
+    def logits(self, images):
+        """images (n, c, H, W) → logits (n, classes)."""
+        return self.model.eval()(images.astype(self.dtype))
+
+    def weights(self):
+        """{official name: array}."""
+        return self.model.state_dict()
+
+    def state_dict(self):
+        """{name: array}: everything that the next step depends on."""
+        state = {f"model.{name}": value for name, value in self.weights().items()}
+        state |= {f"optimizer.{name}": value for name, value in self.optimizer.state_dict().items()}
+        return state | {"losses": np.array(self.losses)}
+
+    def load_state_dict(self, state):
+        """Take what `state_dict` gave. Raises CheckpointError if it was another model's, and changes nothing."""
+        own = shapes_of(self.state_dict())
+        check_state(state, own | {"losses": (np.size(state.get("losses", ())),)})
+        self.model.load_state_dict(under("model.", state))
+        self.optimizer.load_state_dict(under("optimizer.", state))
+        self.losses = state["losses"].tolist()
+
+    def __str__(self):
+        parameters = sum(value.size for value in self.weights().values())
+        return f"NumPy twin, {parameters:,} parameters; {environment('numpy')}"
+
+
+def under(prefix, state):
+    """The entries whose names start with `prefix`, without it."""
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+
+
+def options(parser):
+    parser.add_argument("--dtype", choices=("float32", "float64"), default="float32", help="default: %(default)s")
+
+
+def make_trainer(config, recipe, args):
+    return Trainer(config, recipe, np.dtype(args.dtype).type)
+
+
+def run(arguments=None):
+    return main(make_trainer, "python -m swin_numpy.train", arguments, options)
+
+
+if __name__ == "__main__":
+    sys.exit(run())

@@ -1,0 +1,165 @@
+"""Train the PyTorch twin: `python -m swin_torch.train`. The NumPy twin of this file is swin_numpy/train.py.
+
+On several processes or machines: `torchrun --nproc-per-node=2 -m swin_torch.train`. Each process takes its share
+of every batch and DistributedDataParallel averages the gradients, so the curve is that of one process.
+"""
+
+import os
+import sys
+
+import numpy as np
+import torch
+import torch.distributed as distributed
+from torch.nn.functional import cross_entropy
+from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils import clip_grad_norm_
+from torch.optim import AdamW
+
+from swin_numpy.checkpoint import check_state
+from swin_numpy.environment import environment
+from swin_numpy.optim import no_decay
+from swin_numpy.sizes import shapes_of
+from swin_numpy.training import first_weights, main
+
+from .compare import find_device
+from .model import SwinTransformer
+
+
+class Trainer:
+    """A model, its optimiser, and one step after the other.
+
+    config: a SwinConfig; recipe: a swin_numpy.training.Recipe; device: "cpu", "cuda", …;
+    dtype: torch.float32 or torch.float64.
+    """
+
+    def __init__(self, config, recipe, device="cpu", dtype=torch.float32):
+        self.model_config, self.recipe = config, recipe
+        self.rank, self.ranks = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+        self.device, self.dtype = device, dtype
+        self.model = SwinTransformer(config, recipe.seed)
+        start = first_weights(shapes_of(self.model.state_dict()), recipe)
+        self.model.load_state_dict({name: torch.from_numpy(value) for name, value in start.items()})
+        self.model.to(device, dtype)
+        self.optimizer = make_optimizer(self.model, recipe)
+        self.losses = []
+        self.parallel = DistributedDataParallel(self.model) if self.ranks > 1 else self.model
+
+    @property
+    def steps(self):
+        """How many steps were taken."""
+        return len(self.losses)
+
+    def step(self, images, labels, lr):
+        """One step on images (n, c, H, W) and labels (n,), NumPy arrays. Returns how many it classified correctly."""
+        images = torch.from_numpy(images).to(self.device, self.dtype)
+        labels = torch.from_numpy(labels).to(self.device)
+        torch.manual_seed(hash((self.recipe.seed, self.steps, self.rank)))  # dropout depends on the step alone
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.parallel.train()
+        logits = self.parallel(images)
+        loss = cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
+        self.optimizer.zero_grad()
+        loss.backward()
+        clip_grad_norm_(self.model.parameters(), self.recipe.clip_grad)
+        self.optimizer.step()
+        self.losses.append(self.mean_over_ranks(loss.detach()))
+        return int((logits.argmax(dim=1) == labels).sum())
+
+    def mean_over_ranks(self, loss):
+        if self.ranks > 1:
+            distributed.all_reduce(loss)
+        return float(loss) / self.ranks
+
+    def logits(self, images):
+        """images (n, c, H, W) → logits (n, classes), NumPy arrays."""
+        with torch.inference_mode():
+            logits = self.model.eval()(torch.from_numpy(images).to(self.device, self.dtype))
+        return logits.cpu().numpy()
+
+    def weights(self):
+        """{official name: array}."""
+        return {name: value.cpu().numpy() for name, value in self.model.state_dict().items()}
+
+    def state_dict(self):
+        """{name: array}: everything that the next step depends on."""
+        state = {f"model.{name}": value for name, value in self.weights().items()}
+        for name, parameter in self.model.named_parameters():
+            for key, value in self.optimizer.state[parameter].items():
+                state[f"optimizer.{key}.{name}"] = value.cpu().numpy()
+        return state | {"losses": np.array(self.losses)}
+
+    def load_state_dict(self, state):
+        """Take what `state_dict` gave. Raises CheckpointError if it was another model's, and changes nothing."""
+        parameters = dict(self.model.named_parameters())
+        check_state(state, state_shapes(parameters) | {"losses": (np.size(state.get("losses", ())),)})
+        for name, parameter in parameters.items():
+            parameter.data.copy_(torch.from_numpy(state[f"model.{name}"]))
+            self.optimizer.state[parameter] = {
+                key: torch.from_numpy(state[f"optimizer.{key}.{name}"].copy()).to(parameter if key != "step" else "cpu")
+                for key in ("step", "exp_avg", "exp_avg_sq")
+            }
+        self.losses = state["losses"].tolist()
+
+    def __str__(self):
+        parameters = sum(p.numel() for p in self.model.parameters())
+        where = f"{self.device}, {self.ranks} process{'es' * (self.ranks > 1)}"
+        return f"PyTorch twin, {parameters:,} parameters, {where}; {environment('numpy', 'torch')}"
+
+
+def make_optimizer(model, recipe):
+    """AdamW without weight decay on norms, biases and bias tables (official code: set_weight_decay)."""
+    groups = {True: [], False: []}
+    for name, parameter in model.named_parameters():
+        groups[no_decay(name, parameter)].append(parameter)
+    decay = [
+        {"params": groups[False], "weight_decay": recipe.weight_decay},
+        {"params": groups[True], "weight_decay": 0},
+    ]
+    return AdamW(decay, lr=recipe.base_lr)
+
+
+def state_shapes(parameters):
+    """{name: shape} of a trainer's state once it took a step."""
+    shapes = {}
+    for name, parameter in parameters.items():
+        shape = tuple(parameter.shape)
+        shapes |= {f"model.{name}": shape, f"optimizer.step.{name}": ()}
+        shapes |= {f"optimizer.exp_avg.{name}": shape, f"optimizer.exp_avg_sq.{name}": shape}
+    return shapes
+
+
+def options(parser):
+    parser.add_argument("--device", default=None, help="cpu, cuda or mps (default: cuda if there is one, else cpu)")
+    parser.add_argument("--dtype", choices=("float32", "float64"), default="float32", help="default: %(default)s")
+    parser.add_argument("--threads", type=int, default=None, metavar="N", help="processor cores to use (default: all)")
+
+
+def make_trainer(config, recipe, args):
+    if args.threads is not None:
+        set_threads(args.threads)
+    kind = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if kind == "cuda" and "LOCAL_RANK" in os.environ:
+        kind = f"cuda:{os.environ['LOCAL_RANK']}"
+    device = find_device(kind, args.dtype)
+    if "WORLD_SIZE" in os.environ:
+        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    return Trainer(config, recipe, device, getattr(torch, args.dtype))
+
+
+def set_threads(number):
+    if number < 1:
+        raise ValueError(f"--threads: expected at least 1, got {number}")
+    torch.set_num_threads(number)
+
+
+def run(arguments=None):
+    try:
+        return main(make_trainer, "python -m swin_torch.train", arguments, options)
+    finally:
+        if distributed.is_initialized():
+            distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    sys.exit(run())

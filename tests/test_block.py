@@ -1,0 +1,251 @@
+"""The Swin block. Shift + mask against attention over the true, unequal windows, which needs neither."""
+
+from collections import defaultdict
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn.functional import gelu, layer_norm, linear
+
+import swin_numpy
+import swin_torch
+from tests.twin import PACKAGES, WHICH, assert_same_steps, inputs_for, normal, record, relative, run, tensor, twins
+
+DIM, HEADS = 6, 2
+
+
+def blocks(built=None, window=4, shift=2, seed=0, dtype=np.float64, **options):
+    make = lambda swin: swin.SwinTransformerBlock(DIM, HEADS, built, window, shift, **options)
+    return twins(make, seed, dtype)
+
+
+def tokens(grid, n=2, dtype=np.float64):
+    return normal(n, grid[0] * grid[1], DIM, dtype=dtype)
+
+
+# The oracle: no roll, no mask, no equal windows, no einops
+
+
+def attention_in(state, x, rows, columns, M):
+    """Attention among the tokens x (n, m, c) that lie at (rows, columns) of the image, with relative position bias."""
+    qkv = linear(tensor(x), state["attn.qkv.weight"], state.get("attn.qkv.bias")).numpy()
+    q, k, v = np.split(qkv, 3, axis=-1)
+    table = state["attn.relative_position_bias_table"].numpy().reshape(2 * M - 1, 2 * M - 1, HEADS)
+    bias = table[rows[:, None] - rows + M - 1, columns[:, None] - columns + M - 1]  # (i, j, a)
+    heads = []
+    for a in range(HEADS):
+        own = slice(a * DIM // HEADS, (a + 1) * DIM // HEADS)
+        scores = np.einsum("nid,njd->nij", q[..., own], k[..., own]) / np.sqrt(DIM / HEADS) + bias[..., a]
+        weights = np.exp(scores)
+        heads.append(weights / weights.sum(-1, keepdims=True) @ v[..., own])
+    return linear(tensor(np.concatenate(heads, -1)), state["attn.proj.weight"], state["attn.proj.bias"]).numpy()
+
+
+def attention_over_true_windows(state, x, grid, M, shift):
+    """What W-MSA and SW-MSA mean: windows that begin at `shift`, cut off at the borders of the (padded) image."""
+    H, W = grid
+    image = np.zeros((len(x), -(-H // M) * M, -(-W // M) * M, DIM))
+    image[:, :H, :W] = x.reshape(-1, H, W, DIM)
+    windows = defaultdict(list)
+    for row, column in product(*map(range, image.shape[1:3])):
+        windows[(row - shift[0]) // M, (column - shift[1]) // M].append((row, column))
+    out = np.empty_like(image)
+    for members in windows.values():
+        rows, columns = np.array(members).T
+        out[:, rows, columns] = attention_in(state, image[:, rows, columns], rows, columns, M)
+    return out[:, :H, :W].reshape(x.shape)
+
+
+def whole_block(state, x, grid, M, shift):
+    """Equation 3 of the paper: two branches, each normed first, each added to what came in."""
+    norm = lambda name, x: layer_norm(tensor(x), (DIM,), state[f"{name}.weight"], state[f"{name}.bias"]).numpy()
+    x = x + attention_over_true_windows(state, norm("norm1", x), grid, M, shift)
+    hidden = gelu(linear(tensor(norm("norm2", x)), state["mlp.fc1.weight"], state["mlp.fc1.bias"]))
+    return x + linear(hidden, state["mlp.fc2.weight"], state["mlp.fc2.bias"]).numpy()
+
+
+def state_of(module):
+    return {name: tensor(np.asarray(value)) for name, value in module.state_dict().items()}
+
+
+# built grid, window, shift, called grid -> window in use, shift of (rows, columns)
+RULES = [
+    ((8, 12), 4, 2, (8, 12), 4, (2, 2)),
+    ((8, 12), 4, 0, (8, 12), 4, (0, 0)),
+    ((9, 14), 4, 2, (9, 14), 4, (2, 2)),  # padded to 12x16
+    ((5, 6), 3, 1, (5, 6), 3, (1, 1)),
+    ((4, 12), 4, 2, (4, 12), 4, (0, 0)),  # official code: the smaller side is one window, nothing is shifted
+    ((12, 4), 4, 2, (12, 4), 4, (0, 0)),
+    ((3, 12), 4, 2, (3, 12), 3, (0, 0)),  # and the window shrinks to it
+    ((7, 3), 4, 2, (7, 3), 3, (0, 0)),
+    (None, 4, 2, (8, 12), 4, (2, 2)),
+    (None, 4, 2, (4, 12), 4, (0, 2)),  # any size: only the axis that is one window stays
+    (None, 4, 2, (12, 3), 4, (2, 0)),
+    (None, 4, 2, (3, 4), 4, (0, 0)),
+    (None, 4, 2, (5, 5), 4, (2, 2)),
+    (None, 4, 0, (5, 5), 4, (0, 0)),
+    ((8, 12), 4, 2, (4, 9), 4, (0, 2)),  # built for another size: as for any size
+    ((8, 12), 4, 2, (12, 8), 4, (2, 2)),
+    ((4, 12), 4, 2, (8, 8), 4, (2, 2)),
+    ((3, 12), 4, 2, (8, 8), 3, (1, 1)),  # the window stays shrunk, the shift is half of it
+    ((3, 12), 4, 2, (3, 9), 3, (0, 1)),
+    ((1, 5), 4, 2, (6, 6), 1, (0, 0)),
+    ((3, 12), 4, 0, (8, 8), 3, (0, 0)),
+]
+
+
+@WHICH
+@pytest.mark.parametrize(("built", "window", "shift", "grid", "used", "shifted"), RULES)
+def test_shift_and_mask_are_attention_over_the_true_windows(which, built, window, shift, grid, used, shifted):
+    block = blocks(built, window, shift)[which]
+    assert block.window_size == used and tuple(block.shift_for(grid)) == shifted
+    x = tokens(grid)
+    with torch.no_grad():
+        attended = np.asarray(block.attend(*inputs_for([swin_numpy, swin_torch][which], x), grid))
+    assert relative(attended, attention_over_true_windows(state_of(block), x, grid, used, shifted)) < 1e-12
+    assert relative(run(block, x, grid), whole_block(state_of(block), x, grid, used, shifted)) < 1e-12
+
+
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 4), st.data())
+def test_any_grid_window_and_shift(H, W, window, data):
+    shift = data.draw(st.integers(0, window - 1))
+    ours, theirs = blocks(None, window, shift)
+    x = tokens((H, W))
+    output = assert_same_steps(ours, theirs, x, (H, W))
+    shifted = (shift if window < H else 0, shift if window < W else 0)
+    assert relative(output, whole_block(state_of(ours), x, (H, W), window, shifted)) < 1e-12
+
+
+@pytest.mark.parametrize(("built", "window", "shift", "grid", "used", "shifted"), RULES)
+def test_twins_at_every_step(built, window, shift, grid, used, shifted):
+    assert_same_steps(*blocks(built, window, shift), tokens(grid), grid)
+
+
+@pytest.mark.parametrize("options", [{"qkv_bias": False}, {"mlp_ratio": 2.5}, {"mlp_ratio": 0.5}], ids=str)
+def test_twins_with_options(options):
+    ours, theirs = blocks(**options)
+    assert_same_steps(ours, theirs, tokens((8, 9)), (8, 9))
+    hidden = len(ours.mlp.fc1.bias)
+    assert hidden == int(DIM * options.get("mlp_ratio", 4))
+    assert ("attn.qkv.bias" in ours.state_dict()) == options.get("qkv_bias", True)
+
+
+def test_twins_in_float32():
+    ours, theirs = blocks((8, 12), dtype=np.float32)
+    output = assert_same_steps(ours, theirs, tokens((8, 12), dtype=np.float32), (8, 12), bound=1e-5)
+    assert output.dtype == np.float32  # the mask takes the type of the tokens
+
+
+@WHICH
+def test_half_precision_stays_half_precision(which):
+    """A mask of float32 would turn all that follows into float32, or be refused by PyTorch."""
+    expected = run(blocks((8, 12))[which], tokens((8, 12)), (8, 12))
+    block = blocks((8, 12), dtype=np.float16)[which]
+    output = run(block, tokens((8, 12), dtype=np.float16), (8, 12))
+    assert output.dtype == np.float16 and relative(output.astype(float), expected) < 2e-2
+
+
+@WHICH
+def test_one_window_is_plain_attention_over_the_whole_map(which):
+    """A window as large as the map: every token sees every other, as in a transformer without windows."""
+    block = blocks(None, 5, 2)[which]
+    x = tokens((5, 5))
+    state = state_of(block)
+    rows, columns = np.divmod(np.arange(25), 5)
+    with torch.no_grad():
+        attended = np.asarray(block.attend(*inputs_for([swin_numpy, swin_torch][which], x), (5, 5)))
+    assert relative(attended, attention_in(state, x, rows, columns, 5)) < 1e-12
+
+
+@WHICH
+@pytest.mark.parametrize("shift", [0, 2])
+def test_how_far_a_token_sees(which, shift):
+    """One block carries a change no further than the token's true window, however near the seam's other side is."""
+    block = blocks((8, 8), 4, shift)[which]
+    x = tokens((8, 8), n=1)
+    changed = x.copy()
+    changed[0, 0] += normal(DIM)  # the top left corner
+    reached = np.abs(run(block, changed, (8, 8)) - run(block, x, (8, 8))).max(-1).reshape(8, 8) > 1e-9
+    side = 4 if shift == 0 else 2
+    assert reached[:side, :side].all() and reached.sum() == side * side
+
+
+@WHICH
+def test_a_list_is_a_grid_too(which):
+    block = blocks([4, 12])[which]
+    same = blocks((4, 12))[which]
+    x = tokens((4, 12))
+    np.testing.assert_array_equal(run(block, x, [4, 12]), run(same, x, (4, 12)))
+    np.testing.assert_array_equal(run(block, x, (4, 12)), run(same, x, (4, 12)))
+
+
+@PACKAGES
+def test_drop_path_takes_the_branches_never_the_residual(package):
+    torch.manual_seed(0)
+    block = package.SwinTransformerBlock(DIM, HEADS, window_size=4, drop_path=0.5).train()
+    x = tokens((4, 4), n=64, dtype=np.float32)
+    norm, attend, mlp = block.norm2, block.attend, block.mlp
+    with torch.no_grad():
+        start = inputs_for(package, x)[0]
+        attended = np.asarray(attend(block.norm1(start), (4, 4)))
+        got = run(block, x, (4, 4))
+        kinds = set()
+        for first, second in product((0, 1), repeat=2):  # attention kept or dropped, MLP kept or dropped
+            y = x + 2 * first * attended
+            y = y + 2 * second * np.asarray(mlp(norm(inputs_for(package, y)[0])))
+            hits = np.abs(got - y).max(axis=(1, 2)) < 1e-5
+            assert hits.any()
+            kinds |= {(first, second, i) for i in np.flatnonzero(hits)}
+    assert len(kinds) == 64  # every sample is one of the four
+
+
+@PACKAGES
+def test_rates_reach_their_layers(package):
+    block = package.SwinTransformerBlock(DIM, HEADS, drop=0.1, attn_drop=0.2, drop_path=0.3)
+    assert block.attn.attn_drop.p == 0.2
+    assert [layer.p for layer in (block.attn.proj_drop, block.mlp.drop1, block.mlp.drop2)] == [0.1] * 3
+    assert block.drop_path1.drop_prob == block.drop_path2.drop_prob == 0.3
+
+
+def test_every_layer_runs():
+    ours, theirs = blocks()
+    for block in (ours, theirs):
+        package = swin_numpy if block is ours else swin_torch
+        _, steps = record(block, *inputs_for(package, tokens((8, 8))), (8, 8))
+        assert set(steps) == {name for name, _ in block.named_modules()}
+
+
+@WHICH
+def test_the_input_stays_as_it_is(which):
+    block, x = blocks()[which], tokens((8, 8))
+    before = x.copy()
+    run(block, x, (8, 8))
+    np.testing.assert_array_equal(x, before)
+
+
+@WHICH
+@pytest.mark.parametrize(
+    ("shape", "grid", "message"),
+    [
+        ((2, 64, 6), (8, 9), r"tokens \(n, 8·9, 6\) for a grid of 8x9, got shape \(2, 64, 6\)"),
+        ((2, 64, 1), (8, 8), r"tokens \(n, 8·8, 6\) for a grid of 8x8, got shape \(2, 64, 1\)"),
+        ((2, 8, 8, 6), (8, 8), r"got shape \(2, 8, 8, 6\)"),
+        ((64, 6), (8, 8), r"got shape \(64, 6\)"),
+    ],
+)
+def test_tokens_that_do_not_fit(which, shape, grid, message):
+    with pytest.raises(ValueError, match=message):
+        run(blocks()[which], normal(*shape), grid)
+
+
+@PACKAGES
+def test_blocks_that_cannot_be(package):
+    with pytest.raises(ValueError, match="num_heads: expected a divisor of dim=6, got 4"):
+        package.SwinTransformerBlock(6, 4)
+    with pytest.raises(ValueError, match="shift_size: expected 0 <= shift < window_size=4, got 4"):
+        package.SwinTransformerBlock(6, 2, window_size=4, shift_size=4)
+    with pytest.raises(ValueError, match="shift_size: expected 0 <= shift < window_size=4, got -1"):
+        package.SwinTransformerBlock(6, 2, window_size=4, shift_size=-1)

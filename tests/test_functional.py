@@ -1,0 +1,162 @@
+"""The maths without state, against Python's math, PyTorch and the definition."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from swin_numpy import functional as F
+from tests.twin import normal, relative, tensor
+
+# GELU
+
+
+def exact_gelu(x):
+    """x · Φ(x) with Python's own error function, whichever form of it keeps the digits."""
+    return np.array([v * math.erfc(-v / math.sqrt(2)) / 2 for v in np.ravel(x)]).reshape(np.shape(x))
+
+
+EVERYWHERE = np.concatenate(
+    [np.linspace(-40, 40, 20_001), np.linspace(-3, 3, 20_001), [0.0, -0.0, 1e-300, -1e-300, 1e-8, -1e-8, 1e30, -1e30]]
+)
+
+
+def test_gelu_is_exact_in_float64():
+    with np.errstate(over="ignore"):
+        got = F.gelu(EVERYWHERE)
+    assert got.dtype == np.float64
+    assert (np.abs(got - exact_gelu(EVERYWHERE)) < 1e-15 * (1 + np.abs(EVERYWHERE))).all()
+
+
+def test_gelu_is_exact_in_float32():
+    x = EVERYWHERE.astype(np.float32)
+    with np.errstate(over="ignore"):
+        got = F.gelu(x)
+    assert got.dtype == np.float32
+    assert (np.abs(got - exact_gelu(x.astype(float))) < 2e-7 * (1 + np.abs(x))).all()
+
+
+def test_gelu_keeps_its_digits_in_the_tail():
+    """Far to the left GELU is tiny, but right. At x = -9 a last digit of x²/2 = 40 moves exp by 40 last digits."""
+    x = np.linspace(-9, -1, 1001)
+    assert np.abs(F.gelu(x) / exact_gelu(x) - 1).max() < 3e-14
+    x32 = x.astype(np.float32)
+    assert np.abs(F.gelu(x32) / exact_gelu(x32.astype(float)) - 1).max() < 5e-6
+
+
+def test_gelu_is_not_the_tanh_formula():
+    x = np.linspace(-3, 3, 101)
+    tanh = x / 2 * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+    assert np.abs(F.gelu(x) - tanh).max() > 1e-4
+
+
+def test_gelu_equals_pytorchs():
+    x = 3 * normal(5, 7, 11)
+    assert relative(F.gelu(x), torch.nn.functional.gelu(tensor(x))) < 1e-14
+
+
+def test_normal_tail_is_a_probability_and_falls():
+    u = np.linspace(0, 12, 1001)
+    tail = F.normal_tail(u)
+    assert tail[0] == pytest.approx(0.5, abs=1e-15) and (np.diff(tail) < 0).all() and (tail > 0).all()
+
+
+# Softmax
+
+
+@given(st.integers(0, 2), st.integers(0, 99))
+def test_softmax_against_the_definition(axis, seed):
+    x = 3 * normal(2, 3, 4, seed=seed)
+    expected = np.exp(x) / np.exp(x).sum(axis, keepdims=True)
+    assert relative(F.softmax(x, dim=axis), expected) < 1e-14
+    assert relative(F.softmax(x, dim=axis), torch.softmax(tensor(x), axis)) < 1e-14
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_softmax_of_huge_numbers(dtype):
+    x = np.array([[1e30, 1e30, -1e30], [-1e30, -1e30, -1e30], [1e4, 1e4 - 1, -1e4], [0, -np.inf, 0]], dtype)
+    got = F.softmax(x)
+    e = 1 / (1 + math.exp(-1))
+    expected = [[0.5, 0.5, 0], [1 / 3, 1 / 3, 1 / 3], [e, 1 - e, 0], [0.5, 0, 0.5]]
+    assert got.dtype == dtype
+    np.testing.assert_allclose(got, expected, rtol=1e-6)
+
+
+def test_softmax_is_the_same_wherever_its_row_lies():
+    x = normal(3, 5)
+    assert relative(F.softmax(x + 1000), F.softmax(x)) < 1e-12
+
+
+def test_softmax_goes_along_the_last_axis_if_not_told():
+    x = normal(3, 5)
+    np.testing.assert_array_equal(F.softmax(x), F.softmax(x, dim=1))
+    np.testing.assert_allclose(F.softmax(x).sum(1), 1, rtol=1e-14)
+
+
+# Layer norm
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1, 1e4])
+def test_layer_norm_equals_pytorchs(scale):
+    x, weight, bias = scale * normal(2, 3, 8), normal(8), normal(8, seed=1)
+    expected = torch.nn.functional.layer_norm(*map(tensor, (x,)), (8,), tensor(weight), tensor(bias))
+    assert relative(F.layer_norm(x, weight, bias), expected) < 1e-12
+
+
+def test_layer_norm_brings_mean_0_and_variance_1():
+    y = F.layer_norm(5 + 3 * normal(4, 64), 1, 0, eps=0)
+    np.testing.assert_allclose(y.mean(-1), 0, atol=1e-14)
+    np.testing.assert_allclose(y.var(-1), 1, rtol=1e-13)
+
+
+def test_layer_norm_of_equal_numbers_is_its_bias():
+    bias = normal(8)
+    np.testing.assert_array_equal(F.layer_norm(np.full((2, 8), 3.0), normal(8, seed=1), bias), [bias, bias])
+
+
+def test_layer_norm_far_from_zero_in_float32():
+    """The mean is taken off before squares are: a mean of 1000 costs no digits of the variance."""
+    x = (1000 + normal(3, 32)).astype(np.float32)
+    expected = F.layer_norm(x.astype(float), 1, 0)
+    assert relative(F.layer_norm(x, np.float32(1), np.float32(0)), expected) < 1e-4
+
+
+# Linear
+
+
+@pytest.mark.parametrize("lead", [(), (4,), (2, 3), (2, 3, 4)])
+@pytest.mark.parametrize("with_bias", [True, False])
+def test_linear_equals_pytorchs(lead, with_bias):
+    x, weight, bias = normal(*lead, 5), normal(7, 5), normal(7) if with_bias else None
+    before = x.copy()
+    expected = torch.nn.functional.linear(*map(tensor, (x, weight, bias)))
+    got = F.linear(x, weight, bias)
+    assert got.shape == (*lead, 7) and relative(got, expected) < 1e-13
+    np.testing.assert_array_equal(x, before)
+
+
+def test_linear_of_a_view():
+    x, weight = normal(5, 4, 3).transpose(1, 2, 0), normal(7, 5)
+    assert relative(F.linear(x, weight), x @ weight.T) < 1e-13
+
+
+@pytest.mark.parametrize("function", ["gelu", "softmax"])
+def test_inputs_stay_as_they_are(function):
+    x = normal(3, 4)
+    before = x.copy()
+    getattr(F, function)(x)
+    np.testing.assert_array_equal(x, before)
+
+
+def test_shapes_that_do_not_go_together_are_a_value_error():
+    with pytest.raises(ValueError, match="size 5 is different from 4"):
+        F.linear(normal(3, 4), normal(7, 5))
+
+
+def test_whole_numbers_are_numbers_too():
+    x = np.array([1, 2, -3])
+    for function in (F.softmax, F.gelu):
+        assert np.array_equal(function(x), function(x.astype(float)))

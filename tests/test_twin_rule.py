@@ -1,0 +1,219 @@
+"""The twin rule: same files, classes, functions, methods, arguments and einops patterns in both packages.
+
+What may differ is listed here, and nowhere else.
+"""
+
+import ast
+import importlib
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = "swin_numpy", "swin_torch"
+
+TWINS = {"attention", "backbone", "block", "layers", "model", "patches", "window_attention", "windows"}
+
+# PyTorch is these things already (module, functional, optim), or shares the NumPy package's (configurations,
+# checkpoints, pictures, data): they exist once.
+NUMPY_ONLY = """__main__ check checkpoint classes config data derived environment fit functional images infer initial
+    names optim record resize sizes training""".split()
+TORCH_ONLY = ["compare", "convert", "tour"]  # rooms that know both twins
+TRAINERS = {"train"}  # in both; the same outside, but PyTorch's brings its own AdamW and several processes
+NO_TWINS = {"module"}  # all there is in NumPy, one method in PyTorch
+
+# Layers that PyTorch has, and what stands behind random numbers there.
+TORCH_HAS = {
+    "layers.Linear",
+    "layers.LayerNorm",
+    "layers.Conv2d",
+    "layers.Dropout",
+    "layers.small_normal",
+    "layers.seed_dropout",
+    "model.check_dtype",  # with a PyTorch model it is .double(), .half(), …
+}
+OTHER_ARGUMENTS = {
+    "model.SwinTransformer.__init__": {"dtype"},
+    "backbone.Backbone.__init__": {"dtype"},
+    "layers.keep_mask": {
+        "rng",
+        "dtype",
+        "like",
+    },  # NumPy's random numbers come from a generator, PyTorch's from anywhere
+}
+SHARED = {"config", "checkpoint", "fit", "initial"}  # what a twin file of swin_torch may take from swin_numpy
+
+
+def files(package):
+    return {path.stem for path in (ROOT / package).glob("*.py")}
+
+
+FOR_BACKWARD = {"save", "saved", "check_gradient", "rows"}
+
+
+def is_backward(name):
+    """What autograd does for you exists in NumPy only, and so do its helpers."""
+    return "backward" in name or name in FOR_BACKWARD
+
+
+def own(name, thing):
+    """Does `thing` (a class or a function) come from the file `name`?"""
+    return (inspect.isclass(thing) or inspect.isfunction(thing)) and thing.__module__ == name
+
+
+def public(package, file):
+    """{name: class or function} that a file defines."""
+    name = f"{package}.{file}"
+    things = vars(importlib.import_module(name)).items()
+    return {
+        key: thing for key, thing in things if own(name, thing) and not key.startswith("_") and not is_backward(key)
+    }
+
+
+def methods(cls):
+    """{name: function} that a class itself defines; properties and class methods count."""
+    found = {}
+    for name, value in vars(cls).items():
+        value = value.fget if isinstance(value, property) else getattr(value, "__func__", value)
+        written = inspect.isfunction(value) and value.__module__ == cls.__module__
+        if written and (not name.startswith("_") or name in ("__init__", "__call__")) and not is_backward(name):
+            found[name] = value
+    return found
+
+
+def arguments(name, function):
+    """[(name, kind, default)], less what may differ."""
+    listed = inspect.signature(function).parameters.values()
+    return [(p.name, p.kind, p.default) for p in listed if p.name not in OTHER_ARGUMENTS.get(name, ())]
+
+
+def patterns(package, file):
+    """{function or Class.method: its einops patterns in order}."""
+    found = {}
+
+    def visit(node, name):
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.FunctionDef | ast.ClassDef):
+                visit(child, f"{name}.{child.name}" if name else child.name)
+                continue
+            if isinstance(child, ast.Constant) and isinstance(child.value, str) and "->" in child.value:
+                found.setdefault(name, []).append(child.value)
+            visit(child, name)
+
+    visit(ast.parse((ROOT / package / f"{file}.py").read_text(encoding="utf-8")), "")
+    return {name: arrows for name, arrows in found.items() if not is_backward(name)}
+
+
+def imports(path, only_at_the_top=False):
+    """Every dotted name that a file imports, anywhere in it, relative ones spelled out."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in tree.body if only_at_the_top else ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            start = [path.parent.name] * node.level + [node.module] * bool(node.module)
+            yield from (".".join([*start, alias.name]) for alias in node.names)
+
+
+def test_same_files():
+    ours, theirs = files("swin_numpy") - {"__init__"}, files("swin_torch") - {"__init__"}
+    assert ours & theirs == TWINS | TRAINERS | NO_TWINS
+    assert ours - theirs == set(NUMPY_ONLY)
+    assert theirs - ours == set(TORCH_ONLY)
+
+
+@pytest.mark.parametrize("file", sorted(TWINS))
+def test_same_classes_and_functions(file):
+    ours, theirs = (list(public(package, file)) for package in PACKAGES)
+    assert [name for name in ours if f"{file}.{name}" not in TORCH_HAS] == theirs
+
+
+@pytest.mark.parametrize("file", sorted(TWINS))
+def test_same_methods_and_arguments(file):
+    ours, theirs = (public(package, file) for package in PACKAGES)
+    for name in theirs:
+        if inspect.isclass(theirs[name]):
+            assert list(methods(ours[name])) == list(methods(theirs[name])), name
+            for method, function in methods(theirs[name]).items():
+                where = f"{file}.{name}.{method}"
+                assert arguments(where, methods(ours[name])[method]) == arguments(where, function), where
+            assert getattr(ours[name], "__match_args__", ()) == getattr(theirs[name], "__match_args__", ())
+        else:
+            where = f"{file}.{name}"
+            assert arguments(where, ours[name]) == arguments(where, theirs[name]), where
+
+
+@pytest.mark.parametrize("file", sorted(TWINS))
+def test_same_docstrings(file):
+    """What a function promises is the same, less the words for the array library and its random numbers."""
+    ours, theirs = (public(package, file) for package in PACKAGES)
+    differ = {"SwinTransformer", "Backbone"}  # dtype, dropout's seed
+    for name in set(theirs) - differ:
+        assert ours[name].__doc__ == theirs[name].__doc__, name
+        if inspect.isclass(theirs[name]):
+            for method, function in methods(theirs[name]).items():
+                assert methods(ours[name])[method].__doc__ == function.__doc__, f"{name}.{method}"
+
+
+@pytest.mark.parametrize("file", sorted(TWINS))
+def test_same_einops_patterns(file):
+    ours, theirs = (patterns(package, file) for package in PACKAGES)
+    assert ours == theirs
+    assert theirs or file == "layers"  # which has none
+
+
+def test_both_front_doors_offer_the_same_of_the_twin_files():
+    ours, theirs = (vars(importlib.import_module(package)) for package in PACKAGES)
+    made_here = {name for file in TWINS for name in public("swin_torch", file)}
+    assert {name for name in ours if name in made_here} == {name for name in theirs if name in made_here}
+    assert "SwinTransformer" in ours and "self_attention" in ours
+
+
+@pytest.mark.parametrize("file", sorted(files("swin_numpy")))
+def test_swin_numpy_imports_no_pytorch(file):
+    may_in_a_function = file == "checkpoint"  # to read a pickle, where PyTorch is there
+    names = set(imports(ROOT / "swin_numpy" / f"{file}.py", only_at_the_top=may_in_a_function))
+    assert not {name for name in names if name.split(".")[0] in ("torch", "swin_torch", "torchvision", "scipy")}
+
+
+@pytest.mark.parametrize("file", sorted(TWINS | {"__init__"}))
+def test_swin_torch_takes_from_swin_numpy_only_what_it_may(file):
+    taken = {name for name in imports(ROOT / "swin_torch" / f"{file}.py") if name.split(".")[0] == "swin_numpy"}
+    assert {name.split(".")[1] for name in taken} <= SHARED
+
+
+@pytest.mark.parametrize("file", sorted(TWINS))
+def test_numpy_maths_needs_only_numpy_and_einops(file):
+    names = {name.split(".")[0] for name in imports(ROOT / "swin_numpy" / f"{file}.py")}
+    foreign = names - set(sys.stdlib_module_names) - {"swin_numpy"}
+    assert foreign <= {"numpy", "einops"}
+
+
+WITHOUT_TORCH = """
+import importlib, pkgutil, sys
+
+class NotThere:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "swin_torch", "scipy"):
+            raise ModuleNotFoundError(f"No module named {name!r}")
+
+sys.meta_path.insert(0, NotThere())
+import numpy as np
+import swin_numpy
+for module in pkgutil.iter_modules(swin_numpy.__path__):
+    importlib.import_module("swin_numpy." + module.name)
+config = swin_numpy.SwinConfig(img_size=32, embed_dim=6, depths=(2, 2), num_heads=(1, 2), window_size=3, num_classes=4)
+model = swin_numpy.SwinTransformer(config)
+assert model(np.ones((2, 3, 32, 32), np.float32)).shape == (2, 4)
+a = swin_numpy.self_attention(*(np.ones((3, 3)) for _ in range(4)))
+assert a.Z.shape == (3, 3)
+print("done")
+"""
+
+
+def test_swin_numpy_runs_where_pytorch_cannot_be_imported():
+    result = subprocess.run([sys.executable, "-c", WITHOUT_TORCH], capture_output=True, text=True, cwd=ROOT)
+    assert result.stdout.strip() == "done", result.stderr
