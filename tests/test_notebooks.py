@@ -309,6 +309,10 @@ def test_build_check_and_build_again(folder, capsys):
     assert build.main(["--only", "01"]) == 0
     assert (folder / "01_small.ipynb").read_bytes() == first
     assert "[01_small](<01_small.ipynb#Q04:-Which?>)" in (folder / "QUESTIONS.md").read_text(encoding="utf-8")
+    saved = first.replace(b'"outputs": [', b'"outputs": [{"name": "stderr", "output_type": "stream", "text": "x"}, ')
+    (folder / "01_small.ipynb").write_bytes(saved)
+    assert build.main(["--check"]) == 1
+    assert "wrote to stderr" in capsys.readouterr().err
     source = folder / "source" / "01_small.py"
     source.write_text(source.read_text(encoding="utf-8").replace("1 + 1", "1 + 2"), encoding="utf-8")
     assert build.main(["--check"]) == 1

@@ -94,8 +94,8 @@ K, V = X @ W_K, X @ W_V
 draw.qkv(X, W_Q, W_K, W_V, Q, K, V, words)
 
 # %% [markdown]
-# Check one row by hand. *eats* is an act and about food, so its query is row 3 of $W_Q$ plus row 4:
-# it looks for a thing (1) and for an act (2).
+# Check one row by hand. *eats* is an act and about food, so its query is the third row of $W_Q$ plus the
+# fourth: it looks for a thing (1) and for an act (2).
 
 # %%
 print("query of eats:", W_Q[2] + W_Q[3])
@@ -357,9 +357,9 @@ agree("Z, NumPy and PyTorch's own function", ours.Z, fused)
 # %% [markdown]
 # ## Several heads
 #
-# Our words look for several things at once, and one row of weights has to serve them all. **Heads** take
-# turns off: each gets its own slice of the query, key and value, its own softmax, its own weights. With two
-# heads, head 0 takes columns 1 and 2 (thing, act), head 1 takes columns 3 and 4 (food, colour).
+# Our words look for several things at once, and one row of weights has to serve them all. **Heads** share
+# out the work: each has its own slice of query, key and value, its own softmax, its own weights. With two
+# heads, head 0 has the first two columns (thing, act), head 1 the last two (food, colour).
 
 # %%
 side_by_side("attention.multi_head_self_attention")
@@ -545,6 +545,14 @@ eye = (14, 19)  # row and column of the patch that asks
 weights = rearrange(by_colour.weights, "(h w) j -> h w j", h=h)
 looks_at = weights[eye].reshape(h, w)
 draw.attention_on_image(image, looks_at, eye, title="dot product of colours")
+
+# %%
+brightness = tokens.mean(1)
+correlation = np.corrcoef(looks_at.ravel(), brightness)[0, 1]
+print(
+    f"correlation of the weights with the brightness of the patches: {correlation:.2f}"
+)
+assert correlation > 0.9
 
 # %% [markdown]
 # That is a picture of *brightness*: all weights are nearly the same, and bright patches, which are long
