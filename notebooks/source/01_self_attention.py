@@ -299,7 +299,26 @@ assert (wrong @ tens).max() > 12
 # [somebody noticed](https://github.com/PetrochukM/PyTorch-NLP/issues/2). Sum the rows, and you know.
 
 # %% [markdown]
-# ## Step 5: one output is a weighted sum of values
+# ## Step 5: Z, the weights times the values
+#
+# The weights say who looks at whom, and the values wait to be handed over. Put together: $Z = \text{weights}
+# \cdot V$, one more matrix product. All four words get their result at once; nothing is computed one after the
+# other.
+
+# %%
+Z = np.zeros((4, 4))
+for i in range(4):  # every word that asks
+    for d in range(4):  # every number of a value
+        Z[i, d] = sum(weights[i, j] * V[j, d] for j in range(4))
+
+assert np.allclose(Z, weights @ V, rtol=1e-14)
+draw.matrix_product(weights, V, Z, ("weights", "V", "Z"), words)
+
+# %% [markdown]
+# ## Step 6: one output is a weighted sum of values
+#
+# What does one row of $Z$ mean? Take the loops above and hold $i$ still: row $i$ of the weights has one number
+# for each word $j$, and each multiplies a whole row of $V$.
 #
 # $$ z_i = \sum_j w_{ij}\, v_j $$
 #
@@ -309,20 +328,10 @@ assert (wrong @ tens).max() > 12
 # %%
 z = np.zeros(4)
 for j in range(4):
-    z += weights[2, j] * V[j]
+    z += weights[2, j] * V[j]  # a number times a row
 
-draw.weighted_sum(weights[2], V, z, words)
-
-# %% [markdown]
-# ## Step 6: all outputs at once
-#
-# All four words do the same, side by side: $Z = \text{weights} \cdot V$. Nothing is computed one after the
-# other.
-
-# %%
-Z = weights @ V
-assert np.allclose(Z[2], z)
-draw.matrix_product(weights, V, Z, ("weights", "V", "Z"), words)
+assert np.allclose(z, Z[2], rtol=1e-14)
+draw.weighted_sum(weights[2], V, Z[2], words)
 
 # %% [markdown]
 # ## The same, as the package has it
