@@ -20,7 +20,14 @@ import swin_torch
 from figures import photo_path
 from figures.chapter02 import maps_in_a_row, patches_of_grid
 from figures.windows import patch_grid, patch_to_row
-from swin_numpy.images import IMAGENET_MEAN, IMAGENET_STD, denormalise, load_image, preprocess, to_array
+from swin_numpy.images import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    denormalise,
+    load_image,
+    preprocess,
+    to_array,
+)
 
 # %% [markdown]
 # ## The idea
@@ -108,7 +115,10 @@ for name, value in numpy_embed.named_parameters():
 
 # %%
 rng = np.random.default_rng(2)
-state = {name: rng.normal(size=value.shape) for name, value in numpy_embed.state_dict().items()}
+state = {
+    name: rng.normal(size=value.shape)
+    for name, value in numpy_embed.state_dict().items()
+}
 numpy_embed.to(np.float64).load_state_dict(state)
 images = rng.normal(size=(2, 3, 12, 20))  # two images, H ≠ W
 W, b = state["proj.weight"].reshape(96, 48), state["proj.bias"]
@@ -128,7 +138,9 @@ agree("patch by patch, and all at once", by_product, np.array(by_loop))
 weight, bias = torch.from_numpy(state["proj.weight"]), torch.from_numpy(b)
 x = torch.from_numpy(images)
 convolved = torch.nn.functional.conv2d(x, weight, bias, stride=4)  # (n, e, h, w)
-unfolded = torch.nn.functional.unfold(x, kernel_size=4, stride=4)  # (n, 48, h·w), its own cut
+unfolded = torch.nn.functional.unfold(
+    x, kernel_size=4, stride=4
+)  # (n, 48, h·w), its own cut
 linear = torch.nn.functional.linear(unfolded.mT, weight.reshape(96, 48), bias)
 
 agree("unfold is our cut", unfolded.mT, rearrange(images, arrow, p1=4, p2=4))
@@ -155,7 +167,9 @@ side_by_side("patches.PatchEmbed.forward")
 
 # %%
 torch_embed = swin_torch.PatchEmbed(patch_size=4, in_chans=3, embed_dim=96).double()
-torch_embed.load_state_dict({name: torch.from_numpy(value) for name, value in state.items()})
+torch_embed.load_state_dict(
+    {name: torch.from_numpy(value) for name, value in state.items()}
+)
 
 tokens, grid = numpy_embed(images)
 torch_tokens, torch_grid = torch_embed(torch.from_numpy(images))
@@ -168,7 +182,9 @@ print("tokens", tokens.shape, "grid", grid)
 
 # %%
 t = np.array(by_loop)[1, 7]  # image 1, token 7
-normed = (t - t.mean()) / np.sqrt(t.var() + 1e-5) * state["norm.weight"] + state["norm.bias"]
+normed = (t - t.mean()) / np.sqrt(t.var() + 1e-5) * state["norm.weight"] + state[
+    "norm.bias"
+]
 agree("one token from the definition", tokens[1, 7], normed)
 
 # %% [markdown]
@@ -194,7 +210,12 @@ agree("token 7 is where we expect it", as_map[:, 7 // w, 7 % w], tokens[:, 7])
 block = swin_numpy.SwinTransformerBlock(dim=96, num_heads=3, window_size=2)
 for wrong in ((4, 4), (w, h)):
     try:
-        print(wrong, "gives", block(tokens.astype(np.float32), wrong).shape, "without any error")
+        print(
+            wrong,
+            "gives",
+            block(tokens.astype(np.float32), wrong).shape,
+            "without any error",
+        )
     except ValueError as error:
         print(wrong, "ValueError:", error)
 
@@ -211,9 +232,17 @@ for wrong in ((4, 4), (w, h)):
 
 # %%
 plain = np.ones((1, 3, 32, 32))
-sizes = {"img_size": 32, "embed_dim": 24, "depths": (1,), "num_heads": (3,), "window_size": 4}
+sizes = {
+    "img_size": 32,
+    "embed_dim": 24,
+    "depths": (1,),
+    "num_heads": (3,),
+    "window_size": 4,
+}
 for ape in (False, True):
-    model = swin_numpy.SwinTransformer(swin_numpy.SwinConfig(**sizes, ape=ape), dtype=np.float64)
+    model = swin_numpy.SwinTransformer(
+        swin_numpy.SwinConfig(**sizes, ape=ape), dtype=np.float64
+    )
     if ape:
         model.absolute_pos_embed[...] = rng.normal(size=model.absolute_pos_embed.shape)
     embedded, _ = model.embed(plain)
@@ -258,7 +287,9 @@ print("padded: grid", grid, "  plain convolution: grid", tuple(dropped.shape[2:]
 
 # %%
 def plain_convolution(images):
-    return torch.nn.functional.conv2d(torch.from_numpy(images), weight, bias, stride=4).numpy()
+    return torch.nn.functional.conv2d(
+        torch.from_numpy(images), weight, bias, stride=4
+    ).numpy()
 
 
 def felt(embed, column):
@@ -268,9 +299,15 @@ def felt(embed, column):
     return np.any(embed(changed) != embed(small))
 
 
-ways = {"this package": lambda x: numpy_embed(x)[0], "plain convolution": plain_convolution}
+ways = {
+    "this package": lambda x: numpy_embed(x)[0],
+    "plain convolution": plain_convolution,
+}
 for name, embed in ways.items():
-    print(f"{name:18}", "".join("x" if felt(embed, column) else "." for column in range(15)))
+    print(
+        f"{name:18}",
+        "".join("x" if felt(embed, column) else "." for column in range(15)),
+    )
 
 # %% [markdown]
 # Padding with zeros adds no black edge: images come in normalised, and there zero is ImageNet's mean colour.
@@ -344,7 +381,9 @@ def there_and_back(channels):
 
 
 agree("the photograph from 96 channels", there_and_back(96), photo)
-maps_in_a_row({f"{C} channels": denormalise(there_and_back(C))[0] for C in (48, 36, 12)})
+maps_in_a_row(
+    {f"{C} channels": denormalise(there_and_back(C))[0] for C in (48, 36, 12)}
+)
 
 # %% [markdown]
 # With 48 channels or more the patch embedding is a change of description, not a summary. With fewer, something has to
@@ -381,7 +420,9 @@ slider(draw, power=(1, 5, 1, 4))
 # %%
 wrong_rows = rearrange(photo, "n c (h p1) (w p2) -> n (h w) (p1 p2 c)", p1=4, p2=4)
 print("same shape:", wrong_rows.shape == rows.shape)
-wrong = rearrange(wrong_rows[0] @ kernels.reshape(4, 48).T / 48, "(h w) e -> e h w", h=56)
+wrong = rearrange(
+    wrong_rows[0] @ kernels.reshape(4, 48).T / 48, "(h w) e -> e h w", h=56
+)
 maps_in_a_row({f"{name}?": channel for name, channel in zip(names, wrong, strict=True)})
 
 # %% [markdown]
@@ -414,7 +455,9 @@ y0 = torch.nn.functional.conv2d(x, weight, bias, stride=4)[0]
 y1 = torch.nn.functional.conv2d(torch.from_numpy(changed), weight, bias, stride=4)[0]
 moved = y0 != y1  # (C, h, w)
 print("with transpose, tokens:", moved.flatten(1).T.any(1).nonzero().ravel().tolist())
-print("with reshape,   tokens:", moved.reshape(15, 96).any(1).nonzero().ravel().tolist())
+print(
+    "with reshape,   tokens:", moved.reshape(15, 96).any(1).nonzero().ravel().tolist()
+)
 
 # %% [markdown]
 # **3. Other colours than the model knows.** OpenCV reads pictures as blue, green, red. Or pixels come in as 0 … 255
@@ -431,7 +474,9 @@ inputs = {"as it should be": photo, "blue, green, red": photo[:, ::-1], "0 … 2
 for name, x in inputs.items():
     y, _ = embed(x)
     off = np.abs(y - expected).max() / np.abs(expected).max()
-    print(f"{name:17} variance of a token {y.var(-1).mean():.3f}, largest difference {off:.0%}")
+    print(
+        f"{name:17} variance of a token {y.var(-1).mean():.3f}, largest difference {off:.0%}"
+    )
 
 # %% [markdown]
 # So check what goes **in**. A normalised image lies between the values that black and white become, and turned round

@@ -24,8 +24,17 @@ from figures import photo_path
 from figures.attention import attention_on_image
 from figures.chapter03 import membership
 from figures.measure import cost
-from figures.windows import attention_structure, window_partition_steps, windows_on_image
-from swin_numpy import multi_head_self_attention, self_attention, window_partition, window_reverse
+from figures.windows import (
+    attention_structure,
+    window_partition_steps,
+    windows_on_image,
+)
+from swin_numpy import (
+    multi_head_self_attention,
+    self_attention,
+    window_partition,
+    window_reverse,
+)
 from swin_numpy.images import denormalise, load_image, preprocess
 
 # %% [markdown]
@@ -38,7 +47,9 @@ from swin_numpy.images import denormalise, load_image, preprocess
 # %%
 for side in (224, 448, 896):
     tokens = (side // 4) ** 2
-    print(f"{side} × {side} pixels: {tokens:6,} tokens, {tokens**2:13,} pairs in every head")
+    print(
+        f"{side} × {side} pixels: {tokens:6,} tokens, {tokens**2:13,} pairs in every head"
+    )
 
 # %% [markdown]
 # Twice the side is four times the tokens and sixteen times the pairs. Swin's way out: cut the map into **windows** of
@@ -85,7 +96,11 @@ side_by_side("windows.window_partition")
 
 # %%
 agree("window partition, loop", window_partition(small, 2), windows)
-agree("window partition, PyTorch", swin_torch.window_partition(torch.from_numpy(small), 2), windows)
+agree(
+    "window partition, PyTorch",
+    swin_torch.window_partition(torch.from_numpy(small), 2),
+    windows,
+)
 
 # %% [markdown]
 # A side that M does not divide is refused. (A block pads such a map first; chapter 5.)
@@ -112,7 +127,11 @@ def reverse_by_loop(windows, M, H, W):
     return x
 
 
-agree("window reverse, loop", window_reverse(windows, 2, 6, 4), reverse_by_loop(windows, 2, 6, 4))
+agree(
+    "window reverse, loop",
+    window_reverse(windows, 2, 6, 4),
+    reverse_by_loop(windows, 2, 6, 4),
+)
 agree("there and back", window_reverse(windows, 2, 6, 4), small)
 
 # %%
@@ -227,8 +246,12 @@ def non_local(X, W_Q, W_K, W_V):
 
 W_Q, W_K, W_V = rng.normal(size=(3, 5, 5))
 windows = window_partition(x, 4)  # (2, 6, 16, 5)
-by_loop = np.array([[non_local(window, W_Q, W_K, W_V) for window in image] for image in windows])
-agree("self-attention in every window", self_attention(windows, W_Q, W_K, W_V).Z, by_loop)
+by_loop = np.array(
+    [[non_local(window, W_Q, W_K, W_V) for window in image] for image in windows]
+)
+agree(
+    "self-attention in every window", self_attention(windows, W_Q, W_K, W_V).Z, by_loop
+)
 
 # %% [markdown]
 # The whole of W-MSA, then: cut, attend, put together. And if one window covers the whole map, nothing is left of the
@@ -244,7 +267,9 @@ def w_msa(x, M):
 
 square = rng.normal(size=(2, 6, 6, 5))
 tokens = rearrange(square, "n h w c -> n (h w) c")
-everywhere = rearrange(self_attention(tokens, W_Q, W_K, W_V).Z, "n (h w) d -> n h w d", h=6)
+everywhere = rearrange(
+    self_attention(tokens, W_Q, W_K, W_V).Z, "n (h w) d -> n h w d", h=6
+)
 agree("one window = plain self-attention", w_msa(square, 6), everywhere)
 
 # %% [markdown]
@@ -300,11 +325,17 @@ side_by_side("window_attention.WindowAttention.forward")
 
 # %%
 M, C, heads = 4, 24, 3
-numpy_attention = swin_numpy.window_attention.WindowAttention(C, M, heads).to(np.float64)
+numpy_attention = swin_numpy.window_attention.WindowAttention(C, M, heads).to(
+    np.float64
+)
 torch_attention = swin_torch.window_attention.WindowAttention(C, M, heads).double()
-state = {name: rng.normal(size=p.shape) / 4 for name, p in numpy_attention.named_parameters()}
+state = {
+    name: rng.normal(size=p.shape) / 4 for name, p in numpy_attention.named_parameters()
+}
 numpy_attention.load_state_dict(state)
-torch_attention.load_state_dict({name: torch.from_numpy(value) for name, value in state.items()})
+torch_attention.load_state_dict(
+    {name: torch.from_numpy(value) for name, value in state.items()}
+)
 
 x = rng.normal(size=(2, 8, 12, C))
 windows = window_partition(x, M)
@@ -320,7 +351,9 @@ for name in ("qkv.bias", "proj.bias", "relative_position_bias_table"):
     state[name][...] = 0
 numpy_attention.load_state_dict(state)
 W_q, W_k, W_v = state["qkv.weight"].reshape(3, C, C).mT  # Linear computes x Wᵀ
-expected = multi_head_self_attention(windows, W_q, W_k, W_v, state["proj.weight"].T, heads)
+expected = multi_head_self_attention(
+    windows, W_q, W_k, W_v, state["proj.weight"].T, heads
+)
 agree("W-MSA without biases", numpy_attention(windows), expected.Z)
 
 # %% [markdown]
@@ -333,7 +366,9 @@ agree("W-MSA without biases", numpy_attention(windows), expected.Z)
 # %%
 def both_ways():
     """Attention after shuffling the tokens of each window, and shuffling after attention."""
-    return numpy_attention(windows[:, :, shuffled]), numpy_attention(windows)[:, :, shuffled]
+    return numpy_attention(windows[:, :, shuffled]), numpy_attention(windows)[
+        :, :, shuffled
+    ]
 
 
 shuffled = rng.permutation(M * M)
@@ -342,14 +377,18 @@ agree("shuffled in, shuffled out", *both_ways())
 state["relative_position_bias_table"] = rng.normal(size=((2 * M - 1) ** 2, heads))
 numpy_attention.load_state_dict(state)
 a, b = both_ways()
-print(f"with a bias: largest relative difference {np.abs(a - b).max() / np.abs(b).max():.2f}")
+print(
+    f"with a bias: largest relative difference {np.abs(a - b).max() / np.abs(b).max():.2f}"
+)
 
 # %% [markdown]
 # The **windows** may be shuffled in any case: all share the same weights, and none sees another.
 
 # %%
 k = rng.permutation(windows.shape[1])
-agree("windows shuffled", numpy_attention(windows[:, k]), numpy_attention(windows)[:, k])
+agree(
+    "windows shuffled", numpy_attention(windows[:, k]), numpy_attention(windows)[:, k]
+)
 
 # %% [markdown]
 # ## A block keeps its shape
@@ -435,7 +474,9 @@ for name, size in (("global", None), ("W-MSA", M)):
 h = w = 56
 C, heads = 96, 3  # the first stage of Swin-T
 for name, M in (("global", 56), ("W-MSA", 7)):
-    module = swin_torch.window_attention.WindowAttention(C, M, heads).to("meta")  # shapes, no numbers
+    module = swin_torch.window_attention.WindowAttention(C, M, heads).to(
+        "meta"
+    )  # shapes, no numbers
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         module(torch.empty(1, (h // M) * (w // M), M * M, C, device="meta"))
     counted = counter.get_total_flops() // 2
@@ -461,7 +502,9 @@ print(f"twice the side (h × 2, w × 2)          {factor(h=112, w=112):5.2f}")
 print(f"twice the channels                     {factor(C=192):5.2f}")
 print(f"twice the window                       {factor(M=14):5.2f}")
 print(f"twice the side and twice the window    {factor(h=112, w=112, M=14):5.2f}")
-print(f"global attention, twice the side       {formula(112, 112, 96) / formula(56, 56, 96):5.2f}")
+print(
+    f"global attention, twice the side       {formula(112, 112, 96) / formula(56, 56, 96):5.2f}"
+)
 
 # %% [markdown]
 # If the window grows with the image, M² grows with hw, and the term M² hw C is quadratic again.
@@ -497,7 +540,9 @@ def seconds(tokens):
 
 # %%
 threads = torch.get_num_threads()
-torch.set_num_threads(1)  # with several cores the clock would also count how well they share the work
+torch.set_num_threads(
+    1
+)  # with several cores the clock would also count how well they share the work
 matrices = torch.randn(3, 32, 32)
 sides = np.array([7, 14, 28, 42, 56])  # of the map, in tokens
 maps = [torch.randn(1, side, side, 32) for side in sides]
@@ -512,7 +557,12 @@ formulas = {
     "global": [3 * s**2 * 32**2 + 2 * s**4 * 32 for s in sides],  # no proj here
     "W-MSA": [3 * s**2 * 32**2 + 2 * 49 * s**2 * 32 for s in sides],
 }
-cost(4 * sides, formulas, measured, "the PyTorch twin on one core; one head of 32 channels, M = 7")
+cost(
+    4 * sides,
+    formulas,
+    measured,
+    "the PyTorch twin on one core; one head of 32 channels, M = 7",
+)
 
 # %% [markdown]
 # With two logarithmic axes a power is a straight line, and its slope is the exponent. Against the side of the image,
@@ -521,7 +571,9 @@ cost(4 * sides, formulas, measured, "the PyTorch twin on one core; one head of 3
 # %%
 step = np.log(sides[-1] / sides[1])
 for name in formulas:
-    paper, clock = (np.log(y[name][-1] / y[name][1]) / step for y in (formulas, measured))
+    paper, clock = (
+        np.log(y[name][-1] / y[name][1]) / step for y in (formulas, measured)
+    )
     print(f"{name:7} slope of the formula {paper:.2f}, of the clock {clock:.2f}")
 times = measured["global"][-1] / measured["W-MSA"][-1]
 print(f"at {4 * sides[-1]} pixels, global attention took {times:.0f} times as long")
@@ -547,7 +599,9 @@ windows_on_image(pixels, 4, 7)
 # trained checkpoint in this chapter).
 
 # %%
-stage1 = swin_numpy.SwinConfig(depths=(1,), num_heads=(3,), num_classes=0)  # Swin-T, first block
+stage1 = swin_numpy.SwinConfig(
+    depths=(1,), num_heads=(3,), num_classes=0
+)  # Swin-T, first block
 numpy_model = swin_numpy.SwinTransformer(stage1, dtype=np.float64).eval()
 torch_model = swin_torch.SwinTransformer(stage1).double().eval()
 outputs = []
@@ -569,7 +623,9 @@ rows = rearrange(photo, "n c (h p1) (w p2) -> n h w (c p1 p2)", p1=4, p2=4)
 rows = (rows - rows.mean(-1, keepdims=True)) / rows.std(-1, keepdims=True)
 same = np.eye(48)
 query = 24, 24
-one_window = self_attention(rearrange(rows, "n h w c -> n (h w) c"), 3 * same, same, same)
+one_window = self_attention(
+    rearrange(rows, "n h w c -> n (h w) c"), 3 * same, same, same
+)
 weights = one_window.weights[0, query[0] * 56 + query[1]].reshape(56, 56)
 attention_on_image(pixels, weights, query, title="global: everywhere")
 
@@ -577,7 +633,9 @@ attention_on_image(pixels, weights, query, title="global: everywhere")
 # The same matrices in W-MSA: what lies outside the window is out of reach, however similar it is.
 
 # %%
-in_windows = self_attention(window_partition(rows, 7), 3 * same, same, same).weights[0]  # (k, m, m)
+in_windows = self_attention(window_partition(rows, 7), 3 * same, same, same).weights[
+    0
+]  # (k, m, m)
 k, i = query[0] // 7 * 8 + query[1] // 7, query[0] % 7 * 7 + query[1] % 7
 weights = np.full((56, 56), np.nan)
 top, left = query[0] // 7 * 7, query[1] // 7 * 7
@@ -596,7 +654,10 @@ def draw(doublings):
     M = 7 * 2**doublings
     figure = windows_on_image(pixels, 4, M)
     millions = formula(56, 56, 96, M) / 1e6
-    figure.suptitle(f"{(56 // M) ** 2} windows, {millions:,.0f} million multiplications", fontsize=11)
+    figure.suptitle(
+        f"{(56 // M) ** 2} windows, {millions:,.0f} million multiplications",
+        fontsize=11,
+    )
     return figure
 
 
@@ -615,7 +676,10 @@ x = rng.normal(size=(2, 8, 12, 5))
 wrong = x.reshape(2, 6, 16, 5)  # "windows" of 16 tokens
 print("shape:", wrong.shape == window_partition(x, 4).shape)
 print("round trip:", np.array_equal(wrong.reshape(x.shape), x))
-print("window 0 is what the loop says:", np.array_equal(wrong[:, 0], partition_by_loop(x, 4)[:, 0]))
+print(
+    "window 0 is what the loop says:",
+    np.array_equal(wrong[:, 0], partition_by_loop(x, 4)[:, 0]),
+)
 
 # %% [markdown]
 # The check: compare with the loop, or change one token and look at who feels it.
@@ -629,7 +693,9 @@ for h, w in ((8, 8), (8, 12)):
     x = np.arange(h * w).reshape(1, h, w, 1)
     y = window_reverse(window_partition(x, 4), 4, w, h)  # should be h, w
     same = np.array_equal(x.ravel(), y.ravel())
-    print(f"{h} × {w}: tokens (1, {y.size}, 1), as expected; in the right order: {same}")
+    print(
+        f"{h} × {w}: tokens (1, {y.size}, 1), as expected; in the right order: {same}"
+    )
 
 # %% [markdown]
 # Once flattened to tokens (n, h·w, c), the wrong one has the right shape too. The check: test with **h ≠ w**, always.
@@ -643,7 +709,13 @@ two = np.ones((2, 8, 8, 1)) * np.array([1, 2])[:, None, None, None]
 fused = rearrange(window_partition(two, 4), "n k m c -> (n k) m c")
 for order in ("(n k) m c -> n k m c", "(k n) m c -> n k m c"):
     maps = window_reverse(rearrange(fused, order, n=2), 4, 8, 8)
-    print(order, " values in image 0:", np.unique(maps[0]), " in image 1:", np.unique(maps[1]))
+    print(
+        order,
+        " values in image 0:",
+        np.unique(maps[0]),
+        " in image 1:",
+        np.unique(maps[1]),
+    )
 
 # %% [markdown]
 # The check: test with **more than one image**, and with different ones.
@@ -657,7 +729,9 @@ scores = rng.normal(size=(2, 6, 3, 16, 16))  # n k a i j
 for name, axis in (("j", -1), ("i", -2), ("k", 1)):
     weights = swin_numpy.functional.softmax(scores, dim=axis)
     sums = weights.sum(-1)
-    print(f"softmax over {name}: each query's weights sum to {sums.min():.2f} … {sums.max():.2f}")
+    print(
+        f"softmax over {name}: each query's weights sum to {sums.min():.2f} … {sums.max():.2f}"
+    )
 
 # %% [markdown]
 # The check: `weights.sum(-1)` is 1 everywhere. A hook on `attn_drop` sees the weights of any block, in both twins.
@@ -665,7 +739,9 @@ for name, axis in (("j", -1), ("i", -2), ("k", 1)):
 # %%
 seen = []
 attn = numpy_model.layers[0].blocks[0].attn
-hook = attn.attn_drop.register_forward_hook(lambda module, inputs, out: seen.append(out))
+hook = attn.attn_drop.register_forward_hook(
+    lambda module, inputs, out: seen.append(out)
+)
 numpy_model(photo)
 hook.remove()
 agree("every row of weights sums to 1", seen[0].sum(-1), np.ones(seen[0].shape[:-1]))
