@@ -52,14 +52,14 @@ model.architecture(
 # In five sentences:
 #
 # 1. The image is cut into small **patches**, and each becomes a **token**: one row of numbers
-#    (chapter 02).
-# 2. Tokens look at each other by **self-attention** (chapter 01), but only inside **windows**, because to
-#   look at all others costs too much (chapter 03).
+#    ([chapter 02](02_patch_embedding.ipynb)).
+# 2. Tokens look at each other by **self-attention** ([chapter 01](01_self_attention.ipynb)), but only inside **windows**, because to
+#   look at all others costs too much ([chapter 03](03_window_attention.ipynb)).
 # 3. In every second block the windows are **shifted**, so that neighbours from different windows meet
-#    (chapter 05).
+#    ([chapter 05](05_shifted_windows.ipynb)).
 # 4. Between two stages **patch merging** joins four neighbouring tokens to one: half the rows, half the
-#   columns, twice the channels (chapter 07).
-# 5. At the end all tokens are averaged, and one linear layer reads the classes off (chapter 08).
+#   columns, twice the channels ([chapter 07](07_patch_merging.ipynb)).
+# 5. At the end all tokens are averaged, and one linear layer reads the classes off ([chapter 08](08_whole_model.ipynb)).
 #
 # Here are the first four on a photograph.
 

@@ -517,7 +517,7 @@ agree("mean of both", after.mean(0), before.mean(0))
 
 # %% [markdown]
 # This is why *red* could not tell *fox* from *grapes*. Swin's answer is a number added to each score that
-# depends on how far $i$ and $j$ are apart, the **relative position bias** of chapter 04. With it the
+# depends on how far $i$ and $j$ are apart, the **relative position bias** of [chapter 04](04_relative_position_bias.ipynb). With it the
 # equality is gone, as it should be. Say the neighbour on the right gets 2 more:
 
 # %%
@@ -566,8 +566,8 @@ assert correlation > 0.9
 # %% [markdown]
 # That is a picture of *brightness*: all weights are nearly the same, and bright patches, which are long
 # vectors, get a little more. We have met this above: a dot product likes long keys. So let us compare
-# directions only. Take the mean colour off, give all vectors the same length, and let $W_Q = W_K = 5 \cdot
-# I$ make the softmax sharper.
+# directions only. Take the mean colour off, give all vectors the same length, and let $W_Q = W_K = 5I$
+# make the softmax sharper.
 
 # %%
 directions = tokens - tokens.mean(0)
