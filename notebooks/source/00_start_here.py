@@ -34,7 +34,8 @@ for package in (np, torch, einops, matplotlib):
 # ## The whole model in one picture
 #
 # A Swin Transformer takes an image and gives, for each class, a number (a *logit*) that says how well the
-# class fits. Between the two lies a tower of four stages. This is the smallest published model, **Swin-T**:
+# class fits. Between the two lies a tower of four *stages*, and each stage is a
+# pile of *blocks*, all built alike. This is the smallest published model, **Swin-T**:
 
 # %%
 config = c = swin_numpy.CONFIGS["swin_tiny_patch4_window7_224"]
