@@ -140,7 +140,9 @@ def block_by_loop(x, p):
 # ## The library's version, twice
 #
 # `attend` reads the same in both packages, letter for letter. `forward` has one more line in NumPy: `save` keeps what
-# the backward pass will need (chapter 9), and PyTorch does that unseen.
+# the backward pass will need (chapter 9), and PyTorch does that unseen. `shift_for` gives the block's shift, or 0 along
+# a side that one window covers; `mask_for` the mask that belongs to it. In the MLP, `fc1` widens a token from C to 4C
+# numbers and `fc2` brings it back to C; `drop1` and `drop2` are ordinary dropout, with rate 0 in Swin.
 
 # %%
 side_by_side("block.SwinTransformerBlock.forward")
@@ -240,7 +242,8 @@ pictures = {"photograph": denormalise(photo)[0], titles[1]: maps[1], titles[2]: 
 maps_in_rows(pictures, columns=3, window={titles[1]: 7, titles[2]: 7})
 
 # %% [markdown]
-# Each map has its own scale, from its smallest to its largest number; the print above has the true sizes. The attention
+# Each map has its own scale, from its smallest to its largest number; the print above has the true sizes. (The patch
+# embedding ends with a norm: 96 numbers of variance 1 make a row of length √96, which is the 9.798.) The attention
 # branch is made of squares: with random
 # weights all tokens of a window look at each other about equally, so all get nearly the same correction, and windows
 # know nothing of their neighbours. The MLP branch differs from token to token.
@@ -401,7 +404,8 @@ for name, order, attention in designs:
     print(f"{name:28} {line}")
 
 # %% [markdown]
-# The pre-norm stream follows the weights, and so does its gradient. With norms at the end of the branches *and*
+# Compare gain 1 with gain 3 in each row. The pre-norm stream follows the weights, and so does its gradient: "in good
+# shape" above was true for gain 1 only. Post-norm holds the stream, not the gradient. With norms at the end of the branches *and*
 # cosines, neither cares. That is what the very large models of Swin V2 needed. They start even more quietly: all
 # norm weights of their blocks begin at **zero**, so that each block begins as the identity.
 
@@ -429,12 +433,14 @@ agree("tanh, and PyTorch's tanh", tanh, theirs(torch.tensor(u), approximate="tan
 gap = np.abs(tanh - gelu(u))
 where = abs(u[gap.argmax()])
 print(f"exact and tanh differ by up to {gap.max():.1e}, at u = ±{where:.2f}")
+times = gap.max() / np.finfo(np.float32).eps
+print(f"that is {times:,.0f} times the rounding of float32")
 lines = {"GELU": gelu(u), "ReLU": np.maximum(u, 0)}
 curves(lines | {"difference of the two GELUs × 1000": 1000 * gap}, "u", x=u)
 
 # %% [markdown]
-# Small, but twelve times in a row it is far more than rounding. A checkpoint runs with the other formula too, and gives
-# slightly other logits.
+# Small, but far more than rounding, and every block does it again. A checkpoint runs with the other formula without any
+# error; only a comparison of numbers tells.
 
 # %% [markdown]
 # ## Attention mixes tokens, the MLP doesn't
@@ -637,7 +643,8 @@ pictures = {"photograph": denormalise(whole)[0], "attention paid to padding": sh
 maps_in_rows(pictures, 2)
 
 # %% [markdown]
-# Only windows that reach over the edge pay. At 224 × 224 no stage of Swin-T pads, so for the published size it makes
+# Only windows that reach over the edge pay. It is so much on the right because the padded grid is 119 wide and the
+# grid 113: of the last seven columns one is real, and with random weights a token looks at all 49 about equally. At 224 × 224 no stage of Swin-T pads, so for the published size it makes
 # no difference.
 
 # %% [markdown]

@@ -83,7 +83,7 @@ print((normed @ W.T).round(3))
 
 # %% [markdown]
 # All four new tokens are the same: this map rises evenly, and after the norm only the differences inside a square are
-# left. (A row of ¼, ¼, ¼, ¼ would give 0 everywhere. Why?)
+# left. (A row of ¼, ¼, ¼, ¼ would give 0 everywhere. Why? Add up the four normed numbers above.)
 
 # %% [markdown]
 # ## Gathering without loops
@@ -244,7 +244,8 @@ sigma = np.sqrt(by_arrow.var(-1, keepdims=True) + 1e-5)
 agree("with the norm", (convolved - mu * scaled.sum(1)) / sigma + W @ p["norm.bias"], y)
 
 # %% [markdown]
-# **And pooling?** Averaging is one choice of $W$ among many: four times ¼ for each channel. It keeps C numbers out of
+# **And pooling?** Averaging is one choice of $W$ among many: four times ¼ for each channel. (Without the norm, as in
+# the next cell. The norm takes away the mean of all 4C numbers first, and with C = 1 nothing was left.) It keeps C numbers out of
 # 4C and can't learn to keep others. A flat square and a chessboard have the same mean:
 
 # %%
@@ -277,7 +278,8 @@ agree("pixel_unshuffle, permuted", unshuffled[..., place], by_arrow, bound=0)
 # %% [markdown]
 # ### Q45: In which order are the four neighbours joined, and what breaks with nn.Unfold?
 #
-# Label every number of a 2 × 2 square by three digits: row, column, channel; here with C = 2. Three orders are in use:
+# Label every number of a 2 × 2 square by three digits: row, column, channel; here with C = 2. Three orders are in use.
+# (`nn.Unfold` is PyTorch's layer that cuts a map into squares; it keeps the numbers of one channel together.)
 
 # %%
 row, column, channel = np.indices((2, 2, 2))
@@ -428,7 +430,7 @@ print(y_odd[0, :, 0].reshape(h, w).round(2))
 
 # %% [markdown]
 # Inside, all new tokens are equal. At the padded edge they are others. Trained at even sizes, a model has never seen
-# such tokens; it mostly copes, but choose sizes that are multiples of 32 where you can.
+# such tokens. Multiples of 32 avoid it: 4 pixels a patch, halved three times, and 4 · 2 · 2 · 2 = 32.
 
 # %% [markdown]
 # ### Q50: Does a Swin-Unet style patch expanding invert patch merging?

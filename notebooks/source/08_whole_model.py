@@ -156,7 +156,9 @@ cost_by_block(*zip(*rows, strict=True))
 photo = preprocess(load_image(photo_path("chelsea")), 224).astype(np.float64)
 with FlopCounterMode(display=False) as counter, torch.inference_mode():
     torch_model(torch.from_numpy(photo))
-work = sum(row[3] for row in rows) + 56 * 56 * 48 * 96 + 768 * 1000
+work = sum(row[3] for row in rows)
+work += 56 * 56 * 48 * 96  # patch embedding: 3 · 4 · 4 = 48 numbers a patch → 96
+work += 768 * 1000  # head
 for C, (h, w) in zip(config.widths[:-1], config.grids[1:], strict=True):
     work += h * w * 8 * C * C  # a merging
 assert 2 * work == counter.get_total_flops()  # to the counter a multiply-add is two
@@ -242,7 +244,8 @@ print("most probable:", ", ".join(f"class {k} ({probabilities[k]:.2%})" for k in
 # ### An implementation by others
 #
 # Twins can share a mistake: both were written with the same idea in mind. So here is a third implementation, written
-# by others, in Hugging Face's `transformers`. It starts from random weights of its own, and we take them over. (A
+# by others, in Hugging Face's `transformers`. It starts from random weights of its own, and we take them over;
+# `convert_state_dict` only gives them their official names, and joins their three matrices for Q, K and V to one. (A
 # narrow model, to be quick. If the package isn't installed, the cell says so and goes on.)
 
 # %%
@@ -406,7 +409,7 @@ def reach(model, blocks, patch):
     path = path[:blocks]
     stage = path[-1][0]
     heard = np.zeros(config.grids[stage], bool)
-    heard[patch[0] >> stage, patch[1] >> stage] = True
+    heard[patch[0] >> stage, patch[1] >> stage] = True  # >>: halved `stage` times
     for s, block in reversed(path):
         if s < stage:  # below a merging every token was four
             heard, stage = heard.repeat(2, 0).repeat(2, 1), s
@@ -434,7 +437,8 @@ for (stage, kind, _, _), seen in zip(rows[:6], maps, strict=False):
 maps_in_rows(shown, columns=6, dot=(patch[0] * 4 + 2, patch[1] * 4 + 2))
 
 # %% [markdown]
-# After six blocks the token has heard of the whole image. The counts for all twelve, and how they would be without any
+# (Here blocks are counted from 1, and a patch is one of the 56 × 56 = 3136 of the first map.) After six blocks the
+# token has heard of the whole image. The counts for all twelve, and how they would be without any
 # shift: then a token sees nothing but its own window, until a merging makes windows larger.
 
 # %%
