@@ -133,7 +133,8 @@ model.pyramid(stages, config.window_size)
 side_by_side("block.SwinTransformerBlock.forward")
 
 # %% [markdown]
-# No difference at all. Where there is one, it is marked with ≠:
+# One line more on the left: NumPy has to keep by hand what the derivative will need (chapter 09), PyTorch does that
+# by itself. All else is the same to the letter. Where lines differ, they are marked with ≠. Another one:
 
 # %%
 side_by_side("block.SwinTransformerBlock.mask_for")

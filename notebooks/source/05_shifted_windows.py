@@ -72,8 +72,8 @@ for shift in range(1, 7):
     print(f"shift {shift}: {(rows < 7).sum()} rows above, {(rows >= 7).sum()} below")
 
 # %% [markdown]
-# With a shift of 1 a single row below the old wall meets those above, with 6 a single row above meets those below. Half a window is fairest to both sides; 3 and 4 are
-# equally good for $M = 7$.
+# With a shift of 1 a single row below the old wall meets those above; with 6 a single row above meets those below.
+# Half a window is fairest to both sides; 3 and 4 are equally good for $M = 7$.
 
 # %% [markdown]
 # But look at the right picture: the windows at the border are smaller. On a map of 8 × 8 with $M = 4$, $s = 2$:
