@@ -59,8 +59,23 @@ windows.windows_on_image(image, patch_size=8, window_size=7, shift=3)
 # $$\hat z^{\,l} = \text{W-MSA}(\mathrm{LN}(z^{l-1})) + z^{l-1}, \qquad
 #   \hat z^{\,l+1} = \text{SW-MSA}(\mathrm{LN}(z^{l})) + z^{l}$$
 #
-# (each followed by an MLP, see chapter 06). The shift is $s = \lfloor M/2 \rfloor$, 3 for $M = 7$.
+# Here $z^l$ are the tokens after block $l$ and LN is a layer norm (each line is followed by an MLP; all this is
+# chapter 06). $M$ is the side of a window in tokens. The shift is $s = \lfloor M/2 \rfloor$, half a window rounded
+# down: 3 for $M = 7$.
 #
+# Why half? Walls move with any shift that is not a multiple of $M$. But take the wall above row $M$, and the moved
+# window that it now cuts. How many of its rows lie above the old wall, and how many below?
+
+# %%
+for shift in range(1, 7):
+    rows = np.arange(shift, shift + 7)  # the moved window, M = 7; old wall above row 7
+    print(f"shift {shift}: {(rows < 7).sum()} rows above, {(rows >= 7).sum()} below")
+
+# %% [markdown]
+# With a shift of 1 only a single row crosses the old wall. Half a window is fairest to both sides; 3 and 4 are
+# equally good for $M = 7$.
+
+# %% [markdown]
 # But look at the right picture: the windows at the border are smaller. On a map of 8 × 8 with $M = 4$, $s = 2$:
 
 # %%
@@ -80,7 +95,8 @@ print(len(sizes), "windows instead of", (H // M) * (W // M), "with sizes", *size
 # ### Q16: Is the whole map rolled or each window, and why roll back?
 #
 # The **whole map** is rolled up and left by $s$. What leaves at the top comes back at the bottom, what leaves at
-# the left comes back at the right. First as a loop: the token that lands at (row, column) came from (row + s,
+# the left comes back at the right. (To move the map up and left under the windows is the same as to move the
+# windows down and right over the map.) First as a loop: the token that lands at (row, column) came from (row + s,
 # column + s), counted round the corner with `%`.
 
 
@@ -340,7 +356,8 @@ print("with a blocked score of 130:", far.round(3))
 # %% [markdown]
 # ### Q82: -100, -inf, -1e4 or the smallest number of the dtype: when does each give NaN?
 #
-# We try each value in three formats, on a row with two blocked keys ("partly") and on a row where all are blocked
+# The smallest number of a dtype, `finfo.min`, is the most negative one that the format can hold. We try each value in
+# three formats, on a row with two blocked keys ("partly") and on a row where all are blocked
 # ("fully").
 
 
@@ -619,7 +636,7 @@ everything = np.ones((64, 64), dtype=bool)
 windows.attention_structure({"global": everything, "W-MSA": W_MSA, "SW-MSA": SW_MSA})
 
 # %% [markdown]
-# **What does row 3 mean?** It belongs to token 3 as the query (row 0, column 3 of the map). Its entries say from
+# **What does row 3 mean?** Counted from 0, it belongs to token 3 as the query (row 0, column 3 of the map). Its entries say from
 # which tokens token 3 takes its new value. In a matrix of weights the row sums to 1.
 
 # %%
