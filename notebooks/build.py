@@ -111,7 +111,7 @@ def run(notebook, progress=None):
         client.on_cell_executed = lambda **_: progress.update()
     paths = [str(FOLDER.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     try:
-        client.execute(env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)})
+        client.execute(env={"OMP_NUM_THREADS": "1", **os.environ, "PYTHONPATH": os.pathsep.join(paths)})
     except CellExecutionError as error:
         raise Refused(f"a cell failed:\n{error}") from None
     return notebook

@@ -29,6 +29,7 @@ EXAMPLES = """examples:
 The environment variable OMP_NUM_THREADS=1 keeps NumPy and PyTorch to one processor core.
 """
 MODEL = "swin_fashion_patch2_window7_28"
+TRAINED = SUBSET.with_name(f"{MODEL}.safetensors")  # its weights, after the run that the file's metadata tells of
 INITS = "fan_in", "published"
 
 

@@ -97,6 +97,8 @@ def test_fields_that_the_file_does_not_tell(tmp_path, package):
         model = package.SwinTransformer.from_checkpoint(path, **given)
         assert model.config.img_size == (32, 48)
         assert_same(arrays(model), state_of(CONFIG))
+    model, said = adapted(package, path, img_size=(32, 48), num_classes=7, window_size=4)  # it tells the other two
+    assert said == "4 bias tables from window 3 to 4; the head is new and untrained: 7 classes, the file has 5"
 
 
 @PACKAGES

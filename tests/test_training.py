@@ -140,7 +140,7 @@ def test_both_trainers_in_step(tmp_path):
 
 
 @PACKAGES
-def test_dropout_is_on_in_training_only_and_repeats(package, tmp_path):
+def test_dropout_is_on_in_training_only_and_repeats(package):
     recipe = Recipe(epochs=1, batch_size=8)
     one, two, other = (
         trainer_of(package, r, replace(TINY, **DROPS)) for r in (recipe, recipe, replace(recipe, seed=1))
@@ -149,6 +149,9 @@ def test_dropout_is_on_in_training_only_and_repeats(package, tmp_path):
     for trainer in (one, two, other):
         trainer.step(*batch(), lr=1e-3)
     assert one.losses == two.losses != other.losses
+    for _ in range(2):
+        two.step(*batch(), lr=0.0)
+    assert two.losses[1] != two.losses[2]  # the same weights and images, other masks
     x = batch()[0]
     np.testing.assert_array_equal(one.logits(x), one.logits(x))
 

@@ -34,7 +34,8 @@ for package in (np, torch, einops, matplotlib):
 # ## The whole model in one picture
 #
 # A Swin Transformer takes an image and gives, for each class, a number (a *logit*) that says how well the
-# class fits. Between the two lies a tower of four stages. This is the smallest published model, **Swin-T**:
+# class fits. Between the two lies a tower of four *stages*, and each stage is a
+# pile of *blocks*, of two kinds in turn. This is the smallest published model, **Swin-T**:
 
 # %%
 config = c = swin_numpy.CONFIGS["swin_tiny_patch4_window7_224"]
@@ -58,8 +59,12 @@ model.architecture(
 # 3. In every second block the windows are **shifted**, so that neighbours from different windows meet
 #    ([chapter 05](05_shifted_windows.ipynb)).
 # 4. Between two stages **patch merging** joins four neighbouring tokens to one: half the rows, half the
-#   columns, twice the channels ([chapter 07](07_patch_merging.ipynb)).
+#   columns, twice the channels (the numbers of one token; [chapter 07](07_patch_merging.ipynb)).
 # 5. At the end all tokens are averaged, and one linear layer reads the classes off ([chapter 08](08_whole_model.ipynb)).
+#
+# In the picture, W-MSA is self-attention inside windows and SW-MSA inside shifted windows (MSA: multi-head
+# self-attention). LN is a layer norm and MLP a small network for each token by itself; both, and the arrows that
+# go round them, come in [chapter 06](06_swin_block.ipynb).
 #
 # Here are the first four on a photograph.
 

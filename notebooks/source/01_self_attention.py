@@ -45,7 +45,8 @@ def tensor(array):
 # about food?
 #
 # Everywhere in this project the axes have the same names. Here: $i$ is the token that asks (the *query*),
-# $j$ the token that is looked at (the *key*), $c$ counts channels, $d$ is the width of queries and keys.
+# $j$ the token that is looked at (the *key*), $c$ counts *channels*, which are the numbers of one token, and $d$ is
+# the width of queries and keys, that is, how many numbers one of them has.
 
 # %%
 words = ["red", "fox", "eats", "grapes"]
@@ -68,7 +69,8 @@ X = np.array(
 # - the **value** says what it hands over to those who found it.
 #
 # Training finds these matrices. Ours are made up again. Read the rows of $W_Q$ like this: *a colour looks
-# for a thing; a thing looks for a colour; an act looks for a thing; food looks for an act.*
+# for a thing; a thing looks for a colour; an act looks for a thing; food looks for an act.* The sizes 1, 2 and 4
+# say how strongly; they are chosen so that the results are easy to read.
 
 # %%
 #                looking for: thing act food colour
@@ -94,8 +96,8 @@ K, V = X @ W_K, X @ W_V
 draw.qkv(X, W_Q, W_K, W_V, Q, K, V, words)
 
 # %% [markdown]
-# Check one row by hand. *eats* is an act and about food, so its query is the third row of $W_Q$ plus the
-# fourth: it looks for a thing (1) and for an act (2).
+# Check one row by hand. *eats* is an act and about food, so its query is the third row of $W_Q$ plus the fourth
+# (for Python, which counts from 0, rows 2 and 3): it looks for a thing (1) and for an act (2).
 
 # %%
 print("query of eats:", W_Q[2] + W_Q[3])
@@ -158,7 +160,8 @@ assert shared[1, 2] > shared[1, 1]
 
 # %% [markdown]
 # And the value? What a word is found by need not be what it hands over. Another $W_V$ changes the result
-# and leaves alone who looks at whom:
+# and leaves alone who looks at whom. (The function below does all steps of this chapter in one call. `weights` are
+# who looks at whom, see step 4; `Z` is the result, see step 5.)
 
 # %%
 one = swin_numpy.self_attention(X, W_Q, W_K, W_V)
@@ -193,17 +196,28 @@ measure.curves(
 )
 
 # %% [markdown]
-# Why care? The next step is the softmax, and it exaggerates. With large scores one key takes nearly
+# Why care? The next step is the softmax, which turns a row of scores into weights that sum to 1, and it exaggerates. With large scores one key takes nearly
 # everything, and then the softmax hardly reacts when the scores change: the derivative of a weight $w$ by
 # its own score is $w(1-w)$. No reaction means no gradient, and no gradient means no learning.
 
 # %%
 q = rng.standard_normal((200, 1, 256))  # 200 queries of width 256
 k = rng.standard_normal((200, 49, 256))  # 49 keys for each of them
+# k.mT: each of the 200 matrices transposed
 for name, scale in (("not scaled", 1), ("scaled", 1 / np.sqrt(256))):
     w = softmax(scale * q @ k.mT)
     print(f"{name:>10}: largest weight {w.max(-1).mean():.2f}", end=", ")
     print(f"mean derivative w(1-w) {(w * (1 - w)).mean():.4f}")
+
+# %% [markdown]
+# The formula $w(1-w)$ can be tried: raise one score by a millionth, and see how far its weight moves.
+
+# %%
+row, nudge = np.array([0.0, 3.0, 2.0, 1.0]), np.array([0, 1e-6, 0, 0])
+w = softmax(row)[1]
+moved = (softmax(row + nudge)[1] - w) / 1e-6
+print(f"measured {moved:.5f},  w(1-w) = {w * (1 - w):.5f}")
+assert np.isclose(moved, w * (1 - w), rtol=1e-5)
 
 # %% [markdown]
 # For our words $d = 4$, so the scores are simply halved. Here is the row of *eats* divided by other numbers
@@ -227,7 +241,7 @@ slider(eats, T=(0.5, 10.0, 0.5, 2.0))
 # well-known code too.
 
 # %%
-# C = 96 channels as 3 heads of width d = 32, for 49 tokens
+# C = 96 channels as 3 heads of width d = 32, for the 49 tokens of a Swin window
 q, k, v = rng.standard_normal((3, 3, 49, 32))
 for width in (96, 32):
     scores = q @ k.mT / np.sqrt(width)
@@ -273,6 +287,15 @@ assert np.allclose(weights, softmax(scaled), rtol=1e-14)
 draw.softmax_steps(raw, scaled, weights, words)
 
 # %% [markdown]
+# Why $e$, and not each score divided by the sum of its row? Because scores may be negative. $e^s$ never is, and
+# a larger score still gets a larger weight:
+
+# %%
+some = np.array([-1.0, 0.5, 1.0])
+print("score / sum:", some / some.sum(), "  softmax:", softmax(some).round(2))
+assert (softmax(some) > 0).all()
+
+# %% [markdown]
 # ### Q04: Along which axis does the softmax run?
 #
 # Along the keys, the last axis: every **row** sums to 1. A query shares out its attention. The columns may
@@ -299,7 +322,26 @@ assert (wrong @ tens).max() > 12
 # [somebody noticed](https://github.com/PetrochukM/PyTorch-NLP/issues/2). Sum the rows, and you know.
 
 # %% [markdown]
-# ## Step 5: one output is a weighted sum of values
+# ## Step 5: Z, the weights times the values
+#
+# The weights say who looks at whom, and the values wait to be handed over. Put together: $Z = \text{weights}
+# \cdot V$, one more matrix product. All four words get their result at once; nothing is computed one after the
+# other.
+
+# %%
+Z = np.zeros((4, 4))
+for i in range(4):  # every word that asks
+    for d in range(4):  # every number of a value
+        Z[i, d] = sum(weights[i, j] * V[j, d] for j in range(4))
+
+assert np.allclose(Z, weights @ V, rtol=1e-14)
+draw.matrix_product(weights, V, Z, ("weights", "V", "Z"), words)
+
+# %% [markdown]
+# ## Step 6: one output is a weighted sum of values
+#
+# What does one row of $Z$ mean? Take the loops above and hold $i$ still: row $i$ of the weights has one number
+# for each word $j$, and each multiplies a whole row of $V$.
 #
 # $$ z_i = \sum_j w_{ij}\, v_j $$
 #
@@ -309,26 +351,17 @@ assert (wrong @ tens).max() > 12
 # %%
 z = np.zeros(4)
 for j in range(4):
-    z += weights[2, j] * V[j]
+    z += weights[2, j] * V[j]  # a number times a row
 
-draw.weighted_sum(weights[2], V, z, words)
-
-# %% [markdown]
-# ## Step 6: all outputs at once
-#
-# All four words do the same, side by side: $Z = \text{weights} \cdot V$. Nothing is computed one after the
-# other.
-
-# %%
-Z = weights @ V
-assert np.allclose(Z[2], z)
-draw.matrix_product(weights, V, Z, ("weights", "V", "Z"), words)
+assert np.allclose(z, Z[2], rtol=1e-14)
+draw.weighted_sum(weights[2], V, Z[2], words)
 
 # %% [markdown]
 # ## The same, as the package has it
 #
-# You have now written self-attention. The library's version is the same six steps with every matrix kept,
-# so that it can be looked at. On the left would be NumPy and on the right PyTorch, but the two files say
+# You have now written self-attention. The library's version takes the same steps and keeps every matrix,
+# so that it can be looked at. (`mask` is a matrix that is added to the scores, if you give one. We leave it out
+# until [Q10](#Q10:-Does-self-attention-know-the-order-of-the-tokens?).) On the left would be NumPy and on the right PyTorch, but the two files say
 # the same to the letter:
 
 # %%
@@ -343,7 +376,7 @@ side_by_side("functional.softmax")
 
 # %% [markdown]
 # Four ways to the same numbers: our loops, the NumPy package, its PyTorch twin, and PyTorch's own fused
-# function, which shares no line with the others.
+# function, which does all steps in one go (it is *fused*) and shares no line with the others.
 
 # %%
 ours = swin_numpy.self_attention(X, W_Q, W_K, W_V)
@@ -379,13 +412,16 @@ draw.heads(two.weights, words)
 
 # %%
 print(
-    "score of eats and fox in head 0 and 1:", two.Q[:, 2] @ two.K[0, 1], "→", raw[2, 1]
+    "score of eats and fox in head 0 and 1:",
+    (two.Q[:, 2] * two.K[:, 1]).sum(-1),  # Q and K are (a, m, d): each head by itself
+    "→ together",
+    raw[2, 1],
 )
 assert np.allclose((two.Q @ two.K.mT).sum(0), raw)
 
 # %% [markdown]
 # A last matrix $W_O$ mixes what the heads found; above it was the identity. Another check with an oracle
-# that we didn't write: `torch.nn.MultiheadAttention`, with random numbers, 8 channels and 4 heads.
+# (a result to compare with) that we didn't write: `torch.nn.MultiheadAttention`, with random numbers, 8 channels and 4 heads.
 
 # %%
 x, W = rng.standard_normal((5, 8)), rng.standard_normal((4, 8, 8))
@@ -444,7 +480,8 @@ print("slice of W_Q that one head owns:", W_one[:, : C // a].shape, "= (C, d)")
 
 # %% [markdown]
 # And the cost: cut into heads, attention costs what one wide head costs. Heads that are all wide would cost
-# as many times more as there are heads. For $C = 96$ and the 49 tokens of a Swin window:
+# as many times more as there are heads. (A *multiply-add* is one multiplication and the addition that follows it.)
+# For $C = 96$ and the 49 tokens of a Swin window:
 
 # %%
 C, n = 96, 49
@@ -508,7 +545,8 @@ agree("mean of both", after.mean(0), before.mean(0))
 
 # %% [markdown]
 # This is why *red* could not tell *fox* from *grapes*. Swin's answer is a number added to each score that
-# depends on how far $i$ and $j$ are apart, the **relative position bias** of [chapter 04](04_relative_position_bias.ipynb). With it the
+# depends on where $j$ lies as seen from $i$, the **relative position bias** of
+# [chapter 04](04_relative_position_bias.ipynb). With it the
 # equality is gone, as it should be. Say the neighbour on the right gets 2 more:
 
 # %%
@@ -584,6 +622,7 @@ slider(look_from, row=(0, h - 1, 1, eye[0]), column=(0, w - 1, 1, eye[1]))
 # %%
 least = np.sort(weights[eye].ravel())[-40]
 places = np.argwhere(weights[eye] >= least)  # (row, column) of each
+# around the centres of the two eyes, read off the photograph: 5 patches each way
 here = (np.abs(places - (14, 21)) <= 5).all(1).sum()
 there = (np.abs(places - (15, 40)) <= 5).all(1).sum()
 print(

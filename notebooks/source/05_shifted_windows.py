@@ -72,7 +72,7 @@ for shift in range(1, 7):
     print(f"shift {shift}: {(rows < 7).sum()} rows above, {(rows >= 7).sum()} below")
 
 # %% [markdown]
-# With a shift of 1 only a single row crosses the old wall. Half a window is fairest to both sides; 3 and 4 are
+# With a shift of 1 a single row below the old wall meets those above, with 6 a single row above meets those below. Half a window is fairest to both sides; 3 and 4 are
 # equally good for $M = 7$.
 
 # %% [markdown]
@@ -558,8 +558,8 @@ for name, order, back in (
 # %%
 config = swin_numpy.CONFIGS["swin_tiny_patch4_window7_224"]
 for stage, (h, w) in enumerate(config.grids, 1):
-    shape = shift_mask(h, w, 7, 3).shape if h > 7 else "no mask"
-    print(f"stage {stage}: {h} × {w} tokens, mask", shape)
+    what = f"mask {shift_mask(h, w, 7, 3).shape}" if h > 7 else "no mask"
+    print(f"stage {stage}: {h} × {w} tokens, {what}")
 
 # %% [markdown]
 # ### Q26: Why is the mask recomputed for another size? What would the stored one do?
