@@ -54,17 +54,19 @@ model.architecture(
 #
 # 1. The image is cut into small **patches**, and each becomes a **token**: one row of numbers
 #    ([chapter 02](02_patch_embedding.ipynb)).
-# 2. Tokens look at each other by **self-attention** ([chapter 01](01_self_attention.ipynb)), but only inside **windows**, because to
-#   look at all others costs too much ([chapter 03](03_window_attention.ipynb)).
+# 2. Tokens look at each other by **self-attention** ([chapter 01](01_self_attention.ipynb)), but only
+#   inside **windows**, because to look at all others costs too much ([chapter
+#   03](03_window_attention.ipynb)).
 # 3. In every second block the windows are **shifted**, so that neighbours from different windows meet
 #    ([chapter 05](05_shifted_windows.ipynb)).
 # 4. Between two stages **patch merging** joins four neighbouring tokens to one: half the rows, half the
 #   columns, twice the channels (the numbers of one token; [chapter 07](07_patch_merging.ipynb)).
-# 5. At the end all tokens are averaged, and one linear layer reads the classes off ([chapter 08](08_whole_model.ipynb)).
+# 5. At the end all tokens are averaged, and one linear layer reads the classes off ([chapter
+#   08](08_whole_model.ipynb)).
 #
 # In the picture, W-MSA is self-attention inside windows and SW-MSA inside shifted windows (MSA: multi-head
-# self-attention). LN is a layer norm and MLP a small network for each token by itself; both, and the arrows that
-# go round them, come in [chapter 06](06_swin_block.ipynb).
+# self-attention). LN is a layer norm and MLP a small network for each token by itself; both, and the arrows
+# that go round them, come in [chapter 06](06_swin_block.ipynb).
 #
 # Here are the first four on a photograph.
 
@@ -121,8 +123,8 @@ model.pyramid(stages, config.window_size)
 #
 # The same model stands in two packages:
 #
-# - **`swin_numpy`** from scratch. Nothing but NumPy: what a layer does is there to be read, its derivative
-#   included.
+# - **`swin_numpy`** from scratch, NumPy and einops only: what a layer does is there to be read, its
+#   derivative included.
 # - **`swin_torch`** the way one writes it in PyTorch, which brings layers and derivatives along.
 #
 # They are **twins**: same files, same classes, same methods, same argument names, same seed, same weights.
@@ -133,11 +135,12 @@ model.pyramid(stages, config.window_size)
 side_by_side("block.SwinTransformerBlock.forward")
 
 # %% [markdown]
-# One line more on the left: NumPy has to keep by hand what the derivative will need (chapter 09), PyTorch does that
-# by itself. All else is the same to the letter. Where lines differ, they are marked with ≠. Another one:
+# What both share stands once, across the page; what differs is marked with ≠, NumPy on the left. Here it is
+# a single line: NumPy has to keep what its backward pass will need, and PyTorch's autograd keeps that by
+# itself. Many functions have no difference at all:
 
 # %%
-side_by_side("block.SwinTransformerBlock.mask_for")
+side_by_side("windows.window_partition")
 
 # %% [markdown]
 # Do they compute the same? Take a small Swin, give both twins the same seed, and send the cat through.
@@ -270,6 +273,6 @@ contents()
 # - Do you have a question? [59 that learners ask](QUESTIONS.md), each with a link to the cell that answers
 #   it.
 # - The paper: Liu et al. 2021, [*Swin Transformer: Hierarchical Vision Transformer using Shifted
-#   Windows*](https://arxiv.org/abs/2103.14030). Our
-#   first picture redraws its figure 3, with patch merging at the end of a stage, where the authors' code has it.
+#   Windows*](https://arxiv.org/abs/2103.14030). Our first picture redraws its figure 3, with patch merging
+#   at the end of a stage, where the authors' code has it.
 # - The authors' code: [microsoft/Swin-Transformer](https://github.com/microsoft/Swin-Transformer).
