@@ -649,7 +649,9 @@ theirs = (
 )
 state = random_parameters(ours)
 ours.load_state_dict(state)
-theirs.load_state_dict({name: torch.from_numpy(value) for name, value in state.items()})
+_ = theirs.load_state_dict(
+    {name: torch.from_numpy(value) for name, value in state.items()}
+)
 
 # %%
 grid, x, dy = (5, 6), rng.normal(size=(2, 30, 12)), rng.normal(size=(2, 30, 12))
