@@ -82,7 +82,7 @@ def in_pieces(function):
 
     @wraps(function)
     def pieced(x):
-        x = np.asarray(x, dtype=np.result_type(x, np.float32))  # whole numbers become float64, the rest stays
+        x = x if x.dtype.kind == "f" else x.astype(float)
         pieces = np.array_split(x.reshape(-1), 1 + x.size // 2**16)
         return np.concatenate([function(piece) for piece in pieces]).reshape(x.shape)
 

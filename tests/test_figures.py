@@ -355,9 +355,9 @@ def test_attention_weights_are_those_of_the_model():
 
 
 def test_the_command_draws_what_it_is_asked_for(tmp_path, capsys):
-    main(["--only", "masks", "bias_tables", "--folder", str(tmp_path)])
+    main(["--only", "masks", "attention_on_photograph", "--folder", str(tmp_path)])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["masks.png", "masks.svg"]
-    assert "bias_tables: left out, needs --weights" in capsys.readouterr().out
+    assert "attention_on_photograph: left out, needs --weights" in capsys.readouterr().out
 
 
 def test_the_command_says_in_one_line_what_is_wrong(tmp_path):

@@ -54,6 +54,15 @@ def data_folder(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Here as in the processes that `start` starts: with another number of threads PyTorch adds in another order."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def trainer_of(package, recipe, config=TINY, dtype="float64"):
     if package is swin_numpy:
         return swin_numpy.train.Trainer(config, recipe, np.dtype(dtype))
