@@ -63,6 +63,20 @@ def side_by_side(name):
         display(Table(title, list(aligned(left, right))))
 
 
+def there_and_back(name):
+    """Show the source of a step of swin_numpy (left) and of its backward (right), such as "block.Mlp.forward".
+
+    The backward of `forward` is called `backward`, that of any other name `name_backward`.
+    Raises ValueError if swin_numpy has one of both not.
+    """
+    module, *path = name.split(".")
+    back = [*path[:-1], "backward" if path[-1] == "forward" else f"{path[-1]}_backward"]
+    left, right = source_of(f"swin_numpy.{module}", path), source_of(f"swin_numpy.{module}", back)
+    if left is None or right is None:
+        raise ValueError(f"expected {name} and {'.'.join([module, *back])} in swin_numpy, found one of them at most")
+    display(Table(f"swin_numpy/{module}.py", [("⇄", left, right)], ("forward", "backward")))
+
+
 def source_of(module, path):
     """The lines of source of the object at `path` in `module`, or None if there is none."""
     try:
@@ -95,16 +109,17 @@ def aligned(left, right):
 class Table:
     """Rows of (mark, left lines, right lines) as HTML, and as plain text where there is no HTML.
 
-    No style is needed to read it: code hosts strip style attributes.
+    heads: what stands above the two columns. No style is needed to read it: code hosts strip style attributes.
     """
 
-    def __init__(self, title, rows):
-        self.title, self.rows = title, rows
+    def __init__(self, title, rows, heads=("NumPy", "PyTorch")):
+        self.title, self.rows, self.heads = title, rows, heads
 
     def _repr_html_(self):
         body = "".join(self._row(*row) for row in self.rows)
         if any(mark for mark, _, _ in self.rows):
-            body = f"<tr><th></th><th {LEFT}>NumPy</th><th {LEFT}>PyTorch</th></tr>" + body
+            heads = "".join(f"<th {LEFT}>{head}</th>" for head in self.heads)
+            body = f"<tr><th></th>{heads}</tr>" + body
         return f"<p><b>{escape(self.title)}</b></p><table>{body}</table>"
 
     def _row(self, mark, left, right):
@@ -114,10 +129,10 @@ class Table:
         return f"<tr><td {LEFT}><b>{mark}</b></td><td {LEFT}>{pre(left)}</td><td {LEFT}>{pre(right)}</td></tr>"
 
     def __repr__(self):
-        lines = [self.title, ""]
+        lines, (a, b) = [self.title, ""], (head.ljust(8) for head in self.heads)
         for mark, left, right in self.rows:
             if mark:
-                lines += [f"NumPy   | {line}" for line in left] + [f"PyTorch | {line}" for line in right]
+                lines += [f"{a}| {line}" for line in left] + [f"{b}| {line}" for line in right]
             else:
                 lines += [f"        | {line}" for line in left]
         return "\n".join(lines)

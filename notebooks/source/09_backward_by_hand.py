@@ -1,0 +1,1013 @@
+# %% [markdown]
+# # 09 · The backward pass, by hand
+#
+# Training asks one question of every number in the model: *if it grew a little, how much would the loss grow?* The
+# answers are the gradients. PyTorch's autograd finds them unseen. `swin_numpy` has no autograd: under each forward
+# stands a backward, written by hand. In this chapter you write them too.
+#
+# After this chapter you can explain
+#
+# - what a backward takes and gives, and why nobody ever builds the matrix of all derivatives;
+# - why a backward that is tested with a gradient of ones may be wrong all the same;
+# - how well finite differences can check a gradient, and which step they need;
+# - how to turn any step round that only moves numbers, and why numbers that are read twice get a sum;
+# - what a forward must keep for its backward, and how many bytes that is in a Swin block.
+
+# %%
+import math
+from time import perf_counter
+
+import numpy as np
+import torch
+from einops import rearrange, reduce, repeat
+from lesson import agree, check, side_by_side, slider, solution, there_and_back
+
+import swin_numpy
+import swin_torch
+from figures import photo_path
+from figures.chapter09 import error_by_step, gather_and_scatter, saliency
+from figures.measure import bars
+from swin_numpy import SwinTransformerBlock, cyclic_shift, pad_to_multiple, window_partition, window_reverse
+from swin_numpy import functional as F
+from swin_numpy.attention import attend, attend_backward
+from swin_numpy.images import denormalise, load_image, preprocess
+
+rng = np.random.default_rng(9)
+torch.set_num_threads(1)  # the matrices here are small: more threads would mostly wait for each other
+
+# %% [markdown]
+# ## The idea
+#
+# A step of the network turns x into y, and much later a loss L comes out, one number. Suppose somebody already knows
+# how L depends on y. Call that the **upstream gradient**, dy. It has the shape of y:
+#
+# $$dy_i = \frac{\partial L}{\partial y_i} \qquad\Longrightarrow\qquad
+# dx_j = \frac{\partial L}{\partial x_j} = \sum_i \frac{\partial y_i}{\partial x_j}\, dy_i = (J^\top dy)_j$$
+#
+# That is the chain rule, and all there is to it. J, the **Jacobian**, holds the slope of every output for every input.
+# A backward is a function that takes dy and returns dx, so the steps can be walked from the last to the first, each
+# handing its dx down as the dy of the step before.
+#
+# It must do so **without** building J. For one block of Swin-T's first stage, J would have this size:
+
+# %%
+numbers = 56 * 56 * 96  # tokens · channels
+print(f"{numbers:,} inputs and as many outputs: {numbers**2 * 4 / 1e9:.0f} GB for J in float32")
+print(f"dy and dx together: {2 * numbers * 4 / 1e6:.1f} MB")
+
+# %% [markdown]
+# ## Three numbers by hand: softmax
+#
+# x = (0, ln 2, ln 3). The exponentials are 1, 2, 3, their sum is 6, so y = (1, 2, 3) / 6. The slopes of softmax are
+#
+# $$\frac{\partial y_i}{\partial x_j} = y_i\,(\delta_{ij} - y_j)$$
+#
+# On the diagonal, an input lifts its own output. Off it the slope is negative: more for one is less for the others.
+
+
+# %%
+def jacobian(y):
+    """y (c,), the output of softmax → J (c, c)."""
+    J = np.empty((len(y), len(y)))
+    for i, j in np.ndindex(J.shape):
+        J[i, j] = y[i] * ((i == j) - y[j])
+    return J
+
+
+y = F.softmax(np.log([1.0, 2.0, 3.0]))
+J = jacobian(y)
+print("6 · y  =", (6 * y).round(10))
+print((36 * J).round(10), "= 36 · J")
+
+# %% [markdown]
+# Check one by hand: 36 · ⅙ · (1 - ⅙) = 5. Now look at the columns: 5 - 2 - 3 = 0, and so in all of them. The outputs
+# always sum to 1, so whatever an input does, the changes cancel. Therefore an upstream gradient of ones gives
+# **exactly zero**, and so does any constant one:
+
+# %%
+print("J.T @ (1, 1, 1):", J.T @ np.ones(3))
+print("J.T @ (6, 0, 0):", J.T @ [6, 0, 0])
+
+# %% [markdown]
+# (But for rounding, that is.) Now, public code is often tested just so: `y.sum().backward()`, which is dy = 1. Here
+# are three backwards of softmax. Only one is right. With ones, all three pass the comparison with autograd:
+
+
+# %%
+def nothing(dy, y):
+    return 0 * dy
+
+
+def plain_mean(dy, y):
+    """Looks good. But the mean should be weighted with y."""
+    return y * (dy - dy.mean(axis=-1, keepdims=True))
+
+
+x = rng.normal(size=(2, 5))
+for kind, dy in (("ones", np.ones(x.shape)), ("random", rng.normal(size=x.shape))):
+    x_torch = torch.from_numpy(x).requires_grad_()
+    x_torch.softmax(-1).backward(torch.from_numpy(dy))
+    for backward in (nothing, plain_mean, F.softmax_backward):
+        same = np.allclose(backward(dy, F.softmax(x)), x_torch.grad)
+        print(f"dy {kind:6}  {backward.__name__:16}  {'passes' if same else 'FAILS'}")
+
+# %% [markdown]
+# So: upstream gradients are **random numbers, never ones**. From here on every dy is.
+#
+# ### Without the matrix
+#
+# Multiply out $J^\top dy$ and the matrix is gone:
+#
+# $$dx_j = \sum_i y_i\,(\delta_{ij} - y_j)\, dy_i = y_j \Big( dy_j - \sum_i y_i\, dy_i \Big)$$
+#
+# The gradient, less its mean weighted with y. Note what it needs: dy and the **output** y; x is not needed any more.
+
+# %%
+side_by_side("functional.softmax_backward")
+
+# %% [markdown]
+# The naive loop, one matrix for each row; the library; and autograd:
+
+# %%
+x, dy = rng.normal(size=(2, 4, 3, 7))  # two arrays (4, 3, 7)
+y = F.softmax(x)
+by_loop = np.empty(x.shape)
+for row in np.ndindex(x.shape[:-1]):
+    by_loop[row] = jacobian(y[row]).T @ dy[row]
+agree("softmax backward, loop", F.softmax_backward(dy, y), by_loop)
+
+x_torch = torch.from_numpy(x).requires_grad_()
+x_torch.softmax(-1).backward(torch.from_numpy(dy))
+agree("softmax backward, autograd", F.softmax_backward(dy, y), x_torch.grad)
+
+# %% [markdown]
+# ## Finite differences: a check that knows no calculus
+#
+# Autograd may share a mistake with us, or may not be there. A slope can also be **measured**: go a step h to either
+# side, and see by how much the loss changes.
+#
+# $$\text{one side: } \frac{L(x + h v) - L(x)}{h} \qquad \text{both sides: } \frac{L(x + h v) - L(x - h v)}{2h}
+# \qquad \text{expected: } dx \cdot v$$
+#
+# Here v is a random direction. One direction tests all numbers of dx at once: a wrong one would have to cancel out by
+# accident. How small should h be? Try all of them:
+
+# %%
+x, dy, v = rng.normal(size=(3, 40, 8))
+exact = (F.softmax_backward(dy, F.softmax(x)) * v).sum()
+
+
+def loss(x):
+    return (dy.astype(x.dtype) * F.softmax(x)).sum()
+
+
+def one_side(x, v, h):
+    return (loss(x + h * v) - loss(x)) / h
+
+
+def both_sides(x, v, h):
+    return (loss(x + h * v) - loss(x - h * v)) / (2 * h)
+
+
+# %%
+steps = 10.0 ** np.arange(-12, 0.1, 0.5)
+errors = {}
+for name, measure, dtype in (
+    ("one side, float64", one_side, np.float64),
+    ("both sides, float64", both_sides, np.float64),
+    ("both sides, float32", both_sides, np.float32),
+):
+    slopes = [measure(x.astype(dtype), v.astype(dtype), dtype(h)) for h in steps]
+    errors[name] = np.maximum(np.abs(np.array(slopes, float) - exact) / abs(exact), 1e-17)
+    print(f"{name}: best step {steps[np.argmin(errors[name])]:.0e}, error {errors[name].min():.0e}")
+
+# %%
+scale = abs(loss(x) / exact)
+lines = [
+    (1, errors["one side, float64"][-6] / steps[-6], "truncation ∝ h"),
+    (2, errors["both sides, float64"][-6] / steps[-6] ** 2, "truncation ∝ h²"),
+    (-1, scale * np.finfo(np.float64).eps, "rounding ∝ 1 / h"),
+]
+error_by_step(steps, errors, lines)
+
+# %% [markdown]
+# Every curve is a V. On the right, the step is too long: the function bends on the way, **truncation**. The line of one
+# side falls with h; from both sides the bend of one cancels that of the other, and the error falls with h². On the left
+# the step is too short: two losses that are almost equal are subtracted, and what is left is mostly their last digit,
+# **rounding**, which then gets divided by h. In float32 the rounding is half a billion times as large, and swallows
+# nearly everything.
+#
+# The best step is where both meet: about the square root of the machine's ε for one side, its cube root for two.
+
+# %%
+for dtype in (np.float64, np.float32):
+    eps = np.finfo(dtype).eps
+    print(f"{dtype.__name__}: ε = {eps:.0e}, √ε = {eps ** (1 / 2):.0e}, ∛ε = {eps ** (1 / 3):.0e}")
+
+# %% [markdown]
+# So: **float64, both sides, a step near 1e-5**. That gives about ten digits of a smooth function, never sixteen.
+
+
+# %%
+def slope(loss, value, direction, h=5e-6):
+    """How fast loss() grows when the array `value` moves along `direction`. It is brought back."""
+    start, sides = value.copy(), []
+    for sign in (1, -1):
+        value[...] = start + sign * h * direction
+        sides.append(loss())
+    value[...] = start
+    return (sides[0] - sides[1]) / (2 * h)
+
+
+agree("softmax, measured", slope(lambda: loss(x), x, v), exact, 1e-8)
+
+# %% [markdown]
+# ## Linear: who is used often gets a sum
+#
+# y = x Wᵀ + b. For one token, each output is $y_o = \sum_c W_{oc}\, x_c + b_o$. So $W_{oc}$ has the slope $x_c$, and
+# $x_c$ has the slope $W_{oc}$. By loop over tokens; note the `+=`. All tokens use the **same** W and b, and each has a
+# say:
+
+
+# %%
+def linear_backward_by_loop(dy, x, W):
+    """dy (tokens, out), x (tokens, in), W (out, in) → dx, dW, db."""
+    dx, dW, db = np.zeros(x.shape), np.zeros(W.shape), np.zeros(len(W))
+    for t, o in np.ndindex(dy.shape):
+        dx[t] += dy[t, o] * W[o]
+        dW[o] += dy[t, o] * x[t]
+        db[o] += dy[t, o]
+    return dx, dW, db
+
+
+x, W, dy = rng.normal(size=(6, 4)), rng.normal(size=(3, 4)), rng.normal(size=(6, 3))
+for name, got, wanted in zip("xWb", F.linear_backward(dy, x, W), linear_backward_by_loop(dy, x, W), strict=True):
+    agree(f"d{name}", got, wanted)
+
+# %%
+there_and_back("functional.linear")
+
+# %% [markdown]
+# Two matrix products and a sum. This is a rule for all broadcasting: **what the forward repeats, the backward sums**,
+# and the other way round. b was repeated for every token, so its gradient is summed over every token.
+#
+# ## Layer norm: two directions are lost
+#
+# $n = (x - \text{mean}) / \sigma$ with $\sigma = \sqrt{\text{variance} + \epsilon}$. Each number of a token moves the
+# mean and the deviation, and so all others:
+#
+# $$\frac{\partial n_i}{\partial x_j} = \frac{1}{\sigma}\Big(\delta_{ij} - \frac1c - \frac{n_i n_j}{c}\Big)$$
+
+
+# %%
+def norm_jacobian(x, eps=1e-5):
+    """J (c, c) of the layer norm of one token (c,), without weight and bias."""
+    sigma = math.sqrt(x.var() + eps)
+    n, c = (x - x.mean()) / sigma, len(x)
+    J = np.empty((c, c))
+    for i, j in np.ndindex(c, c):
+        J[i, j] = ((i == j) - 1 / c - n[i] * n[j] / c) / sigma
+    return J
+
+
+token = np.array([0.0, 0, 4, 4])  # mean 2, deviation 2, so n = (-1, -1, 1, 1)
+J = norm_jacobian(token)
+print(J.round(4))
+print("all numbers grow alike:       ", (J @ np.ones(4)).round(4))
+print("all grow away from the mean:  ", (J @ (token - 2)).round(4))
+
+# %% [markdown]
+# The last two lines are two directions in which layer norm does not react: move all of the token, or stretch it. (The
+# second is not zero to the last digit, because of ε.) What the output doesn't feel can't come back either: dx has no
+# part along these two directions. That is what the library's formula says: take dy · weight, take off its mean, take
+# off its part along n, divide by σ.
+
+# %%
+there_and_back("functional.layer_norm")
+
+# %%
+x, dy = 3 * rng.normal(size=(2, 4, 6)) + 1, rng.normal(size=(2, 4, 6))
+weight, bias = rng.normal(size=(2, 6))
+by_loop = np.empty(x.shape)
+for t in np.ndindex(x.shape[:-1]):
+    by_loop[t] = norm_jacobian(x[t]).T @ (weight * dy[t])
+ours = F.layer_norm_backward(dy, x, weight)
+agree("layer norm, loop", ours[0], by_loop)
+
+tensors = [torch.from_numpy(value).requires_grad_() for value in (x, weight, bias)]
+torch.nn.functional.layer_norm(tensors[0], (6,), *tensors[1:]).backward(torch.from_numpy(dy))
+for name, got, tensor in zip(("dx", "dweight", "dbias"), ours, tensors, strict=True):
+    agree(f"layer norm, autograd: {name}", got, tensor.grad)
+
+# %% [markdown]
+# A fresh layer norm has the weight 1. Then ones upstream are "all alike", the first lost direction, and the gradient
+# is zero again. A second function for which the popular test tests nothing:
+
+# %%
+print("largest |dx|:", np.abs(F.layer_norm_backward(np.ones(x.shape), x, np.ones(6))[0]).max())
+
+# %% [markdown]
+# ## GELU and the loss
+#
+# Two that are short. GELU treats each number by itself, so its J is diagonal: multiply dy by the slope, here the
+# product rule on x · Φ(x). And the loss is where gradients start. Cross entropy is -log softmax at the right class;
+# its gradient is the nicest formula of all: (probability - target) / n.
+
+# %%
+x, dy, v = 2 * rng.normal(size=(3, 50))
+dx = F.gelu_backward(dy, x, F.gelu(x))
+agree("GELU, measured", slope(lambda: (dy * F.gelu(x)).sum(), x, v), (dx * v).sum(), 1e-8)
+
+logits, labels = rng.normal(size=(4, 3)), np.array([2, 0, 0, 1])
+target = np.eye(3)[labels]
+agree("cross entropy", F.cross_entropy_backward(logits, labels), (F.softmax(logits) - target) / 4)
+v = rng.normal(size=logits.shape)
+measured = slope(lambda: F.cross_entropy(logits, labels), logits, v)
+agree("cross entropy, measured", measured, (F.cross_entropy_backward(logits, labels) * v).sum(), 1e-8)
+
+# %% [markdown]
+# ## Attention
+#
+# Three steps forward: scores = Q Kᵀ / √d, weights = softmax(scores), Z = weights · V. By loop, each line of the forward
+# (in the comments) is a product of two numbers, and sends a gradient to both of them:
+
+
+# %%
+def attend_backward_by_loop(dZ, Q, K, V, weights):
+    """One head: dZ and Q, K, V (m, d), weights (m, m) → dQ, dK, dV."""
+    dQ, dK, dV = np.zeros(Q.shape), np.zeros(K.shape), np.zeros(V.shape)
+    dweights, root = np.empty(weights.shape), math.sqrt(Q.shape[1])
+    for i, j in np.ndindex(weights.shape):  # Z[i] += weights[i, j] * V[j]
+        dweights[i, j] = dZ[i] @ V[j]
+        dV[j] += weights[i, j] * dZ[i]
+    dscores = np.array([jacobian(w).T @ dw for w, dw in zip(weights, dweights, strict=True)])
+    for i, j in np.ndindex(weights.shape):  # scores[i, j] = Q[i] @ K[j] / √d
+        dQ[i] += dscores[i, j] * K[j] / root
+        dK[j] += dscores[i, j] * Q[i] / root
+    return dQ, dK, dV
+
+
+# %% [markdown]
+# The library says the same with matrices. Its pattern: for a product C = A B,
+#
+# $$dA = dC \, B^\top, \qquad dB = A^\top dC$$
+#
+# (If you forget it: A, B and C have different shapes, and there is only one way to put them together.)
+
+# %%
+there_and_back("attention.attend")
+
+# %%
+Q, K, V, dZ = rng.normal(size=(4, 5, 3))  # five tokens, d = 3
+kept = attend(Q, K, V)
+ours = attend_backward(dZ, kept)
+tensors = [torch.from_numpy(value).requires_grad_() for value in (Q, K, V)]
+swin_torch.attention.attend(*tensors).Z.backward(torch.from_numpy(dZ))
+by_loop = attend_backward_by_loop(dZ, Q, K, V, kept.weights)
+for name, got, loop, tensor in zip("QKV", ours, by_loop, tensors, strict=True):
+    agree(f"d{name}, loop", got, loop)
+    agree(f"d{name}, autograd", got, tensor.grad)
+
+# %% [markdown]
+# Each **row** of dscores sums to zero, by what we saw of softmax. An amount added to all scores of a query changes
+# nothing, so it gets no gradient. Keep that in mind: a bias of K does just that (see the traps).
+
+# %%
+dscores = F.softmax_backward(dZ @ V.T, kept.weights)
+print("row sums:   ", dscores.sum(axis=1).round(15))
+print("column sums:", dscores.sum(axis=0).round(3))
+
+# %% [markdown]
+# ## The bias table: gather and scatter-add
+#
+# Chapter 4: the bias B[i, j] is *read* from a table, at the entry that belongs to the offset from j to i. In a window of
+# 2 × 2 there are 16 pairs, but only 9 offsets, so 9 entries. Several pairs read the same one. Turned round: each pair
+# brings a gradient, and adds it to the entry it had read.
+
+# %%
+M = 2
+index = swin_numpy.relative_position_index(M)  # (i, j) → entry
+dB = rng.integers(-9, 10, size=index.shape) / 10  # numbers that can be added in the head
+dtable = np.zeros((2 * M - 1) ** 2)
+for i, j in np.ndindex(index.shape):
+    dtable[index[i, j]] += dB[i, j]
+gather_and_scatter(index, dB, dtable.reshape(2 * M - 1, 2 * M - 1))
+
+# %% [markdown]
+# Follow one colour. Entry 4, offset (0, 0), is read by the whole diagonal, so its gradient is the sum of the diagonal.
+# The corners 0 and 8 are read once.
+#
+# Whoever wants to spare the loop writes `dtable[index] += dB`. It runs, has the right shape, and is **wrong**: NumPy
+# reads all entries first, adds, and writes back. Of several additions to one entry, only the last one survives.
+
+# %%
+lost = np.zeros(dtable.shape)
+lost[index] += dB
+print("loop:               ", dtable.round(1))
+print("dtable[index] += dB:", lost.round(1))
+
+# %% [markdown]
+# Two ways are right: `np.add.at`, which does additions one by one, and `np.bincount` with the gradients as weights,
+# which is meant for counting how often a number occurs, and sums weights just as well.
+
+# %%
+by_add_at = np.zeros(dtable.shape)
+np.add.at(by_add_at, index, dB)
+by_bincount = np.bincount(index.ravel(), dB.ravel(), len(dtable))
+agree("np.add.at", by_add_at, dtable)
+agree("np.bincount", by_bincount, dtable)
+
+# %%
+M, heads = 7, 3
+index, dB = swin_numpy.relative_position_index(M), rng.normal(size=(3, M * M, M * M))  # (a, i, j)
+counts = np.bincount(index.ravel())
+print(f"M = 7: {index.size:,} pairs read {counts.size} entries, each {counts.min()} to {counts.max()} times")
+
+
+def with_add_at():
+    dtable = np.zeros((counts.size, heads))
+    np.add.at(dtable, index, dB.transpose(1, 2, 0))
+    return dtable
+
+
+def with_bincount():
+    return np.stack([np.bincount(index.ravel(), dhead.ravel(), counts.size) for dhead in dB], axis=1)
+
+
+# %%
+def microseconds(run):
+    """The fastest of 20 runs."""
+    times = []
+    for _ in range(20):
+        start = perf_counter()
+        run()
+        times.append(perf_counter() - start)
+    return 1e6 * min(times)
+
+
+agree("both ways", with_bincount(), with_add_at())
+for run in (with_add_at, with_bincount):
+    print(f"{run.__name__:14} {microseconds(run):6.0f} µs")
+
+# %% [markdown]
+# The library takes `bincount`. One thing comes before it: the same B is added in every window of every image. What the
+# forward repeats, the backward sums, so `backward` first sums dscores over n and k.
+
+# %%
+there_and_back("window_attention.WindowAttention.relative_position_bias")
+
+# %% [markdown]
+# ## The arrow turned round
+#
+# Much of Swin only moves numbers: cut into windows, roll, pad, split into heads. Such a step is a matrix P of zeros and
+# ones, and its backward is Pᵀ: each gradient goes to where its number came from. If nothing is lost or doubled on the
+# way, Pᵀ is also the inverse. So the backward of a `rearrange` is its arrow turned round:
+#
+# | forward | backward |
+# |---|---|
+# | rearrange `a -> b` | rearrange `b -> a` |
+# | `window_partition` | `window_reverse` |
+# | `window_reverse` | `window_partition` |
+# | roll by s | roll by -s |
+# | pad with zeros | crop |
+# | crop | pad with zeros |
+# | repeat (broadcast) | sum |
+# | mean over m tokens | divide by m and repeat |
+# | gather, `table[index]` | scatter-add |
+# | dropout: times a mask | times the **same** mask |
+#
+# For every such step f, linear and without a constant, there is a test in one line. The loss dy · f(x) can also be
+# written dx · x, with the right dx and no other:
+#
+# $$\sum dy \cdot f(x) = \sum \text{backward}(dy) \cdot x \qquad \text{for all } x \text{ and } dy$$
+
+
+# %%
+def is_backward(forward, backward, x):
+    y = forward(x)
+    dy = rng.normal(size=y.shape)
+    dx = backward(dy)
+    return dx.shape == x.shape and np.isclose((dy * y).sum(), (dx * x).sum(), rtol=1e-12)
+
+
+def pad(x):
+    return pad_to_multiple(x, 4)  # 6 x 9 becomes 8 x 12
+
+
+def crop(x):
+    return x[:, :6, :9]
+
+
+def scatter_add(dy, shape=(2, 6, 9, 5)):
+    dx = np.zeros(shape)
+    np.add.at(dx, (slice(None), rows), dy)
+    return dx
+
+
+rows = np.array([3, 0, 3, 3])
+mask = rng.integers(0, 2, size=(2, 6, 9, 5)) * 2.0
+
+# %%
+arrow, turned = "n h w (a d) -> n a (h w) d", "n a (h w) d -> n h w (a d)"
+pairs = {
+    "rearrange": (lambda x: rearrange(x, arrow, a=5), lambda dy: rearrange(dy, turned, h=6)),
+    "window_partition": (lambda x: window_partition(x, 3), lambda dy: window_reverse(dy, 3, 6, 9)),
+    "roll": (lambda x: cyclic_shift(x, 1), lambda dy: cyclic_shift(dy, -1)),
+    "pad": (pad, crop),
+    "repeat": (lambda x: repeat(x, "n h w c -> n h w c r", r=4), lambda dy: dy.sum(axis=-1)),
+    "mean": (lambda x: x.mean(axis=1), lambda dy: repeat(dy / 6, "n w c -> n h w c", h=6)),
+    "gather": (lambda x: x[:, rows], scatter_add),
+    "dropout": (lambda x: x * mask, lambda dy: dy * mask),
+}
+for name, (forward, backward) in pairs.items():
+    assert is_backward(forward, backward, rng.normal(size=(2, 6, 9, 5))), name
+print("right:", ", ".join(pairs))
+
+# %% [markdown]
+# A test must be able to fail. Some popular mistakes, all with the right shape:
+
+# %%
+mistakes = {
+    "roll, rolled the same way": (pairs["roll"][0], lambda dy: cyclic_shift(dy, 1)),
+    "mean, not divided": (pairs["mean"][0], lambda dy: repeat(dy, "n w c -> n h w c", h=6)),
+    "repeat, averaged": (pairs["repeat"][0], lambda dy: dy.mean(axis=-1)),
+    "dropout, another mask": (pairs["dropout"][0], lambda dy: dy * np.roll(mask, 1)),
+    "partition, only reshaped": (pairs["window_partition"][0], lambda dy: dy.reshape(2, 6, 9, 5)),
+}
+for name, (forward, backward) in mistakes.items():
+    print(f"{name:26} is its backward: {is_backward(forward, backward, rng.normal(size=(2, 6, 9, 5)))}")
+
+# %% [markdown]
+# ## The block, there and back
+#
+# Nothing new is needed for a whole block, only order: the last step first. Read the right column as the left one from
+# bottom to top.
+
+# %%
+there_and_back("block.SwinTransformerBlock.forward")
+
+# %% [markdown]
+# The stream is a **sum**, x + branch(x), and a sum hands its gradient on to both summands. So dy goes on as it is, and
+# also through the branch, and both arrive at x: `dy + …`, twice. However long the chain of blocks is, part of the
+# gradient comes through unchanged; that is why residual networks can be deep.
+
+# %%
+there_and_back("block.SwinTransformerBlock.attend")
+
+# %% [markdown]
+# A pleasant surprise: `attend_backward` has the same lines as `attend`, in the same order. For `attend` is a palindrome:
+# pad, shift, cut, attention, put together, shift back, crop. Turned round it is itself, only attention becomes its
+# backward.
+
+# %%
+there_and_back("window_attention.WindowAttention.forward")
+
+# %% [markdown]
+# Now everything at once: a block with a shift, on 5 × 6 tokens that windows of 4 don't fit, with random parameters. dx
+# and the gradients of all parameters, against autograd:
+
+
+# %%
+def random_parameters(module):
+    """{official name: array}, none at its initial value: norms of 1 and biases of 0 would hide mistakes."""
+    return {name: 0.4 * rng.normal(size=p.shape) + name.startswith("norm") for name, p in module.named_parameters()}
+
+
+ours = SwinTransformerBlock(12, 3, window_size=4, shift_size=2).to(np.float64).train()
+theirs = swin_torch.SwinTransformerBlock(12, 3, window_size=4, shift_size=2).double().train()
+state = random_parameters(ours)
+ours.load_state_dict(state)
+theirs.load_state_dict({name: torch.from_numpy(value) for name, value in state.items()})
+
+# %%
+grid, x, dy = (5, 6), rng.normal(size=(2, 30, 12)), rng.normal(size=(2, 30, 12))
+x_torch = torch.from_numpy(x).requires_grad_()
+theirs(x_torch, grid).backward(torch.from_numpy(dy))
+ours(x, grid)
+dx = ours.backward(dy)
+agree("dx", dx, x_torch.grad)
+expected = {name: p.grad for name, p in theirs.named_parameters()}
+for name, p in ours.named_parameters():
+    agree(name, p.grad, expected[name])
+
+# %% [markdown]
+# And measured, without PyTorch and without calculus. One random direction for the input, and one for each parameter:
+
+# %%
+gradients = {"x": dx} | {name: p.grad for name, p in ours.named_parameters()}
+values = {"x": x} | dict(ours.named_parameters())
+worst = 0
+for name, value in values.items():
+    v = rng.normal(size=value.shape)
+    measured = slope(lambda: (dy * ours(x, grid)).sum(), value, v)
+    error = abs(measured - (gradients[name] * v).sum()) / np.linalg.norm(gradients[name])
+    assert error < 1e-7, name
+    worst = max(worst, error)
+print(f"x and {len(values) - 1} parameters: largest error, relative to the gradient's length, {worst:.0e}")
+
+# %% [markdown]
+# ## The gradient of a photograph
+#
+# `model.backward` walks the whole model and returns the gradient of the **image**. Start it with 1 at one logit and 0 at
+# the others, and it says for each number of the photograph how much that logit would grow with it. (A hand-picked dy is
+# fine for looking. For testing it isn't.)
+#
+# The model has Swin-T's first two stages and **random weights**: it has never seen a cat. Don't look for meaning yet.
+
+# %%
+photo = preprocess(load_image(photo_path("chelsea")), 224).astype(np.float64)  # (1, 3, 224, 224)
+config = swin_numpy.SwinConfig(depths=(2, 2), num_heads=(3, 6), num_classes=10, drop_path_rate=0.0)
+model = swin_numpy.SwinTransformer(config, dtype=np.float64).train()
+logits = model(photo)
+dimages = [model.backward(np.eye(10)[[k]])[0] for k in range(3)]  # of logit 0, 1, 2: each (3, 224, 224)
+
+twin = swin_torch.SwinTransformer(config).double().train()
+photo_torch = torch.from_numpy(photo).requires_grad_()
+twin(photo_torch)[0, 0].backward()
+agree("gradient of the photograph", dimages[0], photo_torch.grad[0], 1e-9)
+
+# %% [markdown]
+# Is it true? Change the photograph a little along that gradient. The logit should grow by step · |gradient|²:
+
+# %%
+step = 1.0
+predicted = step * np.square(dimages[0]).sum()
+change = model(photo + step * dimages[0])[0, 0] - logits[0, 0]
+print(f"predicted {predicted:.6f}, it changed by {change:.6f}")
+print(f"largest change of a number of the photograph: {np.abs(step * dimages[0]).max():.4f}")
+assert abs(change / predicted - 1) < 0.05
+
+# %% [markdown]
+# As a picture: the size of the gradient of each pixel, summed over the colours; this is called a **saliency map**. Beside
+# it, something that has nothing to do with any logit: 1 / σ of each token, which the layer norm of the patch embedding
+# divides by.
+
+# %%
+patches, _ = model.patch_embed.saved
+weight = rearrange(model.patch_embed.proj.weight, "e c p1 p2 -> e (c p1 p2)")
+tokens = F.linear(patches, weight, model.patch_embed.proj.bias)[0]  # before the norm
+by_token = 1 / tokens.std(axis=-1).reshape(56, 56)
+by_logit = [np.abs(gradient).sum(axis=0) for gradient in dimages]
+pixels = denormalise(photo)[0]
+saliency(pixels, {"|gradient| of logit 0": by_logit[0], "1 / σ of each token": by_token})
+
+# %%
+per_token = [reduce(s, "(h p1) (w p2) -> h w", "sum", p1=4, p2=4) for s in by_logit]
+for k, s in enumerate(per_token):
+    print(
+        f"logit {k}: correlation of the logarithms {np.corrcoef(np.log(s).ravel(), np.log(by_token).ravel())[0, 1]:.2f}"
+    )
+
+# %% [markdown]
+# The cat seems to be there, and the model knows nothing about cats. Backward through a layer norm divides by σ; tokens
+# that are faint (a small σ) get a large gradient, whatever the logit asks. A pretty saliency map is no proof that a model
+# learned something: compare it with that of random weights first. Chapter 10 has trained ones.
+
+
+# %%
+def draw(logit):
+    return saliency(pixels, {f"|gradient| of logit {logit}": by_logit[logit], "1 / σ of each token": by_token})
+
+
+slider(draw, logit=(0, 2, 1, 1))
+
+# %% [markdown]
+# ## What must be kept, and what it costs
+#
+# Each backward above needed something of its forward: softmax its output, layer norm its input, linear its input. So in
+# training mode every `forward` has a line `self.save(…)`, and the arrays wait there until backward comes. In evaluation
+# mode nothing is kept, and backward says so:
+
+# %%
+model.eval()(photo)
+try:
+    model.backward(logits)
+except ValueError as error:
+    print(error)
+
+# %% [markdown]
+# How many bytes are that? Let code count them: walk the modules of the first block of Swin-T, and add up what they
+# saved. Arrays that share memory count once (q, k and v, for instance, are three views of one array).
+
+
+# %%
+def owner(array):
+    """The array whose memory `array` shows."""
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array
+
+
+def bytes_saved(module):
+    """{dotted name: bytes}, each piece of memory counted where it is met first."""
+    found, seen = {}, {}
+    for name, part in module.named_modules():
+        arrays = [owner(value) for value in part._saved or () if isinstance(value, np.ndarray)]
+        new = {id(array): array for array in arrays if id(array) not in seen}
+        seen |= new
+        if arrays:
+            found[name] = sum(array.nbytes for array in new.values())
+    return found
+
+
+# %%
+T, C, M, heads = 56 * 56, 96, 7, 3
+block = SwinTransformerBlock(C, heads, (56, 56), M).train()
+x = rng.normal(size=(1, T, C)).astype(np.float32)
+block(x, (56, 56))
+saved = bytes_saved(block)
+for name, count in saved.items():
+    shapes = sorted({value.shape for value in dict(block.named_modules())[name]._saved})
+    print(f"{name:9} {count / x.nbytes:5.2f} times the tokens  {shapes}")
+
+# %% [markdown]
+# The unit is the block's input, T · C numbers. Most of it can be counted in the head: 1 for each of the norms and
+# linear layers that keep their input; 3 for q, k and v; 4 + 4 for the MLP before and after GELU (`fc2` then has its
+# input for free: it is the same array). And the attention weights, one number for each head and each pair in a window:
+
+# %%
+by_hand = (5 + 3 + 8) * T * C * 4 + heads * T * M**2 * 4
+assert sum(saved.values()) == by_hand
+print(f"one block, one image: {by_hand / 1e6:.1f} MB, {by_hand / x.nbytes:.1f} times its input")
+print(f"its parameters: {sum(p.nbytes for _, p in block.named_parameters()) / 1e6:.2f} MB")
+print(f"attention weights in windows: {heads * T * M**2 * 4 / 1e6:5.1f} MB")
+print(f"attention weights globally:   {heads * T * T * 4 / 1e6:5.1f} MB")
+bars({name: count / 1e6 for name, count in saved.items()}, "MB, float32, one image", "kept by one block", "{:.2f}")
+
+# %% [markdown]
+# The MLP keeps the most, not attention: windows made it small. With global attention the last line would be the
+# largest by far.
+#
+# Does PyTorch keep less? `saved_tensors_hooks` sees all that autograd puts aside. Memory that is shared counts once, as
+# above, and parameters don't count.
+
+
+# %%
+def bytes_saved_by_autograd(module, *inputs):
+    kept, parameters = {}, {p.untyped_storage().data_ptr() for p in module.parameters()}
+
+    def pack(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in parameters:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        output = module(*inputs)  # stays alive till the end, and so does what it keeps
+    assert output.requires_grad
+    return sum(kept.values())
+
+
+twin = swin_torch.SwinTransformerBlock(C, heads, (56, 56), M).train()
+autograd = bytes_saved_by_autograd(twin, torch.from_numpy(x).requires_grad_(), (56, 56))
+print(f"NumPy {by_hand / 1e6:.1f} MB, autograd {autograd / 1e6:.1f} MB")
+
+# %% [markdown]
+# Much the same; neither of them knows a trick. And the whole Swin-T, with 224 × 224 pixels? Each stage has half as many
+# numbers per map as the one before (a quarter of the tokens, twice the channels), but stage 3 has six blocks.
+
+# %%
+config = swin_numpy.CONFIGS["swin_tiny_patch4_window7_224"]
+swin_t = swin_numpy.SwinTransformer(config).train()
+swin_t(rng.normal(size=(1, 3, 224, 224)).astype(np.float32))
+kept = bytes_saved(swin_t)
+places = ["patch_embed", *[f"layers.{i}.{part}" for i in range(4) for part in ("blocks", "downsample")], "norm", "head"]
+sums = {place: sum(n for name, n in kept.items() if name.startswith(place)) / 1e6 for place in places}
+bars({place: n for place, n in sums.items() if n}, "MB, float32, one image", "kept by Swin-T", "{:.1f}")
+
+# %%
+activations, parameters = sum(kept.values()), sum(p.nbytes for _, p in swin_t.named_parameters())
+inputs = sum(config.depths[i] * (56 * 56 // 4**i) * config.widths[i] * 4 for i in range(4))
+print(
+    f"parameters {parameters / 1e6:.0f} MB, their gradients as much again, kept for each image {activations / 1e6:.0f} MB"
+)
+print(f"of a batch of 16: {16 * activations / 1e9:.1f} GB")
+print(f"if only the input of each block were kept: {inputs / 1e6:.0f} MB an image")
+
+# %% [markdown]
+# So memory in training is a matter of the batch. There are two ways to keep less:
+#
+# - **Choose what to keep.** `softmax_backward` works from the output alone. `layer_norm_backward` computes mean and
+#   deviation a second time rather than keep the normed tokens beside x.
+# - **Keep the inputs of the blocks only**, and run each block's forward again just before its backward. That is
+#   **gradient checkpointing**: one more forward for the memory of the last line. Chapter 10 measures it.
+
+# %% [markdown]
+# ## Traps
+#
+# All of them ran somewhere, with the right shapes and without an error.
+#
+# **1. Ones upstream**, and **2. `table_grad[index] += g`**: you saw both above.
+#
+# **3. Broadcasting is not summed, or summed over the wrong axes.** A bias (c,) is added to tokens (n, l, c). Its
+# gradient is the sum over n and l. Here are four tries. In the test all sides are 4; in real life they aren't.
+
+# %%
+tries = {
+    "sum over n and l": lambda dy: dy.sum(axis=(0, 1)),
+    "sum over n and c": lambda dy: dy.sum(axis=(0, 2)),
+    "mean over n and l": lambda dy: dy.mean(axis=(0, 1)),
+    "not summed": lambda dy: dy,
+}
+for shape in ((4, 4, 4), (2, 5, 3)):
+    dy = rng.normal(size=shape)
+    for name, backward in tries.items():
+        db = backward(dy)
+        fits = db.shape == shape[-1:]
+        right = fits and is_backward(
+            lambda b, shape=shape: np.broadcast_to(b, shape), backward, rng.normal(size=shape[-1])
+        )
+        print(f"{shape}  {name:17}  shape {'fits ' if fits else 'wrong'}  {'right' if right else 'WRONG'}")
+
+# %% [markdown]
+# The check: sides that are all **different**, and a comparison of values, not of shapes.
+#
+# **4. The bias that can't learn.** The gradient of `qkv.bias` has three parts, for q, k and v. One of them:
+
+# %%
+for name, part in zip("qkv", np.split(ours.attn.qkv.bias.grad, 3), strict=True):
+    print(f"bias of {name}: largest gradient {np.abs(part).max():.1e}")
+
+# %% [markdown]
+# A bias of K adds the same to all scores of a query, and softmax doesn't feel that. The gradient is zero but for
+# rounding, and that is correct. The trap is in the test: two zeros with other rounding differ by 100 %, and a wrong
+# backward for that part gives zero against zero. `agree` divides by the largest number of the whole bias, which is the
+# sane thing to do. (Swin V2 drew the conclusion: its k has no bias. Chapter 12.)
+#
+# **5. In place.** `x += …` is faster than `x = x + …`, and overwrites what somebody has saved. Here the norm keeps a
+# reference to x, not a copy, and x changes afterwards:
+
+
+# %%
+class InPlace(SwinTransformerBlock):
+    def forward(self, x, grid):
+        x = x.copy()  # at least the caller's array stays as it is
+        self.save(grid)
+        x += self.attend(self.norm1(x), grid)
+        x += self.mlp(self.norm2(x))
+        return x
+
+
+x = rng.normal(size=(2, 30, 12))
+dy = rng.normal(size=x.shape)
+in_place = InPlace(12, 3, window_size=4, shift_size=2).to(np.float64).train()
+in_place.load_state_dict(state)
+print("forward is the same:", np.array_equal(in_place(x, grid), ours(x, grid)))
+print(f"dx differs by up to {np.abs(in_place.backward(dy) - ours.backward(dy)).max():.2f}")
+
+# %% [markdown]
+# The forward is right to the last bit, and the gradient is wrong. PyTorch counts the changes of every tensor, and refuses:
+
+# %%
+y = torch.from_numpy(x).requires_grad_() * 1
+normed = theirs.norm1(y)
+y += normed
+try:
+    y.sum().backward()
+except RuntimeError as error:
+    print(str(error).split(": ")[0])
+
+# %% [markdown]
+# NumPy has no such guard. The check is the comparison with finite differences; and a backward must leave its dy alone
+# too, for a sum may have handed the same array to two branches.
+#
+# **6. Mean or sum?** The loss is a mean over the batch, the features are a mean over tokens. Whoever forgets a division
+# gets a gradient that points in the right direction and is n times too long. With a batch of one nobody notices.
+
+# %%
+for n in (1, 8):
+    logits, labels, v = rng.normal(size=(n, 3)), rng.integers(0, 3, n), rng.normal(size=(n, 3))
+    forgotten = F.softmax(logits) - np.eye(3)[labels]  # not divided by n
+    measured = slope(lambda logits=logits, labels=labels: F.cross_entropy(logits, labels), logits, v)
+    print(f"batch of {n}: gradient / measured slope = {(forgotten * v).sum() / measured:.3f}")
+
+# %% [markdown]
+# **7. The second path.** y = x + branch(x), and backward only comes back through the branch:
+
+
+# %%
+class OnePath(SwinTransformerBlock):
+    def backward(self, dy):
+        (grid,) = self.saved
+        dy = self.norm2.backward(self.mlp.backward(dy))
+        return self.norm1.backward(self.attend_backward(dy, grid))
+
+
+one_path = OnePath(12, 3, window_size=4, shift_size=2).to(np.float64).train()
+one_path.load_state_dict(state)
+for block in (ours, one_path):
+    block.zero_grad()
+    block(x, grid)
+    block.backward(dy)
+right = dict(ours.named_parameters())
+for name, p in one_path.named_parameters():
+    print(f"{name:34} {'right' if np.allclose(p.grad, right[name].grad) else 'WRONG'}")
+
+# %% [markdown]
+# The later half of the block is right, for its dy is the one from outside. So a test of the last layers alone passes,
+# and all layers before them learn from noise. The check: **every** parameter and dx.
+#
+# **8. Two forwards, one backward.** A module keeps what its **last** forward saved. Call it twice, and the first call's
+# values are gone:
+
+# %%
+first, second, dy = rng.normal(size=(3, 4, 12))
+norm = ours.norm1
+norm(first)
+expected = norm.backward(dy)
+norm(first), norm(second)
+print("gradient of the first call:", np.allclose(norm.backward(dy), expected))
+
+# %% [markdown]
+# PyTorch keeps a graph for each call, and doesn't have this problem. In `swin_numpy` a backward belongs to the forward
+# just before it.
+
+# %% [markdown]
+# ## Exercises
+#
+# Write the function, run the cell, and read what the check says. Stuck? Open the solution below it.
+#
+# **09.1** Backward of softmax over the last axis, without a loop, from its output `y`.
+
+
+# %%
+def my_softmax_backward(dy, y):
+    """dy, y (..., c) → dx (..., c)."""
+    ...
+
+
+check("09.1", my_softmax_backward)
+
+# %%
+solution("09.1")
+
+# %% [markdown]
+# **09.2** C = A @ B with a batch of A, shape (n, i, k), and one B for all of them, shape (k, j).
+
+
+# %%
+def product_backward(dC, A, B):
+    """dC (n, i, j) → dA (n, i, k), dB (k, j)."""
+    ...
+
+
+check("09.2", product_backward)
+
+# %%
+solution("09.2")
+
+# %% [markdown]
+# **09.3** The forward was `table[index]`. Return the gradient of the table. `index` has any shape, and `gradient` that
+# shape and one more axis, c.
+
+
+# %%
+def scatter(gradient, index, rows):
+    """→ (rows, c)."""
+    ...
+
+
+check("09.3", scatter)
+
+# %%
+solution("09.3")
+
+# %% [markdown]
+# **09.4** Patch merging pads odd sides with zeros, then does `n (h p1) (w p2) c -> n (h w) (p2 p1 c)`. Turn it round.
+
+
+# %%
+def merging_backward(dy, grid):
+    """dy (n, h/2·w/2, 4c), grid (h, w) before merging → (n, h·w, c)."""
+    ...
+
+
+check("09.4", merging_backward)
+
+# %%
+solution("09.4")
+
+# %% [markdown]
+# **09.5** Measure the slope of f at x along a direction. The relative error must stay below 1e-7.
+
+
+# %%
+def my_slope(f, x, direction):
+    """f takes an array like x and returns a number → float."""
+    ...
+
+
+check("09.5", my_slope)
+
+# %%
+solution("09.5")
+
+# %% [markdown]
+# ## Where to read on
+#
+# - Rumelhart, Hinton & Williams 1986, *Learning representations by back-propagating errors*. Ba et al. 2016, *Layer
+#   Normalization*. Chen et al. 2016, *Training Deep Nets with Sublinear Memory Cost*: gradient checkpointing. Adebayo et
+#   al. 2018, *Sanity Checks for Saliency Maps*: compare with random weights.
+# - In this package: `functional.py`, `layers.py`, `window_attention.py`, `block.py` of `swin_numpy`, and
+#   `tests/gradients.py`, which holds every backward against autograd and finite differences.
+# - Next: chapter 10. With gradients, a model can be trained.
