@@ -9,13 +9,15 @@ help:  ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 .venv/.run: requirements.txt pyproject.toml
+	@echo "Setting up .venv: once, some minutes, mostly for PyTorch"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@
 
 .venv/.dev: .venv/.run requirements-dev.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@echo "Setting up what the tests need on top"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
 
 tour: .venv/.run  ## a photograph through Swin-T twice, NumPy and PyTorch, with every difference measured
@@ -25,7 +27,7 @@ test: .venv/.dev  ## all tests, notebooks included
 	$(BIN)/python -m pytest
 
 lab: .venv/.run  ## JupyterLab on the first chapter
-	$(BIN)/jupyter lab notebooks/00_start_here.ipynb
+	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) notebooks/00_start_here.ipynb
 
 bench: .venv/.dev  ## time and memory of both twins, as ratios
 	$(BIN)/python -m tests.benchmarks

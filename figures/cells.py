@@ -25,6 +25,8 @@ def matrix(axes, values, corner, fill, rows=None, columns=None, title="", cell=C
     """
     (x, y), (width, height) = corner, cell
     n, m = values.shape
+    if decimals and np.array_equal(values, np.rint(values), equal_nan=True):
+        decimals = 0  # whole numbers are there to be followed by hand
     fill = np.broadcast_to(tint(fill), (n, m, 3)) if isinstance(fill, str) else np.asarray(fill)
     for i, j in np.ndindex(n, m):
         at = (x + j * width, y + i * height)

@@ -35,20 +35,20 @@ def maps_in_rows(maps, columns=4, window=None, dot=None):
     """
     if not maps:
         raise ValueError("maps: expected {title: map}, got none")
+    fills = {title: _fill(title, np.asarray(values)) for title, values in maps.items()}
     columns = min(columns, len(maps))
     rows = -(-len(maps) // columns)
-    tall = max(np.shape(values)[0] / np.shape(values)[1] for values in maps.values())
-    small = max(max(np.shape(values)[:2]) for values in maps.values()) <= GRIDDED
+    tall = max(len(fill) / fill.shape[1] for fill in fills.values())
+    small = max(max(fill.shape[:2]) for fill in fills.values()) <= GRIDDED
     width = min(PAGE, (2.2 if small else 3.1) * columns)
     figure, axes = panels(rows, columns, (width, rows * ((width / columns - 0.16) * tall + 0.42)))
     for panel in axes.ravel()[len(maps) :]:
         panel.axis("off")
-    for panel, (title, values) in zip(axes.ravel(), maps.items(), strict=False):
-        fill = _fill(title, np.asarray(values))
+    for panel, (title, fill) in zip(axes.ravel(), fills.items(), strict=False):
         size = h, w = fill.shape[:2]
         sheet(panel, fill, title)
         panel.title.set_fontsize(10)
-        if max(h, w) <= GRIDDED:
+        if max(h, w) <= GRIDDED and np.ndim(maps[title]) == 2:
             lines(panel, range(h + 1), range(w + 1), size, "white", 0.8)
         side = window.get(title) if isinstance(window, dict) else window
         if side:

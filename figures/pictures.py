@@ -14,6 +14,7 @@ import swin_numpy
 from swin_numpy.checkpoint import load_checkpoint
 from swin_numpy.environment import environment
 from swin_numpy.images import load_image, preprocess
+from swin_numpy.training import TRAINED
 
 from . import attention, bias, measure, model, windows
 from .photographs import photo_path
@@ -231,11 +232,9 @@ def relative_index(gallery):
 
 @picture
 def bias_tables(gallery):
-    block = gallery.model.layers[0].blocks[0]
-    return bias.bias_tables(np.asarray(block.attn.relative_position_bias_table))
-
-
-NEEDS_WEIGHTS.add("bias_tables")  # random ones show nothing
+    """Random tables show nothing: without --weights, those of the small model that ships, trained on Fashion-MNIST."""
+    trained = gallery.model if gallery.weights else swin_numpy.SwinTransformer.from_checkpoint(TRAINED)
+    return bias.bias_tables(np.asarray(trained.layers[1].blocks[0].attn.relative_position_bias_table))
 
 
 # The model
@@ -350,15 +349,16 @@ def time_attention(tokens, count, width, heads, repeats=3):
 
 @picture
 def disagreement(gallery):
-    """The twins on one photograph, float64 and float32."""
+    """The twins on one photograph. For the half precisions the NumPy twin computes in float32."""
     import torch
 
     import swin_torch
     from swin_torch.compare import compare
 
     state, rows = gallery.model.state_dict(), {}
-    for dtype in ("float64", "float32"):
-        reference = swin_numpy.SwinTransformer(gallery.config, dtype=np.dtype(dtype))
+    for dtype in ("float64", "float32", "float16", "bfloat16"):
+        exact = np.float64 if dtype == "float64" else np.float32
+        reference = swin_numpy.SwinTransformer(gallery.config, dtype=exact)
         reference.load_state_dict(state)
         twin = swin_torch.SwinTransformer(gallery.config).to(getattr(torch, dtype))
         twin.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in state.items()})

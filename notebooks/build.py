@@ -111,7 +111,7 @@ def run(notebook, progress=None):
         client.on_cell_executed = lambda **_: progress.update()
     paths = [str(FOLDER.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     try:
-        client.execute(env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)})
+        client.execute(env={"OMP_NUM_THREADS": "1", **os.environ, "PYTHONPATH": os.pathsep.join(paths)})
     except CellExecutionError as error:
         raise Refused(f"a cell failed:\n{error}") from None
     return notebook
@@ -131,20 +131,33 @@ def clean(notebook):
 
 
 def refuse(notebook):
-    """Raise Refused if the notebook holds errors, warnings, absolute paths, or too many bytes."""
+    """Raise Refused if the notebook holds errors, warnings, absolute paths, stale counts, or too many bytes."""
     for count, cell in enumerate((c for c in notebook.cells if c.cell_type == "code"), 1):
         where = f"code cell {count} ({cell.source.splitlines()[0] if cell.source else 'empty'})"
+        if cell.execution_count != count:
+            raise Refused(f"{where} carries the number {cell.execution_count}")
         for output in cell.outputs:
-            text = readable(output)
-            if output.output_type == "error" or output.get("name") == "stderr":
-                raise Refused(f"{where} wrote to stderr: {text[:200]!r}")
-            if re.search(r"\b\w*Warning:", text):
-                raise Refused(f"{where} shows a warning: {text[:200]!r}")
-            if path := ABSOLUTE.search(text):
-                raise Refused(f"{where} shows an absolute path: {text[path.start() : path.start() + 60]!r}")
+            refuse_output(where, output)
+    for cell in notebook.cells:
+        if path := ABSOLUTE.search(cell.source):
+            raise Refused(f"a cell holds an absolute path: {cell.source[path.start() : path.start() + 60]!r}")
+    if notebook.metadata != METADATA:
+        raise Refused("its metadata are not those that the build gives it")
     size = len(nbformat.writes(notebook).encode())
     if size > LARGEST:
         raise Refused(f"{size:,} bytes; at most {LARGEST:,} are wanted: fewer or smaller pictures")
+
+
+def refuse_output(where, output):
+    text = readable(output)
+    if output.output_type == "error" or output.get("name") == "stderr":
+        raise Refused(f"{where} wrote to stderr: {text[:200]!r}")
+    if re.search(r"\b\w*Warning:", text):
+        raise Refused(f"{where} shows a warning: {text[:200]!r}")
+    if path := ABSOLUTE.search(text):
+        raise Refused(f"{where} shows an absolute path: {text[path.start() : path.start() + 60]!r}")
+    if WIDGET in output.get("data", {}):
+        raise Refused(f"{where} shows a widget, which needs a running kernel")
 
 
 def readable(output):
@@ -167,13 +180,17 @@ def build(source, progress=None):
 
 
 def behind(source):
-    """Why the .ipynb of `source` is not in step with it, as one line; None if it is."""
+    """Why the .ipynb of `source` can't be committed as it is, as one line; None if it can."""
     path = target(source)
     if not path.is_file():
         return f"{path.name} is missing"
     made, now = nbformat.read(path, as_version=4), read_source(source)
     if [cell_text(cell) for cell in made.cells] != [cell_text(cell) for cell in now.cells]:
         return f"{path.name} is not what source/{source.name} says now"
+    try:
+        refuse(made)
+    except Refused as error:
+        return f"{path.name}: {error}"
     return None
 
 
@@ -211,7 +228,7 @@ def answers():
 
 
 def questions():
-    """The 59 learners' questions, as in questions.json."""
+    """The learners' questions: a list of dicts with id, chapter, question, zh and sources (where it was asked)."""
     return json.loads((FOLDER / "questions.json").read_text(encoding="utf-8"))
 
 
@@ -226,6 +243,9 @@ def questions_page():
         " that you can run.",
         "",
         f"共 {len(asked)} 个问题，来自各项目的 issue 和论坛；目前已回答 {ready} 个，每个答案都是一个可以运行的单元格。",
+        "",
+        "In JupyterLab: open this page with a right click, *Open With*, *Markdown Preview*. The first click on a link"
+        " opens the chapter, a second one jumps to the answer.",
         "",
         "Made by `python -m notebooks.build` from `questions.json` and the chapters' headings.",
     ]

@@ -1,6 +1,6 @@
 """What every chapter imports: both twins' source side by side, checks, exercises with hints, sliders.
 
-from lesson import agree, check, side_by_side, slider, solution
+from lesson import agree, check, contents, side_by_side, slider, solution
 """
 
 import importlib
@@ -13,11 +13,12 @@ from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
-from IPython.display import HTML, display
+from IPython.display import HTML, Markdown, display
 
-EXERCISES = Path(__file__).parent / "exercises"
+FOLDER = Path(__file__).parent
 COLUMN = 54  # characters in one of two columns of a notebook's page
 LEFT = 'align="left" style="text-align:left; vertical-align:top"'  # JupyterLab sets tables to the right
+MARK = f'width="4%" {LEFT}'  # the column of ≠: JupyterLab makes all columns equally wide unless one is told
 
 
 def agree(what, a, b, bound=1e-10):
@@ -67,7 +68,7 @@ def there_and_back(name):
     """Show the source of a step of swin_numpy (left) and of its backward (right), such as "block.Mlp.forward".
 
     The backward of `forward` is called `backward`, that of any other name `name_backward`.
-    Raises ValueError if swin_numpy has one of both not.
+    Raises ValueError if swin_numpy lacks one of the two.
     """
     module, *path = name.split(".")
     back = [*path[:-1], "backward" if path[-1] == "forward" else f"{path[-1]}_backward"]
@@ -118,15 +119,14 @@ class Table:
     def _repr_html_(self):
         body = "".join(self._row(*row) for row in self.rows)
         if any(mark for mark, _, _ in self.rows):
-            heads = "".join(f"<th {LEFT}>{head}</th>" for head in self.heads)
-            body = f"<tr><th></th>{heads}</tr>" + body
-        return f"<p><b>{escape(self.title)}</b></p><table>{body}</table>"
+            body = f"<tr><th {MARK}></th><th {LEFT}>NumPy</th><th {LEFT}>PyTorch</th></tr>" + body
+        return f'<p><b>{escape(self.title)}</b></p><table width="100%">{body}</table>'
 
     def _row(self, mark, left, right):
         if not mark:
-            return f'<tr><td></td><td {LEFT} colspan="2">{pre(left)}</td></tr>'
+            return f'<tr><td {MARK}></td><td {LEFT} colspan="2">{pre(left)}</td></tr>'
         left, right = level(left, right)
-        return f"<tr><td {LEFT}><b>{mark}</b></td><td {LEFT}>{pre(left)}</td><td {LEFT}>{pre(right)}</td></tr>"
+        return f"<tr><td {MARK}><b>{mark}</b></td><td {LEFT}>{pre(left)}</td><td {LEFT}>{pre(right)}</td></tr>"
 
     def __repr__(self):
         lines, (a, b) = [self.title, ""], (head.ljust(8) for head in self.heads)
@@ -162,7 +162,7 @@ def broken(line):
 
 def pre(lines):
     text = escape("\n".join(lines), quote=False)
-    return f'<pre style="text-align:left">{text}</pre>'
+    return f'<pre style="text-align:left; font-family:monospace">{text}</pre>'
 
 
 class NotWritten(Exception):
@@ -211,10 +211,21 @@ def solution(number):
 def exercise(number, kind):
     """The function `kind` ("check" or "solution") of an exercise such as "01.2"."""
     chapter, _, k = number.partition(".")
-    spec = importlib.util.spec_from_file_location(f"exercises_ch{chapter}", EXERCISES / f"ch{chapter}.py")
+    spec = importlib.util.spec_from_file_location(f"exercises_ch{chapter}", FOLDER / "exercises" / f"ch{chapter}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return getattr(module, f"{kind}_{k}")
+
+
+def contents():
+    """Show the chapters there are, as links."""
+    titles = {path.stem: path.read_text(encoding="utf-8").split("# # ", 1)[1] for path in sources()}
+    display(Markdown("\n".join(f"- [{text.splitlines()[0]}]({stem}.ipynb)" for stem, text in titles.items())))
+
+
+def sources():
+    """Paths of the chapters' sources, in order."""
+    return sorted((FOLDER / "source").glob("[0-9][0-9]_*.py"))
 
 
 def slider(draw, **ranges):

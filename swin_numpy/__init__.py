@@ -1,9 +1,24 @@
 """Swin Transformer from scratch in NumPy. The PyTorch twin is `swin_torch`, file for file."""
 
 from .attention import Attention, multi_head_self_attention, self_attention
+from .backbone import Backbone
 from .block import SwinTransformerBlock
-from .checkpoint import initial_state
+from .checkpoint import (
+    CheckpointError,
+    adapt_channels,
+    convert_state_dict,
+    export_state_dict,
+    infer_config,
+    initial_state,
+    load_checkpoint,
+    load_with_config,
+    resize_absolute_position_embedding,
+    resize_position_bias,
+    save_checkpoint,
+)
 from .config import CONFIGS, SwinConfig, get_config
+from .fit import fit_state
+from .images import ImageError, denormalise, load_image, preprocess, to_array
 from .layers import Mlp
 from .model import BasicLayer, SwinTransformer
 from .patches import PatchEmbed, PatchMerging

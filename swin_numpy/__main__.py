@@ -5,20 +5,26 @@ import sys
 import warnings
 
 import numpy as np
+from PIL import Image
 
-from .checkpoint import load_checkpoint
+from .checkpoint import load_checkpoint, load_with_config
+from .classes import class_names, is_fashion
 from .config import CONFIGS, get_config
+from .data import normalise
 from .environment import environment
 from .functional import softmax
-from .images import load_image, preprocess, to_array
+from .images import ImageError, load_image, preprocess, to_array
 from .model import SwinTransformer
 from .record import record
+
+MODEL = "swin_tiny_patch4_window7_224"
 
 EXAMPLES = """examples:
   python -m swin_numpy figures/photos/chelsea.jpg
   python -m swin_numpy holiday.png --model swin_base_patch4_window7_224
   python -m swin_numpy holiday.png --full          the whole picture at its own size
   python -m swin_numpy holiday.png --weights swin_tiny_patch4_window7_224.pth --top 5
+  python -m swin_numpy shoe.png --weights runs/swin_numpy.train/model.safetensors
 """
 
 
@@ -30,9 +36,7 @@ def parse(arguments):
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("picture", help="JPEG, PNG or anything else that Pillow reads, of any size and mode")
-    parser.add_argument("--model", default="swin_tiny_patch4_window7_224", metavar="NAME",
-                        help=f"one of: {', '.join(CONFIGS)} (default: %(default)s)")  # fmt: skip
-    parser.add_argument("--weights", metavar="FILE", help="checkpoint; without one the weights are random")
+    add_model_options(parser)
     parser.add_argument("--full", action="store_true", help="don't resize or crop: take the picture at its own size")
     parser.add_argument("--details", action="store_true", help="also the layers inside every block")
     parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
@@ -41,38 +45,63 @@ def parse(arguments):
     return parser.parse_args(arguments)
 
 
+def add_model_options(parser):
+    models = f"one of: {', '.join(CONFIGS)} (default: what --weights was made for, else {MODEL})"
+    parser.add_argument("--model", metavar="NAME", help=models)
+    files = ".safetensors, .npz or what torch.save wrote; without one the weights are random"
+    parser.add_argument("--weights", metavar="FILE", help=files)
+
+
 def run(args):
     """Do what the arguments say. Raises ValueError or OSError for what can't be done."""
-    model = build(get_config(args.model), args)
-    images = read_picture(args.picture, model.config, args.full).astype(args.dtype)
+    config, state, title = find_model(args.model, args.weights)
+    model = SwinTransformer(config, args.seed, np.dtype(args.dtype))
+    if state is not None:
+        model.load_state_dict(state)
+    images = read_picture(args.picture, config, args.full).astype(args.dtype)
     print(environment("numpy"))
-    print(f"{args.model}, {args.dtype}, {args.picture} as {images.shape}")
+    print(f"{title}, {args.dtype}, {args.picture} as {images.shape}")
     print(f"{'step':24} {'what':24} {'shape':>18} {'mean':>9} {'spread':>9} {'ms':>8}")
-    for step in record(model, images, args.details, title=args.model):
+    for step in record(model, images, args.details, title=title):
         x, shape = step.output, "x".join(map(str, step.output.shape))
         milliseconds = 1000 * step.seconds
         print(f"{step.name:24} {step.what:24} {shape:>18} {x.mean():9.4f} {x.std():9.4f} {milliseconds:8.2f}")
-    print_top(x[0], args.top, trained=args.weights is not None)
+    if config.num_classes:
+        print_top(x[0], args.top, class_names(config), trained=state is not None)
+    else:
+        print(f"The model has no head: what comes out are {x.shape[1]} features, not classes.")
 
 
-def build(config, args):
-    model = SwinTransformer(config, seed=args.seed)
-    if args.weights:
-        model.load_state_dict(load_checkpoint(args.weights))
-    return model.to(args.dtype)
+def find_model(name, weights):
+    """(SwinConfig, {official name: array} or None, what to call it) for --model and --weights, either of them None."""
+    if name is None and weights is not None:
+        state, config = load_with_config(weights)
+        return config, state, str(weights)
+    config = get_config(name or MODEL)
+    return config, None if weights is None else load_checkpoint(weights), name or MODEL
 
 
 def read_picture(path, config, full):
-    """images (1, 3, H, W): the published preprocessing, or the picture as it is."""
+    """images (1, channels, H, W): the published preprocessing, or the picture at the size it has."""
     image = load_image(path)
-    return to_array(image) if full else preprocess(image, config.image_shape)
+    if is_fashion(config):
+        grey = image.convert("L") if full else image.convert("L").resize((28, 28), Image.Resampling.BICUBIC)
+        return normalise(np.asarray(grey)[None])  # Fashion-MNIST shows bright things on black
+    if config.in_chans != 3:
+        raise ImageError(
+            f"{str(path)!r}: the model takes {config.in_chans} channels, and how they are made of a picture is not "
+            "known here: call it from Python"
+        )
+    return to_array(image) if full else preprocess(image, config.image_shape or 224)
 
 
-def print_top(logits, count, trained):
-    """The classes with the largest probability."""
+def print_top(logits, count, names, trained):
+    """The classes with the largest probability, by name where names are known."""
     probabilities = softmax(logits.astype(np.float64))
     best = np.argsort(-probabilities)[:count]
-    print("most probable classes: " + ", ".join(f"{i} ({probabilities[i]:.2%})" for i in best))
+    print("most probable classes:")
+    for i in best:
+        print(f"  {probabilities[i]:7.2%}  {i}{' ' + names[i] if names else ''}")
     if not trained:
         print("The weights are random, so the classes mean nothing; --weights FILE loads trained ones.")
 

@@ -1,5 +1,8 @@
 """Does a checkpoint fit a model? Asked before anything of it is used."""
 
+import math
+import warnings
+
 from .sizes import read_sizes, shapes_of
 
 SHOWN = 3  # names of each kind that a message lists
@@ -28,6 +31,15 @@ def check_state(state, shapes, strict=True):
     return missing, unexpected
 
 
+def warn_not_finite(state, where=""):
+    """One UserWarning for each of {name: array or tensor} that holds NaN or infinity."""
+    for name, value in state.items():
+        finite = abs(value) < math.inf  # no NaN is less than anything
+        if not finite.all():
+            count = int((~finite).sum())
+            warnings.warn(f"{where}{listed([name])} holds {count} NaN or infinite values", stacklevel=3)
+
+
 def listed(items):
     """'a, b, c and 5 more', in one line whatever the names are."""
     more = f" and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
@@ -40,7 +52,7 @@ def _misfit(name, value, shape):
         return f"{name} (expected an array, got {type(value).__name__})"
     if tuple(value.shape) != tuple(shape):
         return f"{name} (expected {tuple(shape)}, got {tuple(value.shape)})"
-    if "float" not in str(value.dtype):  # numpy's float32, torch's torch.bfloat16
+    if getattr(value.dtype, "kind", "") != "f" and "float" not in str(value.dtype):  # numpy's, torch.bfloat16
         return f"{name} (expected floating-point numbers, got {value.dtype})"
     return ""
 

@@ -2,7 +2,7 @@
 
 The rest of what checkpoints need stands beside: the initialisation (initial.py), whether a checkpoint fits
 (check.py), other libraries' names (names.py), the configuration it was made for (infer.py), another window, image
-or number of channels (resize.py).
+or number of channels (resize.py), and all of that to make a model of a file (fit.py).
 """
 
 import json
@@ -10,7 +10,7 @@ import os
 import pickle
 import warnings
 import zipfile
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -18,7 +18,7 @@ import numpy as np
 from safetensors import deserialize, safe_open
 from safetensors.numpy import save_file
 
-from .check import CheckpointError, check_state
+from .check import CheckpointError, check_state, warn_not_finite
 from .config import SwinConfig, config_from_dict
 from .derived import DERIVED, read_buffers
 from .infer import infer_config
@@ -30,6 +30,7 @@ from .sizes import read_sizes, shapes_of
 __all__ = [
     "CheckpointError",
     "adapt_channels",
+    "as_array",
     "check_state",
     "convert_state_dict",
     "export_state_dict",
@@ -42,6 +43,7 @@ __all__ = [
     "resize_absolute_position_embedding",
     "resize_position_bias",
     "save_checkpoint",
+    "warn_not_finite",
 ]
 
 METADATA = "__metadata__"  # the entry of an .npz that holds what a .safetensors has in its header
@@ -61,8 +63,10 @@ def load_checkpoint(path):
     raises   CheckpointError, one line, for whatever is wrong with the file; OSError where it can't be opened
     warns    UserWarning that names the arrays that hold NaN or infinity
     """
-    state, _ = read_file(path)
-    return _converted(state, path)
+    raw, _ = read_file(path)
+    state = official(raw, path)
+    warn_not_finite(state, f"{path}: ")
+    return state
 
 
 def load_with_config(path, **known):
@@ -73,25 +77,33 @@ def load_with_config(path, **known):
     raises   as load_checkpoint, and CheckpointError that says which field to pass
     """
     raw, metadata = read_file(path)
-    state = _converted(raw, path)
-    try:
-        if "config" in metadata:
-            return state, _config_from(metadata["config"], state, known)
-        return state, infer_config(state, **read_buffers(unwrapped(raw)) | known)
-    except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from error
+    state = official(raw, path)
+    warn_not_finite(state, f"{path}: ")
+    with naming(path):
+        return state, find_config(raw, metadata, state, **known)
 
 
-def _converted(state, path):
+def official(raw, path):
+    """`convert_state_dict` with the file in its errors."""
+    with naming(path):
+        return convert_state_dict(raw)
+
+
+@contextmanager
+def naming(path):
+    """Put the file's name before every CheckpointError."""
     try:
-        state = convert_state_dict(state)
+        yield
     except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from error
-    for name, value in state.items():
-        if not np.isfinite(value).all():
-            count = int(value.size - np.isfinite(value).sum())
-            warnings.warn(f"{path}: {name} holds {count} NaN or infinite values", stacklevel=3)
-    return state
+        error.args = (f"{path}: {error}",)
+        raise
+
+
+def find_config(raw, metadata, state, **known):
+    """The SwinConfig of what `read_file` gave (raw, metadata), state being its official names."""
+    if "config" in metadata:
+        return _config_from(metadata["config"], state, known)
+    return infer_config(state, **read_buffers(unwrapped(raw)) | known)
 
 
 def _config_from(text, state, known):
@@ -162,6 +174,7 @@ def _from_bytes(dtype, shape, data):
     if dtype == "BF16":
         upper = np.frombuffer(data, "<u2").astype(np.uint32)
         return (upper << 16).view(np.float32).reshape(shape)
+    # a copy: older versions of safetensors give bytes, which nobody may write to
     return np.frombuffer(data, {"F16": "<f2", "F32": "<f4", "F64": "<f8"}[dtype]).reshape(shape).copy()
 
 

@@ -64,7 +64,7 @@ def read_buffers(state):
         return {}
     found = {"window_size": windows[0]}
     tables = [state.get(f"layers.{stage}.blocks.0.attn.relative_coords_table") for stage in range(len(windows))]
-    if all(getattr(table, "shape", ()) for table in tables):
+    if all(_holds_numbers(table) for table in tables):
         pairs = zip(windows, tables, strict=True)
         found["pretrained_window_sizes"] = tuple(_pretrained_window(window, table) for window, table in pairs)
     mask = getattr(state.get("layers.0.blocks.1.attn_mask"), "shape", ())
@@ -72,6 +72,10 @@ def read_buffers(state):
     if len(mask) == 3 and len(patch) == 4 and math.isqrt(mask[0]) ** 2 == mask[0]:
         found["img_size"] = math.isqrt(mask[0]) * windows[0] * patch[2]  # as many windows up as across
     return found
+
+
+def _holds_numbers(table):
+    return hasattr(table, "shape") and "float" in str(table.dtype) and math.prod(table.shape) > 0
 
 
 def _windows(state):

@@ -1,5 +1,8 @@
 """The maths without any state: arrays in, arrays out.
 
+Where a result is worked out in several steps, they write into one array (`y *= x`): on a processor, fetching memory for
+another array takes longer than the arithmetic. What a function was given is never written to.
+
 Under each function stands its backward. Its first argument, dy, is the gradient of the loss with respect to
 what the function returned, and has that shape; it returns the gradients with respect to the arguments.
 """
@@ -35,33 +38,43 @@ def softmax(x, dim=-1):
 
 def softmax_backward(dy, y, dim=-1):
     """→ dx, from the output y alone: y · (dy - sum(dy · y)). More for one is less for the others."""
-    dx = y * dy
-    dx -= y * dx.sum(axis=dim, keepdims=True)
+    dx = dy - np.vecdot(dy, y, axis=dim, keepdims=True)
+    dx *= y
     return dx
 
 
 def layer_norm(x, weight, bias, eps=1e-5):
     """(x - mean) / √(variance + eps) · weight + bias over the last axis (Ba et al. 2016). x (..., c)."""
-    centred = x - x.mean(axis=-1, keepdims=True)
-    variance = np.square(centred).mean(axis=-1, keepdims=True)
-    return centred / np.sqrt(variance + eps) * weight + bias
+    y, _ = normalise(x, eps)
+    y *= weight
+    y += bias
+    return y
 
 
 def layer_norm_backward(dy, x, weight, eps=1e-5):
     """→ dx (..., c), dweight (c,), dbias (c,). Mean and deviation are computed a second time: nothing but x is kept.
 
-    The output changes neither if all of x moves nor if x - mean grows, so dx has no part in these two directions:
-    it is what is left of dnormed when its mean and its part along normed are taken off.
+    But for eps, the output changes neither if all of x moves nor if x - mean grows, so dx has no part in these two
+    directions: it is what is left of dnormed when its mean and its part along normed are taken off.
     """
-    centred = x - x.mean(axis=-1, keepdims=True)
-    deviation = np.sqrt(np.square(centred).mean(axis=-1, keepdims=True) + eps)
-    normed = centred / deviation
-
-    dnormed = dy * weight
-    along = (dnormed * normed).mean(axis=-1, keepdims=True)
-    dx = (dnormed - dnormed.mean(axis=-1, keepdims=True) - normed * along) / deviation
+    normed, deviation = normalise(x, eps)
     tokens = tuple(range(x.ndim - 1))
-    return dx, (dy * normed).sum(axis=tokens), dy.sum(axis=tokens)
+    dweight, dbias = (dy * normed).sum(axis=tokens), dy.sum(axis=tokens)
+
+    dx = dy * weight  # dnormed
+    normed *= np.vecdot(dx, normed, keepdims=True) / x.shape[-1]  # its part along normed
+    dx -= dx.mean(axis=-1, keepdims=True)
+    dx -= normed
+    dx /= deviation
+    return dx, dweight, dbias
+
+
+def normalise(x, eps):
+    """(x - mean) / √(variance + eps) over the last axis, and that root. x (..., c) → (..., c), (..., 1)."""
+    normed = x - x.mean(axis=-1, keepdims=True)
+    deviation = np.sqrt(np.vecdot(normed, normed, keepdims=True) / x.shape[-1] + eps)
+    normed /= deviation
+    return normed, deviation
 
 
 def in_pieces(function):
@@ -69,6 +82,7 @@ def in_pieces(function):
 
     @wraps(function)
     def pieced(x):
+        x = np.asarray(x, dtype=np.result_type(x, np.float32))  # whole numbers become float64, the rest stays
         pieces = np.array_split(x.reshape(-1), 1 + x.size // 2**16)
         return np.concatenate([function(piece) for piece in pieces]).reshape(x.shape)
 
@@ -91,9 +105,12 @@ def gelu_backward(dy, x, y):
 
     Φ(x) need not be computed again: it is y / x, and ½ at x = 0.
     """
-    distribution = np.divide(y, x, out=np.full_like(x, 0.5), where=x != 0)
-    density = np.exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi))
-    return dy * (distribution + x * density)
+    dx = np.exp(-0.5 * x * x)
+    dx *= 1 / math.sqrt(2 * math.pi)  # φ
+    dx *= x
+    dx += np.divide(y, x, out=np.full_like(x, 0.5), where=x != 0)  # Φ
+    dx *= dy
+    return dx
 
 
 def normal_tail(u):
@@ -103,9 +120,10 @@ def normal_tail(u):
     """
     polynomial = _TAIL32 if u.dtype == np.float32 else _TAIL64
     t = (u - 3) / (u + 3)
-    value = polynomial[-1]
+    value = np.full_like(u, polynomial[-1])
     for coefficient in polynomial[-2::-1]:  # Horner's rule
-        value = value * t + coefficient
+        value *= t
+        value += coefficient
     return value * np.exp(-0.5 * u * u)
 
 

@@ -8,7 +8,7 @@ from .config import CONFIGS, SwinConfig
 from .sizes import read_sizes, shapes_of
 
 NEEDED = ("version", "patch_size", "in_chans", "embed_dim", "depths", "num_heads", "window_size", "mlp_ratio")
-SAME = (*NEEDED[:2], *NEEDED[3:], "qkv_bias", "ape", "patch_norm")  # what makes it a published model
+SAME = (*(set(NEEDED) - {"in_chans"}), "qkv_bias", "ape", "patch_norm")  # what makes it a published model
 
 
 def infer_config(state, **known):
@@ -30,34 +30,37 @@ def infer_config(state, **known):
                              must be passed. Else 0, that is, the same window as now.
     drop_path_rate           from a published model of the same sizes
     """
-    if wrong := sorted(known.keys() - {field.name for field in fields(SwinConfig)}):
-        raise TypeError(f"not fields of SwinConfig: {', '.join(wrong)}")
+    check_fields(known)
     shapes = shapes_of(state)
     sizes = read_sizes(shapes)
     windows = sizes.pop("window_sizes", ())
     sizes |= known
     for field in NEEDED:
         if field not in sizes:
-            raise _untold(field)
-    presets = [config for config in CONFIGS.values() if _agree(config, sizes)]
+            raise UntoldError(field)
+    presets = [preset for preset in CONFIGS.values() if all(getattr(preset, name) == sizes[name] for name in SAME)]
     if "img_size" not in sizes:
         sizes["img_size"] = _img_size(sizes, windows, shapes, presets)
     _take("drop_path_rate", sizes, presets)
     if sizes["version"] == 2 and not _take("pretrained_window_sizes", sizes, presets) and presets:
-        raise _untold("pretrained_window_sizes")
+        raise UntoldError("pretrained_window_sizes")
     try:
         return SwinConfig(**{"pretrained_window_sizes": (0,) * len(sizes["depths"])} | sizes)
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"no model has the checkpoint's sizes: {error}") from error
 
 
-def _untold(field):
-    return CheckpointError(f"the checkpoint's names and shapes don't tell its {field}: pass {field}=…")
+class UntoldError(CheckpointError):
+    """A configuration that a checkpoint doesn't tell. `field`: what of it."""
+
+    def __init__(self, field):
+        super().__init__(f"the checkpoint's names and shapes don't tell its {field}: pass {field}=…")
+        self.field = field
 
 
-def _agree(config, sizes):
-    settled = [field for field in (*SAME, "img_size", "pretrained_window_sizes") if field in sizes]
-    return all(getattr(config, field) == sizes[field] for field in settled)
+def check_fields(known):
+    if wrong := sorted(known.keys() - {field.name for field in fields(SwinConfig)}):
+        raise TypeError(f"not fields of SwinConfig: {', '.join(wrong)}")
 
 
 def _take(field, sizes, presets):
@@ -72,8 +75,8 @@ def _img_size(sizes, windows, shapes, presets):
     """An int or None; raises where assuming one would change logits without a word."""
     if sizes["ape"]:
         tokens = (*shapes.get("absolute_pos_embed", ()), 0, 0)[1]
-        if math.isqrt(tokens) ** 2 != tokens or tokens == 0:
-            raise _untold("img_size")
+        if math.isqrt(tokens) ** 2 != tokens:
+            raise UntoldError("img_size")
         return math.isqrt(tokens) * sizes["patch_size"]
     for stage, window in enumerate(windows):
         if window < sizes["window_size"]:  # it shrank to this stage's grid
@@ -81,5 +84,5 @@ def _img_size(sizes, windows, shapes, presets):
     if _take("img_size", sizes, presets):
         return sizes["img_size"]
     if sizes["version"] == 2:
-        raise _untold("img_size")
+        raise UntoldError("img_size")
     return None

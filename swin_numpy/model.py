@@ -5,6 +5,7 @@ from einops import reduce, repeat
 
 from .block import SwinTransformerBlock
 from .config import SwinConfig
+from .fit import load_fitted
 from .layers import Dropout, LayerNorm, Linear, init_weights, seed_dropout
 from .module import Module, Parameter
 from .patches import PatchEmbed, PatchMerging
@@ -88,31 +89,54 @@ class SwinTransformer(Module):
         dx = self.norm.backward(dx)
         return self.backward_stages([0] * (len(self.layers) - 1) + [dx])
 
-    def forward_stages(self, images):
+    def forward_stages(self, images, out_indices=None):
         """images (n, c, H, W) → for each stage (tokens (n, h·w, c), (h, w)), before PatchMerging and final norm.
 
-        At 224x224 Swin-T's grids are 56x56, 28x28, 14x14, 7x7. Raises ValueError for another number of channels.
+        out_indices: numbers of the stages that are wanted, rising; None: all of them. What only later stages need
+        is not computed. At 224x224 Swin-T's grids are 56x56, 28x28, 14x14, 7x7.
+        Raises ValueError for another number of channels and for a stage that is not there.
         """
+        indices = check_indices(out_indices, len(self.layers))
         x, grid = self.embed(images)
         stages = []
-        for layer in self.layers:
-            x = layer(x, grid)
-            stages.append((x, grid))
-            if layer.downsample is not None:
-                x, grid = layer.downsample(x, grid)
+        for i in range(indices[-1] + 1):
+            x = self.layers[i](x, grid)
+            if i in indices:
+                stages.append((x, grid))
+            if i < indices[-1]:
+                x, grid = self.layers[i].downsample(x, grid)
         return stages
 
-    def backward_stages(self, dstages):
-        """The gradients of every stage's tokens (n, h·w, c) → dimages (n, c, H, W).
+    def backward_stages(self, dstages, out_indices=None):
+        """The gradients of the tokens (n, h·w, c) that forward_stages gave → dimages (n, c, H, W).
 
         A stage that the loss doesn't use may have the number 0 for its gradient, except the last.
         """
+        indices = check_indices(out_indices, len(self.layers))
+        gradients = dict(zip(indices, dstages, strict=True))
         dx = 0
-        for layer, dstage in zip(reversed(self.layers), reversed(dstages), strict=True):
-            if layer.downsample is not None:
-                dx = layer.downsample.backward(dx)
-            dx = layer.backward(dx + dstage)
+        for i in reversed(range(indices[-1] + 1)):
+            if i < indices[-1]:
+                dx = self.layers[i].downsample.backward(dx)
+            dx = self.layers[i].backward(dx + gradients.get(i, 0))
         return self.embed_backward(dx)
+
+    @classmethod
+    def from_checkpoint(cls, path, config=None, **fields):
+        """The model in a file: .safetensors, .npz or what torch.save wrote, in any of the public namings.
+
+        config    the SwinConfig that you want; None: the one that the file was made for
+        fields    fields of SwinConfig that you want otherwise, or that the file doesn't tell
+        returns   a model in evaluation mode, in float64 if the file holds it, else in float32
+        raises    CheckpointError for a file that is damaged or fits no such model; OSError where it can't be opened
+        warns     UserWarning that lists what was adapted, and one for each array that holds NaN or infinity
+
+        Adapted are: the head, made anew if num_classes differs; bias tables, if windows differ; the absolute
+        position embedding, if the grid differs; the patch convolution, if in_chans differs. For example
+        from_checkpoint(path, num_classes=10), from_checkpoint(path, img_size=384, window_size=12).
+        """
+        state, config = load_fitted(path, config, **fields)
+        return with_weights(cls(config), state)
 
     def embed(self, images):
         """images (n, c, H, W) → the first stage's tokens (n, h·w, c) and grid (h, w)."""
@@ -130,14 +154,34 @@ class SwinTransformer(Module):
         return self.patch_embed.backward(dx)
 
 
+def with_weights(model, state):
+    """The model with {name: array} loaded, in float64 if they are, in evaluation mode."""
+    if any(value.dtype == "float64" for value in state.values()):
+        model = model.to(np.float64)
+    model.load_state_dict(state)
+    return model.eval()
+
+
 def check_config(config):
     if not isinstance(config, SwinConfig):
         raise TypeError(f"config: expected a SwinConfig, got {config!r}; presets: swin_numpy.get_config(name)")
+    if config.version != 1:
+        raise ValueError(f"version: this is Swin V1, got version={config.version}; V2 is not written yet")
 
 
 def check_dtype(dtype):
     if np.dtype(dtype) not in (np.float32, np.float64):
         raise ValueError(f"dtype: expected float32 or float64, got {np.dtype(dtype)}")
+
+
+def check_indices(out_indices, stages):
+    """The stages asked for as a tuple; None asks for all."""
+    indices = tuple(range(stages)) if out_indices is None else out_indices
+    if not isinstance(indices, tuple | list) or not indices or not all(i in range(stages) for i in indices):
+        raise ValueError(f"out_indices: expected numbers of stages from 0 to {stages - 1}, got {out_indices!r}")
+    if list(indices) != sorted(set(indices)):
+        raise ValueError(f"out_indices: expected rising numbers, each once, got {out_indices!r}")
+    return tuple(int(i) for i in indices)
 
 
 def check_grid(grid, expected):

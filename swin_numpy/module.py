@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from .checkpoint import check_state
+from .checkpoint import as_array, check_state, warn_not_finite
 
 
 class Parameter(np.ndarray):
@@ -101,12 +101,18 @@ class Module:
         """Copy arrays in by name. All or nothing: if a name or a shape is wrong, nothing is changed.
 
         strict=False leaves out names that only one side has; a shape must fit all the same.
-        Raises CheckpointError (a ValueError) that lists what is missing, unexpected or of another shape.
+        Returns (missing, unexpected), two lists of names. Raises CheckpointError (a ValueError) that lists what is
+        missing, unexpected or of another shape. Warns of arrays that hold NaN or infinity.
         """
         parameters = dict(self.named_parameters())
-        check_state(state, {name: value.shape for name, value in parameters.items()}, strict)
-        for name in parameters.keys() & state.keys():
-            parameters[name][...] = np.asarray(state[name])
+        missing, unexpected = check_state(state, {name: value.shape for name, value in parameters.items()}, strict)
+        found = {name: as_array(state[name], name) for name in parameters if name in state}
+        with np.errstate(over="ignore"):  # what is too large for float32 becomes infinity, of which we warn
+            found = {name: value.astype(parameters[name].dtype, copy=False) for name, value in found.items()}
+        warn_not_finite(found)
+        for name, value in found.items():
+            parameters[name][...] = value
+        return missing, unexpected
 
     def zero_grad(self):
         """Forget all gradients."""

@@ -10,7 +10,8 @@ from .functional import cross_entropy, cross_entropy_backward
 from .layers import seed_dropout
 from .model import SwinTransformer
 from .optim import AdamW, clip_grad_norm
-from .training import main
+from .sizes import shapes_of
+from .training import first_weights, main
 
 
 class Trainer:
@@ -23,8 +24,8 @@ class Trainer:
 
     def __init__(self, config, recipe, dtype=np.float32):
         self.model_config, self.recipe = config, recipe
-        self.model = SwinTransformer(config, recipe.seed, dtype)
-        self.dtype = dtype
+        self.model, self.dtype = SwinTransformer(config, recipe.seed, dtype), np.dtype(dtype)
+        self.model.load_state_dict(first_weights(shapes_of(self.weights()), recipe))
         self.optimizer = AdamW(self.model.named_parameters(), recipe.base_lr, weight_decay=recipe.weight_decay)
         self.losses = []
 
@@ -63,8 +64,8 @@ class Trainer:
 
     def load_state_dict(self, state):
         """Take what `state_dict` gave. Raises CheckpointError if it was another model's, and changes nothing."""
-        shapes = {name: value.shape for name, value in self.state_dict().items()}
-        check_state(state, shapes | {"losses": np.shape(state.get("losses", ()))})
+        own = shapes_of(self.state_dict())
+        check_state(state, own | {"losses": (np.size(state.get("losses", ())),)})
         self.model.load_state_dict(under("model.", state))
         self.optimizer.load_state_dict(under("optimizer.", state))
         self.losses = state["losses"].tolist()
@@ -80,12 +81,16 @@ def under(prefix, state):
 
 
 def options(parser):
-    parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
+    parser.add_argument("--dtype", choices=("float32", "float64"), default="float32", help="default: %(default)s")
 
 
 def make_trainer(config, recipe, args):
     return Trainer(config, recipe, np.dtype(args.dtype).type)
 
 
+def run(arguments=None):
+    return main(make_trainer, "python -m swin_numpy.train", arguments, options)
+
+
 if __name__ == "__main__":
-    sys.exit(main(make_trainer, "python -m swin_numpy.train", more_options=options))
+    sys.exit(run())

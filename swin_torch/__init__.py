@@ -1,6 +1,7 @@
 """Swin Transformer in PyTorch: the twin of `swin_numpy`, file for file."""
 
 from .attention import Attention, multi_head_self_attention, self_attention
+from .backbone import Backbone
 from .block import SwinTransformerBlock
 from .layers import Mlp
 from .model import BasicLayer, SwinTransformer

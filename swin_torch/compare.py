@@ -13,9 +13,7 @@ import numpy as np
 import torch
 
 import swin_numpy
-from swin_numpy.__main__ import read_picture
-from swin_numpy.checkpoint import load_checkpoint
-from swin_numpy.config import CONFIGS, get_config
+from swin_numpy.__main__ import add_model_options, find_model, read_picture
 from swin_numpy.environment import environment
 from swin_numpy.record import record
 
@@ -28,7 +26,7 @@ EXAMPLES = """examples:
   python -m swin_torch.compare figures/photos/chelsea.jpg
   python -m swin_torch.compare holiday.jpg --dtype float64 --details
   python -m swin_torch.compare holiday.jpg --device cuda --dtype bfloat16 --save runs/bfloat16
-  python -m swin_torch.compare holiday.jpg --model swin_base_patch4_window7_224 --weights base.safetensors
+  python -m swin_torch.compare holiday.jpg --weights base.safetensors
 """
 
 
@@ -108,11 +106,11 @@ def make_twins(config, dtype="float32", device="cpu", state=None, seed=0):
     """
     device = find_device(device, dtype)
     numpy_model = swin_numpy.SwinTransformer(config, seed, np.float64 if dtype == "float64" else np.float32)
-    torch_model = SwinTransformer(config, seed)
+    torch_model = SwinTransformer(config, seed).to(device, getattr(torch, dtype))
     if state is not None:
         numpy_model.load_state_dict(state)
-        torch_model.load_state_dict({name: torch.from_numpy(value) for name, value in state.items()})
-    return numpy_model, torch_model.to(device, getattr(torch, dtype))
+        torch_model.load_state_dict(state)
+    return numpy_model, torch_model
 
 
 def find_device(name, dtype):
@@ -153,9 +151,7 @@ def parse(arguments):
     parser.add_argument("--device", default="cpu", help="of the PyTorch twin: cpu, cuda, cuda:1, mps (default: cpu)")
     parser.add_argument("--dtype", choices=list(BOUNDS), default="float32", help="of the PyTorch twin; the NumPy twin "
                         "computes in float64 if this is float64, else in float32 (default: float32)")  # fmt: skip
-    parser.add_argument("--model", default="swin_tiny_patch4_window7_224", metavar="NAME",
-                        help=f"one of: {', '.join(CONFIGS)} (default: %(default)s)")  # fmt: skip
-    parser.add_argument("--weights", metavar="FILE", help="checkpoint; without one the weights are random")
+    add_model_options(parser)
     parser.add_argument("--full", action="store_true", help="don't resize or crop: take the picture at its own size")
     parser.add_argument("--details", action="store_true", help="also the layers inside every block")
     parser.add_argument("--seed", type=int, default=0, help="of the random weights (default: 0)")
@@ -165,20 +161,19 @@ def parse(arguments):
 
 def run(args):
     """Do what the arguments say; True if the twins agree. Raises ValueError or OSError for what can't be done."""
-    config = get_config(args.model)
     find_device(args.device, args.dtype)
+    config, state, title = find_model(args.model, args.weights)
     images = read_picture(args.picture, config, args.full)
-    state = load_checkpoint(args.weights) if args.weights else None
     numpy_model, torch_model = make_twins(config, args.dtype, args.device, state, args.seed)
     where = environment("numpy", "torch")
     print(where)
-    print(f"{args.model} on {args.device}, {args.dtype}; {args.picture} as {images.shape}")
+    print(f"{title} on {args.device}, {args.dtype}; {args.picture} as {images.shape}")
     rows = compare(numpy_model, torch_model, images, args.details)
     print_table(rows)
     agree, sentence = verdict(rows, args.dtype)
     print(sentence)
     if args.save:
-        about = {"environment": where, "device": device_name(args.device), "dtype": args.dtype, "model": args.model}
+        about = {"environment": where, "device": device_name(args.device), "dtype": args.dtype, "model": title}
         save(args.save, rows, about)
     return agree
 

@@ -2,12 +2,14 @@
 
 import torch
 from einops import reduce
-from torch.nn import Dropout, LayerNorm, Linear, Module, ModuleList, Parameter
+from torch.nn import Dropout, LayerNorm, Linear, ModuleList, Parameter
 
 from swin_numpy.config import SwinConfig
+from swin_numpy.fit import load_fitted
 
 from .block import SwinTransformerBlock
 from .layers import init_weights
+from .module import Module
 from .patches import PatchEmbed, PatchMerging
 
 
@@ -67,19 +69,40 @@ class SwinTransformer(Module):
         x = reduce(self.norm(x), "n l c -> n c", "mean")
         return x if self.head is None else self.head(x)
 
-    def forward_stages(self, images):
+    def forward_stages(self, images, out_indices=None):
         """images (n, c, H, W) → for each stage (tokens (n, h·w, c), (h, w)), before PatchMerging and final norm.
 
-        At 224x224 Swin-T's grids are 56x56, 28x28, 14x14, 7x7. Raises ValueError for another number of channels.
+        out_indices: numbers of the stages that are wanted, rising; None: all of them. What only later stages need
+        is not computed. At 224x224 Swin-T's grids are 56x56, 28x28, 14x14, 7x7.
+        Raises ValueError for another number of channels and for a stage that is not there.
         """
+        indices = check_indices(out_indices, len(self.layers))
         x, grid = self.embed(images)
         stages = []
-        for layer in self.layers:
-            x = layer(x, grid)
-            stages.append((x, grid))
-            if layer.downsample is not None:
-                x, grid = layer.downsample(x, grid)
+        for i in range(indices[-1] + 1):
+            x = self.layers[i](x, grid)
+            if i in indices:
+                stages.append((x, grid))
+            if i < indices[-1]:
+                x, grid = self.layers[i].downsample(x, grid)
         return stages
+
+    @classmethod
+    def from_checkpoint(cls, path, config=None, **fields):
+        """The model in a file: .safetensors, .npz or what torch.save wrote, in any of the public namings.
+
+        config    the SwinConfig that you want; None: the one that the file was made for
+        fields    fields of SwinConfig that you want otherwise, or that the file doesn't tell
+        returns   a model in evaluation mode, in float64 if the file holds it, else in float32
+        raises    CheckpointError for a file that is damaged or fits no such model; OSError where it can't be opened
+        warns     UserWarning that lists what was adapted, and one for each array that holds NaN or infinity
+
+        Adapted are: the head, made anew if num_classes differs; bias tables, if windows differ; the absolute
+        position embedding, if the grid differs; the patch convolution, if in_chans differs. For example
+        from_checkpoint(path, num_classes=10), from_checkpoint(path, img_size=384, window_size=12).
+        """
+        state, config = load_fitted(path, config, **fields)
+        return with_weights(cls(config), state)
 
     def embed(self, images):
         """images (n, c, H, W) → the first stage's tokens (n, h·w, c) and grid (h, w)."""
@@ -90,9 +113,29 @@ class SwinTransformer(Module):
         return self.pos_drop(x), grid
 
 
+def with_weights(model, state):
+    """The model with {name: array} loaded, in float64 if they are, in evaluation mode."""
+    if any(value.dtype == "float64" for value in state.values()):
+        model = model.double()
+    model.load_state_dict(state)
+    return model.eval()
+
+
 def check_config(config):
     if not isinstance(config, SwinConfig):
         raise TypeError(f"config: expected a SwinConfig, got {config!r}; presets: swin_numpy.get_config(name)")
+    if config.version != 1:
+        raise ValueError(f"version: this is Swin V1, got version={config.version}; V2 is not written yet")
+
+
+def check_indices(out_indices, stages):
+    """The stages asked for as a tuple; None asks for all."""
+    indices = tuple(range(stages)) if out_indices is None else out_indices
+    if not isinstance(indices, tuple | list) or not indices or not all(i in range(stages) for i in indices):
+        raise ValueError(f"out_indices: expected numbers of stages from 0 to {stages - 1}, got {out_indices!r}")
+    if list(indices) != sorted(set(indices)):
+        raise ValueError(f"out_indices: expected rising numbers, each once, got {out_indices!r}")
+    return tuple(int(i) for i in indices)
 
 
 def check_grid(grid, expected):

@@ -5,15 +5,21 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import torch
+from tqdm import tqdm
 
+import swin_numpy
 from figures import photo_path, save
 from figures.windows import attention_structure, masks, patch_grid, windows_on_image
 from swin_numpy import shift_mask
 from swin_numpy.config import CONFIGS
+from swin_numpy.data import SUBSET, fashion_mnist, normalise
 from swin_numpy.environment import environment
 from swin_numpy.images import denormalise, load_image, preprocess
+from swin_numpy.training import TRAINED
 
 from .compare import compare, make_twins, print_table, verdict
+from .model import SwinTransformer
 
 MODEL = "swin_tiny_patch4_window7_224"
 PHOTO = "chelsea"
@@ -34,6 +40,7 @@ def tour(folder=FOLDER):
     agree, sentence = verdict(rows, "float32")
     print(f"\n{sentence}\n")
 
+    same = classify()
     for name, figure in pictures(numpy_model, images):
         save(figure, name, folder)
         print(f"  {folder / name}.png")
@@ -41,11 +48,32 @@ def tour(folder=FOLDER):
         "\nNext: `make lab` opens the first chapter.\n"
         "Your own picture: `.venv/bin/python -m swin_torch.compare PICTURE` (--help shows more)."
     )
-    return agree
+    return agree and same
 
 
 def count(model):
     return sum(value.size for value in model.state_dict().values())
+
+
+def classify():
+    """Let both twins, trained, name the clothes on held-out images. Returns True if they name all of them alike."""
+    numpy_model, torch_model = (
+        swin_numpy.SwinTransformer.from_checkpoint(TRAINED),
+        SwinTransformer.from_checkpoint(TRAINED),
+    )
+    test = fashion_mnist(SUBSET, "test")
+    ours, theirs = [], []
+    for start in tqdm(range(0, len(test.images), 250), desc="classifying", leave=False, disable=None):
+        images = normalise(test.images[start : start + 250])
+        ours.append(numpy_model(images).argmax(axis=1))
+        with torch.inference_mode():
+            theirs.append(torch_model(torch.from_numpy(images)).argmax(dim=1).numpy())
+    ours, theirs = np.concatenate(ours), np.concatenate(theirs)
+    same = int((ours == theirs).sum())
+    print(f"A small Swin, trained on Fashion-MNIST, on {len(ours):,} images it has not seen ({test.source}):")
+    print(f"NumPy {np.mean(ours == test.labels):.2%} right, PyTorch {np.mean(theirs == test.labels):.2%}; ", end="")
+    print(f"the same answer for {same:,} of {len(ours):,}.\n")
+    return same == len(ours)
 
 
 def pictures(model, images):

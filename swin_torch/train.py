@@ -18,7 +18,8 @@ from torch.optim import AdamW
 from swin_numpy.checkpoint import check_state
 from swin_numpy.environment import environment
 from swin_numpy.optim import no_decay
-from swin_numpy.training import main
+from swin_numpy.sizes import shapes_of
+from swin_numpy.training import first_weights, main
 
 from .compare import find_device
 from .model import SwinTransformer
@@ -27,14 +28,18 @@ from .model import SwinTransformer
 class Trainer:
     """A model, its optimiser, and one step after the other.
 
-    config: a SwinConfig; recipe: a swin_numpy.training.Recipe; device: "cpu", "cuda", …; dtype: torch.float32, …
+    config: a SwinConfig; recipe: a swin_numpy.training.Recipe; device: "cpu", "cuda", …;
+    dtype: torch.float32 or torch.float64.
     """
 
     def __init__(self, config, recipe, device="cpu", dtype=torch.float32):
         self.model_config, self.recipe = config, recipe
         self.rank, self.ranks = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
         self.device, self.dtype = device, dtype
-        self.model = SwinTransformer(config, recipe.seed).to(device, dtype)
+        self.model = SwinTransformer(config, recipe.seed)
+        start = first_weights(shapes_of(self.model.state_dict()), recipe)
+        self.model.load_state_dict({name: torch.from_numpy(value) for name, value in start.items()})
+        self.model.to(device, dtype)
         self.optimizer = make_optimizer(self.model, recipe)
         self.losses = []
         self.parallel = DistributedDataParallel(self.model) if self.ranks > 1 else self.model
@@ -70,7 +75,7 @@ class Trainer:
         """images (n, c, H, W) → logits (n, classes), NumPy arrays."""
         with torch.inference_mode():
             logits = self.model.eval()(torch.from_numpy(images).to(self.device, self.dtype))
-        return logits.float().cpu().numpy()
+        return logits.cpu().numpy()
 
     def weights(self):
         """{official name: array}."""
@@ -81,13 +86,13 @@ class Trainer:
         state = {f"model.{name}": value for name, value in self.weights().items()}
         for name, parameter in self.model.named_parameters():
             for key, value in self.optimizer.state[parameter].items():
-                state[f"optimizer.{key}.{name}"] = value.cpu().numpy().astype(np.float64 if key == "step" else None)
+                state[f"optimizer.{key}.{name}"] = value.cpu().numpy()
         return state | {"losses": np.array(self.losses)}
 
     def load_state_dict(self, state):
         """Take what `state_dict` gave. Raises CheckpointError if it was another model's, and changes nothing."""
         parameters = dict(self.model.named_parameters())
-        check_state(state, state_shapes(parameters) | {"losses": np.shape(state.get("losses", ()))})
+        check_state(state, state_shapes(parameters) | {"losses": (np.size(state.get("losses", ())),)})
         for name, parameter in parameters.items():
             parameter.data.copy_(torch.from_numpy(state[f"model.{name}"]))
             self.optimizer.state[parameter] = {
@@ -126,10 +131,13 @@ def state_shapes(parameters):
 
 def options(parser):
     parser.add_argument("--device", default=None, help="cpu, cuda or mps (default: cuda if there is one, else cpu)")
-    parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
+    parser.add_argument("--dtype", choices=("float32", "float64"), default="float32", help="default: %(default)s")
+    parser.add_argument("--threads", type=int, default=None, metavar="N", help="processor cores to use (default: all)")
 
 
 def make_trainer(config, recipe, args):
+    if args.threads is not None:
+        set_threads(args.threads)
     kind = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
     if kind == "cuda" and "LOCAL_RANK" in os.environ:
         kind = f"cuda:{os.environ['LOCAL_RANK']}"
@@ -137,6 +145,12 @@ def make_trainer(config, recipe, args):
     if "WORLD_SIZE" in os.environ:
         distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     return Trainer(config, recipe, device, getattr(torch, args.dtype))
+
+
+def set_threads(number):
+    if number < 1:
+        raise ValueError(f"--threads: expected at least 1, got {number}")
+    torch.set_num_threads(number)
 
 
 def run(arguments=None):

@@ -140,6 +140,15 @@ def test_twins_in_float32():
 
 
 @WHICH
+def test_half_precision_stays_half_precision(which):
+    """A mask of float32 would turn all that follows into float32, or be refused by PyTorch."""
+    expected = run(blocks((8, 12))[which], tokens((8, 12)), (8, 12))
+    block = blocks((8, 12), dtype=np.float16)[which]
+    output = run(block, tokens((8, 12), dtype=np.float16), (8, 12))
+    assert output.dtype == np.float16 and relative(output.astype(float), expected) < 2e-2
+
+
+@WHICH
 def test_one_window_is_plain_attention_over_the_whole_map(which):
     """A window as large as the map: every token sees every other, as in a transformer without windows."""
     block = blocks(None, 5, 2)[which]

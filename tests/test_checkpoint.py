@@ -395,7 +395,8 @@ def test_a_position_embedding_tells_the_image_size(img_size):
 
 def test_what_is_known_comes_first():
     state = shape_state(CONFIGS["swin_tiny_patch4_window7_224"])
-    assert infer_config(state, img_size=448).img_size == 448
+    assert infer_config(state, img_size=448) == replace(CONFIGS["swin_tiny_patch4_window7_224"], img_size=448)
+    assert infer_config(state, num_classes=5).num_classes == 5
     assert infer_config(state, img_size=None).img_size is None
     assert infer_config(state, drop_path_rate=0.7).drop_path_rate == 0.7
     with pytest.raises(TypeError, match="not fields of SwinConfig: window"):
@@ -456,6 +457,17 @@ def test_derived_buffers_tell_version_2_s_windows(tmp_path, naming, pretrained):
         state, found = load_with_config(tmp_path / "a.safetensors")
         assert found == config
         assert_same(state, load_checkpoint(tmp_path / "a.safetensors"))
+
+
+@pytest.mark.parametrize("table", [np.zeros(0), np.full((1, 15, 15, 2), np.nan), np.array(["a"]), np.zeros(3, int)])
+def test_derived_buffers_that_make_no_sense_tell_nothing(tmp_path, table):
+    theirs = export_state_dict(random_state(official_shapes(2), np.float32), "microsoft", V2)
+    theirs["layers.0.blocks.0.attn.relative_coords_table"] = table
+    np.savez(tmp_path / "a.npz", **theirs)
+    assert load_with_config(tmp_path / "a.npz")[1] == V2
+    theirs["layers.0.blocks.0.attn.relative_position_index"] = np.zeros((0, 3))
+    np.savez(tmp_path / "a.npz", **theirs)
+    assert "pass window_size=" in complaint(tmp_path / "a.npz", load_with_config)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

@@ -154,3 +154,9 @@ def test_inputs_stay_as_they_are(function):
 def test_shapes_that_do_not_go_together_are_a_value_error():
     with pytest.raises(ValueError, match="size 5 is different from 4"):
         F.linear(normal(3, 4), normal(7, 5))
+
+
+def test_whole_numbers_are_numbers_too():
+    x = np.array([1, 2, -3])
+    for function in (F.softmax, F.gelu):
+        assert np.array_equal(function(x), function(x.astype(float)))

@@ -227,6 +227,9 @@ WRONG = {
         ValueError,
         r"0 <= shift < window size \(2, 2\), got \(2, 2\)",
     ),
+    "shift whole rows": ("shift_mask", (6, 8, 2, (2, 0)), ValueError, r"0 <= shift < window size .*, got \(2, 0\)"),
+    "shift whole columns": ("shift_mask", (6, 8, 2, (0, 2)), ValueError, r"0 <= shift < window size .*, got \(0, 2\)"),
+    "negative rows": ("shift_mask", (6, 8, 2, (-1, 0)), ValueError, r"0 <= shift < window size .*, got \(-1, 0\)"),
     "negative shift": ("shift_mask", (6, 8, 2, (0, -1)), ValueError, r"0 <= shift < window size .*, got \(0, -1\)"),
     "index of nothing": ("relative_position_index", (0,), ValueError, "window size: expected at least 1, got 0x0"),
 }

@@ -17,7 +17,8 @@ def expect(got, wanted, what):
         return f"expected shape {wanted.shape}, got {got.shape}"
     if not np.allclose(got, wanted):
         place = tuple(int(i) for i in np.argwhere(~np.isclose(got, wanted))[0])
-        return f"{what}{list(place)}: expected {wanted[place]}, got {got[place]}"
+        said = f"{what}{list(place)}: expected {wanted[place]}, got {got[place]}"
+        return f"{said} (1234 would be image 1, channel 2, row 3, column 4)"
 
 
 def check_1(answer):
@@ -75,7 +76,10 @@ def check_3(answer):
         image = rearrange(np.indices((3, 2 * p, w * p)), "address c H W -> 1 address c H W")
         for k, q in np.ndindex(2 * w, 3 * p * p):
             wanted = tuple(int(solution_1(image[:, i], p)[0, k, q]) for i in range(3))
-            got = tuple(int(i) for i in answer(k, q, w, p))
+            got = answer(k, q, w, p)
+            if np.shape(got) != (3,):
+                return f"expected three numbers (channel, row, column), got {got}"
+            got = tuple(int(i) for i in got)
             if got != wanted:
                 return f"number {q} of token {k} (grid {w} wide, p = {p}): expected {wanted}, got {got}"
 

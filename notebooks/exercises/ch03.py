@@ -16,15 +16,18 @@ def first_wrong(got, wanted, what):
         return f"expected shape {wanted.shape}, got {got.shape}"
     if not np.array_equal(got, wanted):
         place = tuple(int(i) for i in np.argwhere(got != wanted)[0])
-        return f"{what}{list(place)}: expected {wanted[place]}, got {got[place]}"
+        said = f"{what}{list(place)}: expected {wanted[place]}, got {got[place]}"
+        return f"{said} (1234 would be image 1, row 2, column 3, channel 4)"
 
 
 def check_1(answer):
     """answer(row, column, W, M): number of the window, number of the token in it."""
     for W, M in ((6, 2), (12, 4)):
         for row, column in np.ndindex(2 * M, W):
-            got, wanted = tuple(answer(row, column, W, M)), solution_1(row, column, W, M)
-            if got != wanted:
+            got, wanted = answer(row, column, W, M), solution_1(row, column, W, M)
+            if np.shape(got) != (2,):
+                return f"expected two numbers (window, token in the window), got {got}"
+            if tuple(got) != wanted:
                 return f"token ({row}, {column}) of a map {W} wide, M = {M}: expected {wanted}, got {got}"
 
 
@@ -128,7 +131,8 @@ def check_5(answer):
     for h, w, C, M in ((56, 56, 96, 7), (14, 28, 32, 7), (8, 13, 4, 5)):
         got, wanted = answer(h, w, C, M), solution_5(h, w, C, M)
         if got != wanted:
-            return f"a map of {h} x {w}, C = {C}, M = {M}: expected {wanted:,}, got {got:,}"
+            size = f"a map of {h} x {w}, padded to {-(-h // M) * M} x {-(-w // M) * M}"
+            return f"{size}, C = {C}, M = {M}: expected {wanted:,}, got {got:,}"
 
 
 def solution_5(h, w, C, M):

@@ -11,6 +11,8 @@ def check_1(answer):
             for columns in range(-(M - 1), M):
                 got, want = answer(rows, columns, M), (rows + M - 1) * (2 * M - 1) + columns + M - 1
                 offset = f"M = {M}, offset ({rows}, {columns})"
+                if np.ndim(got):
+                    return f"{offset}: expected one number, got {got}"
                 if not 0 <= got < (2 * M - 1) ** 2:
                     return f"{offset}: expected an index from 0 to {(2 * M - 1) ** 2 - 1}, got {got}"
                 if got in seen:
@@ -40,8 +42,10 @@ def check_2(answer):
     """answer(index, M): the offset (rows, columns)."""
     for M in (2, 3, 7):
         for index in range((2 * M - 1) ** 2):
-            got, want = tuple(answer(index, M)), (index // (2 * M - 1) - M + 1, index % (2 * M - 1) - M + 1)
-            if got != want:
+            got, want = answer(index, M), (index // (2 * M - 1) - M + 1, index % (2 * M - 1) - M + 1)
+            if np.shape(got) != (2,):
+                return f"expected two numbers (rows, columns), got {got}"
+            if tuple(got) != want:
                 return f"M = {M}, index {index}: expected the offset {want}, got {got}"
 
 

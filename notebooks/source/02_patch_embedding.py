@@ -5,7 +5,7 @@
 #
 # - how a picture becomes a list of rows, one row for each patch, and which number of a row is which pixel;
 # - why "cut, flatten, multiply by one matrix" and "convolution with stride 4" are the same computation;
-# - what `(N, H·W, C)` means, and why the grid `(H, W)` has to travel beside it;
+# - what `(n, h·w, C)` means, and why the grid `(h, w)` has to travel beside it;
 # - what happens to a picture whose sides 4 does not divide;
 # - which four mistakes run without any error here, and how each is caught.
 
@@ -20,19 +20,27 @@ import swin_torch
 from figures import photo_path
 from figures.chapter02 import maps_in_a_row, patches_of_grid
 from figures.windows import patch_grid, patch_to_row
-from swin_numpy.images import IMAGENET_MEAN, IMAGENET_STD, denormalise, load_image, preprocess, to_array
+from swin_numpy.images import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    denormalise,
+    load_image,
+    preprocess,
+    to_array,
+)
 
 # %% [markdown]
 # ## The idea
 #
 # Self-attention (chapter 1) takes a matrix with one row for each token. A photograph is no such matrix. So the first
 # thing a Swin Transformer does is to cut the photograph into small squares, the **patches**, lay the numbers of each
-# patch in one row, and map every row with one and the same matrix. What comes out are the **tokens**.
+# patch in one row, and map every row with one and the same matrix. What comes out are the **tokens**: C numbers each
+# (96 in the smallest Swin).
 #
-# Three steps, and only the last one has anything to learn:
+# Two steps, and only the second has anything to learn. P holds all the rows of numbers; n counts the images:
 #
-# $$\text{image } (N, 3, H, W) \;\xrightarrow{\text{cut}}\; \text{patches } (N, hw, 48)
-# \;\xrightarrow{\;P\,W^\top + b\;}\; \text{tokens } (N, hw, C), \qquad h = H/4,\; w = W/4$$
+# $$\text{image } (n, 3, H, W) \;\xrightarrow{\text{cut}}\; P\; (n, hw, 48)
+# \;\xrightarrow{\;P\,W^\top + b\;}\; \text{tokens } (n, hw, C), \qquad h = H/4,\; w = W/4$$
 
 # %% [markdown]
 # ## An image is a block of numbers
@@ -82,6 +90,9 @@ patches_of_grid(image[1], 2, ("green plane, patches of 2 × 2", "tokens"))
 #
 # The same cut in one line. On the left of the arrow H is split in (h p1) and W in (w p2); on the right the pieces are
 # put together again in another order. Nothing is computed, numbers only change places.
+#
+# `agree` compares two results: their shapes, and the largest difference divided by the largest number. A difference
+# of 1e-16 is rounding in the last digit of float64.
 
 # %%
 arrow = "n c (h p1) (w p2) -> n (h w) (c p1 p2)"
@@ -90,10 +101,10 @@ agree("loop and arrow", rearrange(images, arrow, p1=2, p2=2), patches[None])
 # %% [markdown]
 # ## One matrix for all patches
 #
-# Each patch is a row of numbers $p$. A token is $t = W p + b$: C weighted sums of the pixels of one patch. The same
-# $W$ and $b$ serve every patch, so all tokens of all images come out of one matrix product.
+# Each patch is a row of numbers $r$. A token is $t = W r + b$: C weighted sums of the pixels of one patch. The same
+# $W$ and $b$ serve every patch, so all tokens of all images come out of one matrix product, $P\,W^\top + b$.
 #
-# In a real Swin Transformer p = 4. How long is a row, and how many numbers are learned?
+# In a real Swin Transformer a patch is 4 × 4. How long is a row, and how many numbers are learned?
 
 # %%
 numpy_embed = swin_numpy.PatchEmbed(patch_size=4, in_chans=3, embed_dim=96)
@@ -108,7 +119,10 @@ for name, value in numpy_embed.named_parameters():
 
 # %%
 rng = np.random.default_rng(2)
-state = {name: rng.normal(size=value.shape) for name, value in numpy_embed.state_dict().items()}
+state = {
+    name: rng.normal(size=value.shape)
+    for name, value in numpy_embed.state_dict().items()
+}
 numpy_embed.to(np.float64).load_state_dict(state)
 images = rng.normal(size=(2, 3, 12, 20))  # two images, H ≠ W
 W, b = state["proj.weight"].reshape(96, 48), state["proj.bias"]
@@ -128,7 +142,8 @@ agree("patch by patch, and all at once", by_product, np.array(by_loop))
 weight, bias = torch.from_numpy(state["proj.weight"]), torch.from_numpy(b)
 x = torch.from_numpy(images)
 convolved = torch.nn.functional.conv2d(x, weight, bias, stride=4)  # (n, e, h, w)
-unfolded = torch.nn.functional.unfold(x, kernel_size=4, stride=4)  # (n, 48, h·w), its own cut
+# PyTorch's own cut gives (n, 48, h·w); .mT swaps the last two axes
+unfolded = torch.nn.functional.unfold(x, kernel_size=4, stride=4)
 linear = torch.nn.functional.linear(unfolded.mT, weight.reshape(96, 48), bias)
 
 agree("unfold is our cut", unfolded.mT, rearrange(images, arrow, p1=4, p2=4))
@@ -146,16 +161,21 @@ print("stride 4:", tuple(convolved.shape), " stride 2:", tuple(overlapping.shape
 # %% [markdown]
 # ## The library's version, twice
 #
-# One thing is added. After the product, a layer norm brings the C numbers of each token to mean 0 and variance 1,
-# then scales and moves them by two learned vectors (`patch_norm=True`, as in all published models). And `self.save`
-# keeps what the backward pass needs (chapter 9); PyTorch does that unseen.
+# Two things are added. Before the cut, sides that 4 does not divide are padded (see below). After the product, a
+# **layer norm** brings the C numbers of each token to mean 0 and variance 1, then scales and moves them by two learned
+# vectors (`patch_norm=True`, as in all published models).
+#
+# The table shows once what both twins share; ≠ marks what differs. Here it is `self.save`, which keeps what the
+# backward pass needs (chapter 9); PyTorch does that unseen.
 
 # %%
 side_by_side("patches.PatchEmbed.forward")
 
 # %%
 torch_embed = swin_torch.PatchEmbed(patch_size=4, in_chans=3, embed_dim=96).double()
-torch_embed.load_state_dict({name: torch.from_numpy(value) for name, value in state.items()})
+torch_embed.load_state_dict(
+    {name: torch.from_numpy(value) for name, value in state.items()}
+)
 
 tokens, grid = numpy_embed(images)
 torch_tokens, torch_grid = torch_embed(torch.from_numpy(images))
@@ -164,11 +184,13 @@ assert grid == torch_grid
 print("tokens", tokens.shape, "grid", grid)
 
 # %% [markdown]
-# And from the definition, for a single token: the loop's row, normed by hand.
+# And from the definition, for a single token: the loop's row, normed by hand. (The small 1e-5 is there so that a token
+# whose numbers are all equal doesn't divide by zero.)
 
 # %%
 t = np.array(by_loop)[1, 7]  # image 1, token 7
-normed = (t - t.mean()) / np.sqrt(t.var() + 1e-5) * state["norm.weight"] + state["norm.bias"]
+normed = (t - t.mean()) / np.sqrt(t.var() + 1e-5)
+normed = normed * state["norm.weight"] + state["norm.bias"]
 agree("one token from the definition", tokens[1, 7], normed)
 
 # %% [markdown]
@@ -188,13 +210,16 @@ as_map = rearrange(tokens, "n (h w) c -> n h w c", h=h)
 agree("token 7 is where we expect it", as_map[:, 7 // w, 7 % w], tokens[:, 7])
 
 # %% [markdown]
-# Does a wrong grid raise an error? Only if the product does not fit:
+# Does a wrong grid raise an error? Only if the product does not fit. We ask a block (chapter 6):
 
 # %%
 block = swin_numpy.SwinTransformerBlock(dim=96, num_heads=3, window_size=2)
+block.to(np.float64)
+right = block(tokens, (h, w))
 for wrong in ((4, 4), (w, h)):
     try:
-        print(wrong, "gives", block(tokens.astype(np.float32), wrong).shape, "without any error")
+        off = np.any(block(tokens, wrong) != right, axis=-1)  # (n, h·w)
+        print(wrong, f"no error, and {off.sum()} of {off.size} tokens come out wrong")
     except ValueError as error:
         print(wrong, "ValueError:", error)
 
@@ -211,9 +236,17 @@ for wrong in ((4, 4), (w, h)):
 
 # %%
 plain = np.ones((1, 3, 32, 32))
-sizes = {"img_size": 32, "embed_dim": 24, "depths": (1,), "num_heads": (3,), "window_size": 4}
+sizes = {
+    "img_size": 32,
+    "embed_dim": 24,
+    "depths": (1,),
+    "num_heads": (3,),
+    "window_size": 4,
+}
 for ape in (False, True):
-    model = swin_numpy.SwinTransformer(swin_numpy.SwinConfig(**sizes, ape=ape), dtype=np.float64)
+    model = swin_numpy.SwinTransformer(
+        swin_numpy.SwinConfig(**sizes, ape=ape), dtype=np.float64
+    )
     if ape:
         model.absolute_pos_embed[...] = rng.normal(size=model.absolute_pos_embed.shape)
     embedded, _ = model.embed(plain)
@@ -258,7 +291,9 @@ print("padded: grid", grid, "  plain convolution: grid", tuple(dropped.shape[2:]
 
 # %%
 def plain_convolution(images):
-    return torch.nn.functional.conv2d(torch.from_numpy(images), weight, bias, stride=4).numpy()
+    return torch.nn.functional.conv2d(
+        torch.from_numpy(images), weight, bias, stride=4
+    ).numpy()
 
 
 def felt(embed, column):
@@ -268,22 +303,33 @@ def felt(embed, column):
     return np.any(embed(changed) != embed(small))
 
 
-ways = {"this package": lambda x: numpy_embed(x)[0], "plain convolution": plain_convolution}
+ways = {
+    "this package": lambda x: numpy_embed(x)[0],
+    "plain convolution": plain_convolution,
+}
 for name, embed in ways.items():
-    print(f"{name:18}", "".join("x" if felt(embed, column) else "." for column in range(15)))
+    print(
+        f"{name:18}",
+        "".join("x" if felt(embed, column) else "." for column in range(15)),
+    )
 
 # %% [markdown]
-# Padding with zeros adds no black edge: images come in normalised, and there zero is ImageNet's mean colour.
+# Padding with zeros adds no black edge. Images come in **normalised**: from each colour its mean over the data set
+# ImageNet is taken away, then it is divided by its standard deviation. So a zero stands for the mean colour, a grey:
+
+# %%
+print("red, green, blue of a zero:", denormalise(np.zeros((1, 3, 1, 1)))[0, 0, 0])
 
 # %% [markdown]
 # ## A photograph
 #
-# Chelsea the cat, resized and cropped to 224 × 224 as the published models are evaluated (`preprocess`), in float64.
+# Chelsea the cat, resized, cropped to 224 × 224 and normalised as the published models want it (`preprocess`).
 
 # %%
 photo = preprocess(load_image(photo_path("chelsea")), 224).astype(np.float64)
 pixels = denormalise(photo)[0]  # (224, 224, 3), to draw
 print("images", photo.shape, "from", photo.min().round(2), "to", photo.max().round(2))
+# enlarged: 8 × 8 patches, from patch (14, 17) on
 patch_grid(pixels, 4, zoom=(14, 17, 8))
 
 # %% [markdown]
@@ -309,7 +355,7 @@ print("tokens", tokens.shape, "grid", grid)
 #
 # There is no trained checkpoint in this chapter, so we write four rows of $W$ by hand. Each is a weighted sum over
 # the 48 numbers: the mean; left half minus right half; upper half minus lower half; red minus blue. Each gives one
-# channel of the tokens, and a channel laid out on the grid is a small picture.
+# channel of the tokens, and a channel laid out on the grid is a small picture: violet above 0, orange below.
 
 # %%
 kernels = np.zeros((4, 3, 4, 4))  # (e, c, p1, p2)
@@ -329,8 +375,9 @@ maps_in_a_row(dict(zip(names, channels, strict=True)))
 # ### Is anything lost?
 #
 # A row has 48 numbers and a token 96. So the matrix has room for everything: with random weights, the photograph can
-# be computed back from its tokens. Leave out the norm, solve $W p = t - b$ for each token, and put the patches back
-# with the arrow turned round.
+# be computed back from its tokens. Leave out the norm and $b$, solve $W r = t$ for each token, and put the patches
+# back with the arrow turned round. (`pinv` solves all of them at once; where t does not tell enough, it takes the
+# smallest r that fits.)
 
 # %%
 back = "n (h w) (c p1 p2) -> n c (h p1) (w p2)"
@@ -344,7 +391,9 @@ def there_and_back(channels):
 
 
 agree("the photograph from 96 channels", there_and_back(96), photo)
-maps_in_a_row({f"{C} channels": denormalise(there_and_back(C))[0] for C in (48, 36, 12)})
+maps_in_a_row(
+    {f"{C} channels": denormalise(there_and_back(C))[0] for C in (48, 36, 12)}
+)
 
 # %% [markdown]
 # With 48 channels or more the patch embedding is a change of description, not a summary. With fewer, something has to
@@ -367,7 +416,7 @@ def draw(power):
     return figure
 
 
-slider(draw, power=(1, 5, 1, 4))
+slider(draw, power=(1, 5, 1, 4))  # p = 2 … 32; the page shows 16
 
 # %% [markdown]
 # ## Traps
@@ -381,7 +430,9 @@ slider(draw, power=(1, 5, 1, 4))
 # %%
 wrong_rows = rearrange(photo, "n c (h p1) (w p2) -> n (h w) (p1 p2 c)", p1=4, p2=4)
 print("same shape:", wrong_rows.shape == rows.shape)
-wrong = rearrange(wrong_rows[0] @ kernels.reshape(4, 48).T / 48, "(h w) e -> e h w", h=56)
+wrong = rearrange(
+    wrong_rows[0] @ kernels.reshape(4, 48).T / 48, "(h w) e -> e h w", h=56
+)
 maps_in_a_row({f"{name}?": channel for name, channel in zip(names, wrong, strict=True)})
 
 # %% [markdown]
@@ -414,7 +465,9 @@ y0 = torch.nn.functional.conv2d(x, weight, bias, stride=4)[0]
 y1 = torch.nn.functional.conv2d(torch.from_numpy(changed), weight, bias, stride=4)[0]
 moved = y0 != y1  # (C, h, w)
 print("with transpose, tokens:", moved.flatten(1).T.any(1).nonzero().ravel().tolist())
-print("with reshape,   tokens:", moved.reshape(15, 96).any(1).nonzero().ravel().tolist())
+print(
+    "with reshape,   tokens:", moved.reshape(15, 96).any(1).nonzero().ravel().tolist()
+)
 
 # %% [markdown]
 # **3. Other colours than the model knows.** OpenCV reads pictures as blue, green, red. Or pixels come in as 0 … 255
@@ -428,21 +481,23 @@ embed.to(np.float64)
 expected, _ = embed(photo)
 raw = rearrange(pixels.astype(float), "h w c -> 1 c h w")
 inputs = {"as it should be": photo, "blue, green, red": photo[:, ::-1], "0 … 255": raw}
-for name, x in inputs.items():
-    y, _ = embed(x)
+for name, given in inputs.items():
+    y, _ = embed(given)
     off = np.abs(y - expected).max() / np.abs(expected).max()
-    print(f"{name:17} variance of a token {y.var(-1).mean():.3f}, largest difference {off:.0%}")
+    print(
+        f"{name:17} variance of a token {y.var(-1).mean():.3f}, largest difference {off:.0%}"
+    )
 
 # %% [markdown]
-# So check what goes **in**. A normalised image lies between the values that black and white become, and turned round
-# by `denormalise` it must look like the photograph.
+# So check what goes **in**. A normalised image lies between the values that black and white become; that finds the
+# third. `denormalise` must give back the photograph; that finds both.
 
 # %%
 black, white = (0 - IMAGENET_MEAN) / IMAGENET_STD, (1 - IMAGENET_MEAN) / IMAGENET_STD
 print(f"any normalised image: {black.min():.2f} … {white.max():.2f}")
-for name, x in inputs.items():
-    print(f"{name:17} {x.min():9.2f} … {x.max():.2f}")
-maps_in_a_row({name: denormalise(x)[0] for name, x in inputs.items()})
+for name, given in inputs.items():
+    print(f"{name:17} {given.min():9.2f} … {given.max():.2f}")
+maps_in_a_row({name: denormalise(given)[0] for name, given in inputs.items()})
 
 # %% [markdown]
 # **4. The dropped remainder.** You saw it above: 15 columns, and a plain convolution never looks at the last three.
@@ -506,7 +561,7 @@ check("02.3", pixel_of)
 solution("02.3")
 
 # %% [markdown]
-# **02.4** How many tokens does an image of H × W pixels give, if nothing is dropped?
+# **02.4** How many tokens does an image of H × W pixels give with patches of p × p, if nothing is dropped?
 
 
 # %%

@@ -24,8 +24,17 @@ from figures import photo_path
 from figures.attention import attention_on_image
 from figures.chapter03 import membership
 from figures.measure import cost
-from figures.windows import attention_structure, window_partition_steps, windows_on_image
-from swin_numpy import multi_head_self_attention, self_attention, window_partition, window_reverse
+from figures.windows import (
+    attention_structure,
+    window_partition_steps,
+    windows_on_image,
+)
+from swin_numpy import (
+    multi_head_self_attention,
+    self_attention,
+    window_partition,
+    window_reverse,
+)
 from swin_numpy.images import denormalise, load_image, preprocess
 
 # %% [markdown]
@@ -38,7 +47,9 @@ from swin_numpy.images import denormalise, load_image, preprocess
 # %%
 for side in (224, 448, 896):
     tokens = (side // 4) ** 2
-    print(f"{side} × {side} pixels: {tokens:6,} tokens, {tokens**2:13,} pairs in every head")
+    print(
+        f"{side} × {side} pixels: {tokens:6,} tokens, {tokens**2:13,} pairs in every head"
+    )
 
 # %% [markdown]
 # Twice the side is four times the tokens and sixteen times the pairs. Swin's way out: cut the map into **windows** of
@@ -51,8 +62,9 @@ for side in (224, 448, 896):
 # %% [markdown]
 # ## Cutting a map into windows
 #
-# A map has the axes (n, h, w, c): batch, rows, columns, channels. Here is one of 6 × 4 tokens with a single channel,
-# in which every number spells its address: 23 is row 2, column 3. Windows of 2 × 2, by loop:
+# A **map** is what chapter 2 called tokens on their grid, with the axes (n, h, w, c): batch, rows, columns, channels.
+# Here is one of 6 × 4 tokens with a single channel, in which every number spells its address: 23 is row 2, column 3.
+# Windows of 2 × 2, by loop:
 
 # %%
 row, column = np.indices((6, 4))
@@ -78,14 +90,19 @@ window_partition_steps(small[0, :, :, 0], windows[0, :, :, 0])
 
 # %% [markdown]
 # Windows are counted as one reads a page, and so are the tokens inside a window. The library does all of it in one
-# arrow: split h in (kh mh) and w in (kw mw), then bring the two k together and the two m together.
+# arrow: split h in (kh mh) and w in (kw mw), k for which window and m for which token inside it; then bring the two k
+# together and the two m together. (The colours repeat; they only tell neighbours apart.)
 
 # %%
 side_by_side("windows.window_partition")
 
 # %%
 agree("window partition, loop", window_partition(small, 2), windows)
-agree("window partition, PyTorch", swin_torch.window_partition(torch.from_numpy(small), 2), windows)
+agree(
+    "window partition, PyTorch",
+    swin_torch.window_partition(torch.from_numpy(small), 2),
+    windows,
+)
 
 # %% [markdown]
 # A side that M does not divide is refused. (A block pads such a map first; chapter 5.)
@@ -112,7 +129,11 @@ def reverse_by_loop(windows, M, H, W):
     return x
 
 
-agree("window reverse, loop", window_reverse(windows, 2, 6, 4), reverse_by_loop(windows, 2, 6, 4))
+agree(
+    "window reverse, loop",
+    window_reverse(windows, 2, 6, 4),
+    reverse_by_loop(windows, 2, 6, 4),
+)
 agree("there and back", window_reverse(windows, 2, 6, 4), small)
 
 # %%
@@ -173,27 +194,28 @@ membership({title: window_of_each_token(cut) for title, cut in pictures.items()}
 # Without it a "window" is two whole rows of the map. Now look at what a round trip says about this bug:
 
 # %%
-right = window_reverse(window_partition(x, 4), 4, 8, 8)
+right = swin_torch.window_reverse(swin_torch.window_partition(x, 4), 4, 8, 8)
 wrong = scrambled.view(1, 8, 8, 1)
 print("round trip of the right one:", torch.equal(right, x))
 print("round trip of the wrong one:", torch.equal(wrong, x))
 
 # %% [markdown]
-# A wrong partition with an equally wrong reverse undoes itself. So a round trip alone proves nothing; you have to
-# look **inside** a window, as the loop above does. What it does prove: numbers only change places, so reverse gives
-# back every bit. With two images and h ≠ w:
+# A wrong partition with an equally wrong reverse undoes itself. So a round trip proves only that no number is lost or
+# changed. To know that the windows are right you have to look **inside** one, as the loop above does. Both checks,
+# with two images and h ≠ w; bound 0 asks for every bit:
 
 # %%
 rng = np.random.default_rng(3)
 x = rng.normal(size=(2, 8, 12, 5))
-assert np.array_equal(window_reverse(window_partition(x, 4), 4, 8, 12), x)
-assert np.array_equal(window_partition(x, 4), partition_by_loop(x, 4))
+agree("there and back", window_reverse(window_partition(x, 4), 4, 8, 12), x, bound=0)
+agree("inside the windows", window_partition(x, 4), partition_by_loop(x, 4), bound=0)
 
 # %% [markdown]
 # One difference to the official code: there the windows end up **in** the batch axis, (n·k, M, M, c); here they keep
 # an axis of their own, (n, k, M·M, c). The numbers are the same in the same order:
 
 # %%
+# n kh mh kw mw c, as above
 official = torch.from_numpy(x).view(2, 2, 4, 3, 4, 5).permute(0, 1, 3, 2, 4, 5)
 official = official.contiguous().view(-1, 4, 4, 5)
 ours = rearrange(window_partition(x, 4), "n k (mh mw) c -> (n k) mh mw c", mh=4)
@@ -203,8 +225,9 @@ agree("official order", ours, official)
 # ## Attention in each window
 #
 # `self_attention` of chapter 1 takes X (…, tokens, channels) and leaves the axes in front alone. So it needs no
-# change at all: hand it the windows. From the definition it is a loop over windows, and in each a loop over queries.
-# Wang et al. 2018 write the same sum for any network and call it a **non-local block**:
+# change at all: hand it the windows. It returns the new tokens, `.Z`, and the attention `.weights`. From the definition
+# it is a loop over windows, and in each a loop over queries. Wang et al. 2018 write the same sum for any network and
+# call it a **non-local block**:
 #
 # $$y_i = \frac{1}{\sum_j f(x_i, x_j)} \sum_j f(x_i, x_j)\, g(x_j),
 # \qquad f(x_i, x_j) = e^{\theta(x_i) \cdot \phi(x_j)}$$
@@ -227,8 +250,12 @@ def non_local(X, W_Q, W_K, W_V):
 
 W_Q, W_K, W_V = rng.normal(size=(3, 5, 5))
 windows = window_partition(x, 4)  # (2, 6, 16, 5)
-by_loop = np.array([[non_local(window, W_Q, W_K, W_V) for window in image] for image in windows])
-agree("self-attention in every window", self_attention(windows, W_Q, W_K, W_V).Z, by_loop)
+by_loop = np.array(
+    [[non_local(window, W_Q, W_K, W_V) for window in image] for image in windows]
+)
+agree(
+    "self-attention in every window", self_attention(windows, W_Q, W_K, W_V).Z, by_loop
+)
 
 # %% [markdown]
 # The whole of W-MSA, then: cut, attend, put together. And if one window covers the whole map, nothing is left of the
@@ -244,7 +271,9 @@ def w_msa(x, M):
 
 square = rng.normal(size=(2, 6, 6, 5))
 tokens = rearrange(square, "n h w c -> n (h w) c")
-everywhere = rearrange(self_attention(tokens, W_Q, W_K, W_V).Z, "n (h w) d -> n h w d", h=6)
+everywhere = rearrange(
+    self_attention(tokens, W_Q, W_K, W_V).Z, "n (h w) d -> n h w d", h=6
+)
 agree("one window = plain self-attention", w_msa(square, 6), everywhere)
 
 # %% [markdown]
@@ -269,7 +298,8 @@ print("in the other image:", felt[1].sum())
 
 # %%
 row, column = np.indices((8, 12)).reshape(2, -1)
-window = row // 4 * 3 + column // 4  # the window of each of the 96 tokens
+# the window of each of the 96 tokens; 3 windows side by side
+window = row // 4 * 3 + column // 4
 same_window = window[:, None] == window[None, :]  # (i, j)
 mask = np.where(same_window, 0, -np.inf)
 
@@ -279,9 +309,9 @@ masked = rearrange(masked, "n (h w) d -> n h w d", h=8)
 agree("W-MSA = masked attention over the map", w_msa(x, 4), masked)
 
 # %% [markdown]
-# And this is how the attention matrix looks. Read row by row the tokens of one window are not neighbours, so its
-# block is torn into stripes. Sort the tokens window by window, and the matrix is **block diagonal**: k small
-# attentions side by side.
+# And this is how the attention matrix looks. Row i belongs to query token i; a coloured cell is a key that it may look
+# at. Counted row by row the tokens of one window are not neighbours, so its block is torn into stripes. Sort the tokens
+# window by window, and the matrix is **block diagonal**: one small attention for each window.
 
 # %%
 order = np.argsort(window, kind="stable")
@@ -292,19 +322,27 @@ attention_structure(sees | {"W-MSA, sorted by window": same_window[order][:, ord
 # ## The library's version, twice
 #
 # Three things are added: several heads (chapter 1), a learned matrix that mixes them (`proj`), and a bias B for the
-# relative position of two tokens, which is the subject of chapter 4. The mask is for chapter 5. `self.save` keeps
-# what the backward pass needs (chapter 9); PyTorch does that unseen.
+# relative position of two tokens, which is the subject of chapter 4. The mask is for chapter 5, the two `drop` are
+# for training and do nothing here. `self.save` keeps what the backward pass needs (chapter 9); PyTorch does that
+# unseen.
+#
+# The axes: n image, k window, m token in its window, c channel. `qkv` makes three times c channels at once; they are
+# split in (three a d): Q, K or V, head a, channel d of the head. The scores are (n k a i j), query i and key j, and
+# `self.scale` is $1/\sqrt d$.
 
 # %%
 side_by_side("window_attention.WindowAttention.forward")
 
 # %%
 M, C, heads = 4, 24, 3
-numpy_attention = swin_numpy.window_attention.WindowAttention(C, M, heads).to(np.float64)
-torch_attention = swin_torch.window_attention.WindowAttention(C, M, heads).double()
-state = {name: rng.normal(size=p.shape) / 4 for name, p in numpy_attention.named_parameters()}
+numpy_attention = swin_numpy.WindowAttention(C, M, heads).to(np.float64)
+torch_attention = swin_torch.WindowAttention(C, M, heads).double()
+parameters = dict(numpy_attention.named_parameters())
+state = {name: rng.normal(size=p.shape) / 4 for name, p in parameters.items()}
 numpy_attention.load_state_dict(state)
-torch_attention.load_state_dict({name: torch.from_numpy(value) for name, value in state.items()})
+torch_attention.load_state_dict(
+    {name: torch.from_numpy(value) for name, value in state.items()}
+)
 
 x = rng.normal(size=(2, 8, 12, C))
 windows = window_partition(x, M)
@@ -320,7 +358,9 @@ for name in ("qkv.bias", "proj.bias", "relative_position_bias_table"):
     state[name][...] = 0
 numpy_attention.load_state_dict(state)
 W_q, W_k, W_v = state["qkv.weight"].reshape(3, C, C).mT  # Linear computes x Wᵀ
-expected = multi_head_self_attention(windows, W_q, W_k, W_v, state["proj.weight"].T, heads)
+expected = multi_head_self_attention(
+    windows, W_q, W_k, W_v, state["proj.weight"].T, heads
+)
 agree("W-MSA without biases", numpy_attention(windows), expected.Z)
 
 # %% [markdown]
@@ -333,29 +373,34 @@ agree("W-MSA without biases", numpy_attention(windows), expected.Z)
 # %%
 def both_ways():
     """Attention after shuffling the tokens of each window, and shuffling after attention."""
-    return numpy_attention(windows[:, :, shuffled]), numpy_attention(windows)[:, :, shuffled]
+    first = numpy_attention(windows[:, :, shuffled])
+    return first, numpy_attention(windows)[:, :, shuffled]
 
 
 shuffled = rng.permutation(M * M)
 agree("shuffled in, shuffled out", *both_ways())
 
-state["relative_position_bias_table"] = rng.normal(size=((2 * M - 1) ** 2, heads))
+table = state["relative_position_bias_table"]
+table[...] = rng.normal(size=table.shape)
 numpy_attention.load_state_dict(state)
 a, b = both_ways()
-print(f"with a bias: largest relative difference {np.abs(a - b).max() / np.abs(b).max():.2f}")
+off = np.abs(a - b).max() / np.abs(b).max()
+print(f"with a bias: largest relative difference {off:.2f}")
 
 # %% [markdown]
 # The **windows** may be shuffled in any case: all share the same weights, and none sees another.
 
 # %%
 k = rng.permutation(windows.shape[1])
-agree("windows shuffled", numpy_attention(windows[:, k]), numpy_attention(windows)[:, k])
+agree(
+    "windows shuffled", numpy_attention(windows[:, k]), numpy_attention(windows)[:, k]
+)
 
 # %% [markdown]
 # ## A block keeps its shape
 #
 # Some explanations print a shape of half the size after W-MSA or after a block. Nothing of the kind happens: tokens
-# (N, h·w, C) go in, tokens (N, h·w, C) come out. Only patch merging (chapter 7), *between* two stages, halves the
+# (n, h·w, C) go in, tokens (n, h·w, C) come out. Only patch merging (chapter 7), *between* two stages, halves the
 # grid.
 
 # %%
@@ -366,7 +411,6 @@ print("into a block ", tokens.shape, grid)
 print("out of it    ", block(tokens, grid).shape, grid)
 merged, smaller = merging(tokens, grid)
 print("after merging", merged.shape, smaller)
-assert block(tokens, grid).shape == tokens.shape
 
 # %% [markdown]
 # ### Q54: Where do the two cost formulas come from, and in what sense is Swin linear?
@@ -435,7 +479,8 @@ for name, size in (("global", None), ("W-MSA", M)):
 h = w = 56
 C, heads = 96, 3  # the first stage of Swin-T
 for name, M in (("global", 56), ("W-MSA", 7)):
-    module = swin_torch.window_attention.WindowAttention(C, M, heads).to("meta")  # shapes, no numbers
+    # shapes, no numbers
+    module = swin_torch.WindowAttention(C, M, heads).to("meta")
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         module(torch.empty(1, (h // M) * (w // M), M * M, C, device="meta"))
     counted = counter.get_total_flops() // 2
@@ -461,7 +506,9 @@ print(f"twice the side (h × 2, w × 2)          {factor(h=112, w=112):5.2f}")
 print(f"twice the channels                     {factor(C=192):5.2f}")
 print(f"twice the window                       {factor(M=14):5.2f}")
 print(f"twice the side and twice the window    {factor(h=112, w=112, M=14):5.2f}")
-print(f"global attention, twice the side       {formula(112, 112, 96) / formula(56, 56, 96):5.2f}")
+print(
+    f"global attention, twice the side       {formula(112, 112, 96) / formula(56, 56, 96):5.2f}"
+)
 
 # %% [markdown]
 # If the window grows with the image, M² grows with hw, and the term M² hw C is quadratic again.
@@ -471,11 +518,12 @@ print(f"global attention, twice the side       {formula(112, 112, 96) / formula(
 # %%
 pairs = {"global": 56 * 56, "W-MSA": 7 * 7}  # the keys of each query
 for name, keys in pairs.items():
-    share = 2 * keys / (2 * keys + 4 * 96)
+    share = 2 * keys / (2 * keys + 4 * 96)  # both formulas divided by hw C; C = 96
     print(f"{name:7} {share:.0%} of the multiplications are Q Kᵀ and weights · V")
 
 # %% [markdown]
-# With windows the four C × C products are the larger part. That is why larger windows cost less than one may fear.
+# With windows the four C × C products are the larger part. That is why twice the window above costs 1.61 times as
+# much, and not four times.
 
 # %% [markdown]
 # ## Measured on this machine
@@ -486,7 +534,7 @@ for name, keys in pairs.items():
 
 # %%
 def seconds(tokens):
-    """The fastest run of self_attention on tokens (…, m, 32) in a fifth of a second, of three at least."""
+    """Of several runs of self_attention on tokens (…, m, 32) the fastest: the others were disturbed."""
     times = []
     while len(times) < 3 or sum(times) < 0.2:
         start = perf_counter()
@@ -497,9 +545,10 @@ def seconds(tokens):
 
 # %%
 threads = torch.get_num_threads()
-torch.set_num_threads(1)  # with several cores the clock would also count how well they share the work
+# with several cores the clock would also count how well they share the work
+torch.set_num_threads(1)
 matrices = torch.randn(3, 32, 32)
-sides = np.array([7, 14, 28, 42, 56])  # of the map, in tokens
+sides = np.array([7, 14, 28, 56])  # of the map, in tokens
 maps = [torch.randn(1, side, side, 32) for side in sides]
 measured = {
     "global": [seconds(rearrange(x, "n h w c -> n (h w) c")) for x in maps],
@@ -512,7 +561,12 @@ formulas = {
     "global": [3 * s**2 * 32**2 + 2 * s**4 * 32 for s in sides],  # no proj here
     "W-MSA": [3 * s**2 * 32**2 + 2 * 49 * s**2 * 32 for s in sides],
 }
-cost(4 * sides, formulas, measured, "the PyTorch twin on one core; one head of 32 channels, M = 7")
+cost(
+    4 * sides,
+    formulas,
+    measured,
+    "the PyTorch twin on one core; one head of 32 channels, M = 7",
+)
 
 # %% [markdown]
 # With two logarithmic axes a power is a straight line, and its slope is the exponent. Against the side of the image,
@@ -521,7 +575,9 @@ cost(4 * sides, formulas, measured, "the PyTorch twin on one core; one head of 3
 # %%
 step = np.log(sides[-1] / sides[1])
 for name in formulas:
-    paper, clock = (np.log(y[name][-1] / y[name][1]) / step for y in (formulas, measured))
+    paper, clock = (
+        np.log(y[name][-1] / y[name][1]) / step for y in (formulas, measured)
+    )
     print(f"{name:7} slope of the formula {paper:.2f}, of the clock {clock:.2f}")
 times = measured["global"][-1] / measured["W-MSA"][-1]
 print(f"at {4 * sides[-1]} pixels, global attention took {times:.0f} times as long")
@@ -536,6 +592,8 @@ print(f"W-MSA  {56**2 * 7**2 * 4 / 1e6:6.2f} MB")
 
 # %% [markdown]
 # ## Windows on a photograph
+#
+# 224 × 224 pixels are 56 × 56 tokens (the thin lines), and those are 8 × 8 windows.
 
 # %%
 photo = preprocess(load_image(photo_path("coffee")), 224).astype(np.float64)
@@ -543,11 +601,13 @@ pixels = denormalise(photo)[0]
 windows_on_image(pixels, 4, 7)
 
 # %% [markdown]
-# Both twins on the real thing: Swin-T's first patch embedding and first W-MSA, with seeded weights (there is no
-# trained checkpoint in this chapter).
+# Both twins on the real thing: Swin-T's patch embedding and first W-MSA, with seeded weights (there is no trained
+# checkpoint in this chapter). A **hook** is a function that a module calls with its result each time it runs; this one
+# collects the output of the attention.
 
 # %%
-stage1 = swin_numpy.SwinConfig(depths=(1,), num_heads=(3,), num_classes=0)  # Swin-T, first block
+# Swin-T, first block
+stage1 = swin_numpy.SwinConfig(depths=(1,), num_heads=(3,), num_classes=0)
 numpy_model = swin_numpy.SwinTransformer(stage1, dtype=np.float64).eval()
 torch_model = swin_torch.SwinTransformer(stage1).double().eval()
 outputs = []
@@ -561,15 +621,17 @@ agree("W-MSA on the photograph", *outputs)
 # ### Where does a token look?
 #
 # Random weights look nowhere in particular. So we make the three matrices by hand: tokens are the 48 numbers of a
-# patch, normed, W_Q is 3 times the identity, and W_K = W_V = identity. Then a token looks at patches whose colours
-# resemble its own, far away or not. The query is a patch of the coffee.
+# patch, normed, W_Q is 3 times the identity (the factor sharpens the softmax), and W_K = W_V = identity. Then a token
+# looks at patches whose colours resemble its own, far away or not. The query is a patch of the coffee.
 
 # %%
 rows = rearrange(photo, "n c (h p1) (w p2) -> n h w (c p1 p2)", p1=4, p2=4)
 rows = (rows - rows.mean(-1, keepdims=True)) / rows.std(-1, keepdims=True)
 same = np.eye(48)
 query = 24, 24
-one_window = self_attention(rearrange(rows, "n h w c -> n (h w) c"), 3 * same, same, same)
+one_window = self_attention(
+    rearrange(rows, "n h w c -> n (h w) c"), 3 * same, same, same
+)
 weights = one_window.weights[0, query[0] * 56 + query[1]].reshape(56, 56)
 attention_on_image(pixels, weights, query, title="global: everywhere")
 
@@ -577,7 +639,9 @@ attention_on_image(pixels, weights, query, title="global: everywhere")
 # The same matrices in W-MSA: what lies outside the window is out of reach, however similar it is.
 
 # %%
-in_windows = self_attention(window_partition(rows, 7), 3 * same, same, same).weights[0]  # (k, m, m)
+windows = window_partition(rows, 7)
+in_windows = self_attention(windows, 3 * same, same, same).weights[0]  # (k, m, m)
+# the query's window, and its place in it
 k, i = query[0] // 7 * 8 + query[1] // 7, query[0] % 7 * 7 + query[1] % 7
 weights = np.full((56, 56), np.nan)
 top, left = query[0] // 7 * 7, query[1] // 7 * 7
@@ -596,7 +660,10 @@ def draw(doublings):
     M = 7 * 2**doublings
     figure = windows_on_image(pixels, 4, M)
     millions = formula(56, 56, 96, M) / 1e6
-    figure.suptitle(f"{(56 // M) ** 2} windows, {millions:,.0f} million multiplications", fontsize=11)
+    figure.suptitle(
+        f"{(56 // M) ** 2} windows, {millions:,.0f} million multiplications",
+        fontsize=11,
+    )
     return figure
 
 
@@ -605,8 +672,7 @@ slider(draw, doublings=(0, 3, 1, 1))
 # %% [markdown]
 # ## Traps
 #
-# Four bugs of this part. All shapes fit, nothing raises an error, and a network trained with the bug may even learn
-# something.
+# Four bugs of this part. All shapes fit, and nothing raises an error.
 #
 # **1. `reshape` without `permute`.** You saw the windows it makes above: stripes. It can be written in one word:
 
@@ -615,24 +681,27 @@ x = rng.normal(size=(2, 8, 12, 5))
 wrong = x.reshape(2, 6, 16, 5)  # "windows" of 16 tokens
 print("shape:", wrong.shape == window_partition(x, 4).shape)
 print("round trip:", np.array_equal(wrong.reshape(x.shape), x))
-print("window 0 is what the loop says:", np.array_equal(wrong[:, 0], partition_by_loop(x, 4)[:, 0]))
+right = partition_by_loop(x, 4)
+print("window 0 is what the loop says:", np.array_equal(wrong[:, 0], right[:, 0]))
 
 # %% [markdown]
 # The check: compare with the loop, or change one token and look at who feels it.
 #
-# **2. h and w swapped.** On a square map nobody notices. On another one not even `window_reverse` can: the number of
-# windows fits.
+# **2. h and w swapped.** On a square map it does no harm. On any other even `window_reverse` lets it pass, for the
+# number of windows fits.
 
 
 # %%
 for h, w in ((8, 8), (8, 12)):
     x = np.arange(h * w).reshape(1, h, w, 1)
     y = window_reverse(window_partition(x, 4), 4, w, h)  # should be h, w
-    same = np.array_equal(x.ravel(), y.ravel())
-    print(f"{h} × {w}: tokens (1, {y.size}, 1), as expected; in the right order: {same}")
+    x, y = x.reshape(1, -1, 1), y.reshape(1, -1, 1)  # flattened to tokens
+    print(
+        f"{h} × {w}: same shape: {x.shape == y.shape}; same order: {np.array_equal(x, y)}"
+    )
 
 # %% [markdown]
-# Once flattened to tokens (n, h·w, c), the wrong one has the right shape too. The check: test with **h ≠ w**, always.
+# The check: test with **h ≠ w**, always.
 #
 # **3. Batch and windows fused in the wrong order.** The official code puts the windows into the batch axis, image by
 # image: (n k). Whoever takes them apart as (k n) is right for a batch of one, and mixes up the images otherwise. Two
@@ -643,7 +712,7 @@ two = np.ones((2, 8, 8, 1)) * np.array([1, 2])[:, None, None, None]
 fused = rearrange(window_partition(two, 4), "n k m c -> (n k) m c")
 for order in ("(n k) m c -> n k m c", "(k n) m c -> n k m c"):
     maps = window_reverse(rearrange(fused, order, n=2), 4, 8, 8)
-    print(order, " values in image 0:", np.unique(maps[0]), " in image 1:", np.unique(maps[1]))
+    print(order, " values in each image:", *(np.unique(x) for x in maps))
 
 # %% [markdown]
 # The check: test with **more than one image**, and with different ones.
@@ -657,15 +726,20 @@ scores = rng.normal(size=(2, 6, 3, 16, 16))  # n k a i j
 for name, axis in (("j", -1), ("i", -2), ("k", 1)):
     weights = swin_numpy.functional.softmax(scores, dim=axis)
     sums = weights.sum(-1)
-    print(f"softmax over {name}: each query's weights sum to {sums.min():.2f} … {sums.max():.2f}")
+    print(
+        f"softmax over {name}: each query's weights sum to {sums.min():.2f} … {sums.max():.2f}"
+    )
 
 # %% [markdown]
-# The check: `weights.sum(-1)` is 1 everywhere. A hook on `attn_drop` sees the weights of any block, in both twins.
+# The check: `weights.sum(-1)` is 1 everywhere. A hook on `attn_drop`, the dropout after the softmax, sees the weights
+# of any block, in both twins.
 
 # %%
 seen = []
 attn = numpy_model.layers[0].blocks[0].attn
-hook = attn.attn_drop.register_forward_hook(lambda module, inputs, out: seen.append(out))
+hook = attn.attn_drop.register_forward_hook(
+    lambda module, inputs, out: seen.append(out)
+)
 numpy_model(photo)
 hook.remove()
 agree("every row of weights sums to 1", seen[0].sum(-1), np.ones(seen[0].shape[:-1]))

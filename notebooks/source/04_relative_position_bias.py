@@ -41,12 +41,19 @@ rng = np.random.default_rng(4)
 
 # %%
 images = preprocess(load_image(photo_path("chelsea")))  # (1, 3, 224, 224)
-tokens = rearrange(images, "1 c (h p1) (w p2) -> (h w) (c p1 p2)", p1=32, p2=32).astype(float)
+tokens = rearrange(images, "1 c (h p1) (w p2) -> (h w) (c p1 p2)", p1=32, p2=32).astype(
+    float
+)
 order = rng.permutation(49)
-shuffled = rearrange(tokens[order], "(h w) (c p1 p2) -> 1 c (h p1) (w p2)", h=7, p1=32, p2=32)
+shuffled = rearrange(
+    tokens[order], "(h w) (c p1 p2) -> 1 c (h p1) (w p2)", h=7, p1=32, p2=32
+)
 image = denormalise(images)[0]  # (224, 224, 3), to draw
 
-pictures = {"49 tokens of one window": image, "the same 49 tokens, shuffled": denormalise(shuffled)[0]}
+pictures = {
+    "49 tokens of one window": image,
+    "the same 49 tokens, shuffled": denormalise(shuffled)[0],
+}
 photographs(pictures.values(), pictures)
 
 # %% [markdown]
@@ -54,7 +61,8 @@ photographs(pictures.values(), pictures)
 # $\mathrm{softmax}(QK^\top/\sqrt d)\,V$ knows in which row of $X$ a token stands.
 
 # %%
-W_Q, W_K, W_V = rng.standard_normal((3, 3072, 16)) / np.sqrt(3072)  # 3072 = 3 · 32 · 32 channels
+# 3072 = 3 · 32 · 32 channels
+W_Q, W_K, W_V = rng.standard_normal((3, 3072, 16)) / np.sqrt(3072)
 Z = swin_numpy.self_attention(tokens, W_Q, W_K, W_V).Z
 Z_shuffled = swin_numpy.self_attention(tokens[order], W_Q, W_K, W_V).Z
 
@@ -63,8 +71,8 @@ agree("mean over all tokens", Z_shuffled.mean(0), Z.mean(0))
 
 # %% [markdown]
 # The mean over all tokens is the same for both pictures, and a mean over tokens is what Swin's classifier gets to
-# see. A model of nothing but attention and layers that treat each token by itself would take a heap of tiles for
-# a cat.
+# see (chapter 8). So a model of nothing but attention and layers that treat each token by itself could not tell the
+# cat from the heap of tiles.
 
 # %% [markdown]
 # ## 2 · One number for each offset
@@ -75,8 +83,9 @@ agree("mean over all tokens", Z_shuffled.mean(0), Z.mean(0))
 #
 # $B$ has one row for each query token $i$ of a window, one column for each key token $j$: $M^2 \times M^2$. But
 # it is not $M^4$ free numbers. $B_{ij}$ depends on the **offset** only: *(row of i − row of j, column of i −
-# column of j)*. "The key is one step to the left" gets one number, wherever in the window query and key lie. The
-# free numbers stand in a smaller table $\hat B$, and $B$ looks them up.
+# column of j)*. "The key is one step to the left" is the offset (0, 1), for the query's column is larger by one. It
+# gets one number, wherever in the window query and key lie. The free numbers stand in a smaller table $\hat B$, and
+# $B$ looks them up.
 
 # %%
 print(" M  pairs of tokens  offsets of rows  offsets of both")
@@ -105,17 +114,20 @@ def index_by_loop(M):
     index = np.zeros((M * M, M * M), dtype=int)
     for i in range(M * M):  # query token
         for j in range(M * M):  # key token
-            rows, columns = i // M - j // M, i % M - j % M  # query - key: from -(M-1) to M-1
+            # query - key: from -(M-1) to M-1
+            rows, columns = i // M - j // M, i % M - j % M
             rows, columns = rows + M - 1, columns + M - 1  # from 0 to 2M-2
-            index[i, j] = rows * (2 * M - 1) + columns  # two digits, each with 2M-1 values
+            # two digits, each with 2M-1 values
+            index[i, j] = rows * (2 * M - 1) + columns
     return index
 
 
 print(index_by_loop(2))
 
 # %% [markdown]
-# Read it as house numbers. Rows 0, 1, 2 and columns 0, 1, 2 make a number with two digits in base $2M-1 = 3$: row 2,
-# column 1 becomes $2 \cdot 3 + 1 = 7$. In base ten you do the same when you read "row 2, seat 1" as 21.
+# Take query 2 and key 0. The query lies one row lower, in the same column: offset (1, 0). With $M-1 = 1$ added to each
+# that is (2, 1). Read it as a number with two digits in base $2M-1 = 3$: $2 \cdot 3 + 1 = 7$, and 7 stands in row 2,
+# column 0 above. In base ten you do the same when you read "row 2, seat 1" as 21.
 #
 # The same without loops, one step a line. `[:, None]` puts the query on the first axis, `[None, :]` the key on
 # the second.
@@ -136,8 +148,9 @@ print("rows · 3 + columns\n", rows * (2 * M - 1) + columns)
 agree("loop and steps", rows * (2 * M - 1) + columns, index_by_loop(2))
 
 # %% [markdown]
-# With $M = 3$, nine tokens. Left and middle: the offsets as they are, with their sign. Right: the index. Look along a
-# diagonal: the same offset, so the same number. The main diagonal is offset (0, 0), each token with itself.
+# With $M = 3$, nine tokens. Left and middle: the offsets as they are, with their sign. Right: the index. Each block of
+# 3 × 3 cells has one row offset, and along a diagonal *inside a block* the column offset stays the same: so does the
+# index. The main diagonal is offset (0, 0), each token with itself.
 
 # %%
 M = 3
@@ -161,33 +174,39 @@ for M in (2, 3, 7):
     index, index_of = index_by_loop(M), {}
     for i, j in np.ndindex(index.shape):
         offset = i // M - j // M, i % M - j % M
-        assert index_of.setdefault(offset, index[i, j]) == index[i, j]  # the same index each time
+        # the same index each time
+        assert index_of.setdefault(offset, index[i, j]) == index[i, j]
     assert sorted(index_of.values()) == list(range((2 * M - 1) ** 2))  # each index once
-    print(f"M = {M}: {len(index_of)} offsets, indices 0 … {max(index_of.values())}, each belongs to one")
+    print(
+        f"M = {M}: {len(index_of)} offsets, indices 0 … {max(index_of.values())}, each belongs to one"
+    )
 
 # %% [markdown]
-# **Why multiply?** Without it, $rows + columns$ is the same for "one up" and "one to the left".
+# **Why multiply?** Without it, `rows + columns` is the same for "one up" and "one to the left". Look from token 24,
+# the middle of the window:
 
 # %%
 M = 7
 row, column = np.divmod(np.arange(M * M), M)
-rows, columns = row[:, None] - row[None, :] + M - 1, column[:, None] - column[None, :] + M - 1
-added = rows + columns
-print("different indices, with the multiplication:   ", len(np.unique(rows * (2 * M - 1) + columns)))
-print("different indices, without the multiplication:", len(np.unique(added)))
-assert added[24, 24 - 7] == added[24, 24 - 1]  # the key above token 24, the key left of it
-assert len(np.unique(added)) == 25
+rows = row[:, None] - row[None, :] + M - 1
+columns = column[:, None] - column[None, :] + M - 1
+indices = {"with": rows * (2 * M - 1) + columns, "without": rows + columns}
+for name, index in indices.items():
+    above, left = index[24, 24 - 7], index[24, 24 - 1]
+    different = len(np.unique(index))
+    print(f"{name:7} {different:3} different indices; key above {above}, left {left}")
 
 # %% [markdown]
 # **Why add M-1?** You often read "because indices can't be negative". That is not quite true: in NumPy and PyTorch,
-# index -1 is the last row. Leave the $M-1$ away and negative indices wrap round, and, by luck, no two offsets meet.
+# index -1 is the last row. Leave the $M-1$ away and negative indices wrap round. No two offsets meet, for -84 … 84
+# are just as many numbers as the table has rows:
 
 # %%
 raw = (rows - (M - 1)) * (2 * M - 1) + (columns - (M - 1))
 wrapped = raw % (2 * M - 1) ** 2  # what table[raw] really reads
 print("smallest and largest index:", raw.min(), raw.max())
 print("different rows of the table that are read:", len(np.unique(wrapped)))
-print("offset (0, 0) reads row", wrapped[0, 0], "instead of row", index_by_loop(7)[0, 0])
+print("offset (0, 0) reads row", wrapped[0, 0], "instead of", index_by_loop(7)[0, 0])
 
 # %% [markdown]
 # So a model that trains with it would learn as well. But its table is laid out in another order, and published
@@ -196,6 +215,8 @@ print("offset (0, 0) reads row", wrapped[0, 0], "instead of row", index_by_loop(
 
 # %% [markdown]
 # ## 3 · The library, twice
+#
+# The same steps, for a window of `mh` × `mw` tokens (`pair` turns 7 into 7, 7). Lines that differ are marked ≠.
 
 # %%
 side_by_side("windows.relative_position_index")
@@ -227,27 +248,36 @@ print(attn.relative_position_bias()[0].round(1))
 # the key above, the key left of it, and token 3 itself. $B$ is not symmetric: "you are left of me" and "I am left
 # of you" are two different entries.
 #
-# In `forward`, $B$ joins the scores before the softmax. It has no batch axis and no window axis, `(a i j)`. So it is
-# the same for every image and every window.
+# In `forward`, $B$ joins the scores before the softmax. The scores are `(n k a i j)`: image, window, head, query, key.
+# $B$ has no axis for images and none for windows, `(a i j)`. So it is the same for every image and every window.
+# (`self.scale` is $1/\sqrt d$; the mask belongs to chapter 5.)
 
 # %%
 side_by_side("window_attention.WindowAttention.forward")
 
 # %% [markdown]
+# NumPy has one line more: `save` keeps what the backward pass needs (chapter 09). The maths is the same to the
+# letter.
+#
 # Two images, five windows, three heads, and all numbers random, the bias tables too. A loop over everything first.
 
 
 # %%
 def window_attention_by_loop(attn, x):
     """x (n, k, m, c) → the same shape: one image, window, head, query and key after the other."""
-    q, k, v = np.split(x @ attn.qkv.weight.T + attn.qkv.bias, 3, axis=-1)  # (n, k, m, c) each
+    # (n, k, m, c) each
+    q, k, v = np.split(x @ attn.qkv.weight.T + attn.qkv.bias, 3, axis=-1)
     M, d, z = attn.window_size[0], x.shape[-1] // attn.num_heads, np.zeros_like(x)
     index = index_by_loop(M)
     for n, w, a in np.ndindex(*x.shape[:2], attn.num_heads):
         head = slice(a * d, (a + 1) * d)  # the channels of head a
         for i in range(M * M):
-            B = [attn.relative_position_bias_table[index[i, j], a] for j in range(M * M)]
-            scores = [q[n, w, i, head] @ k[n, w, j, head] / np.sqrt(d) for j in range(M * M)]
+            B = [
+                attn.relative_position_bias_table[index[i, j], a] for j in range(M * M)
+            ]
+            scores = [
+                q[n, w, i, head] @ k[n, w, j, head] / np.sqrt(d) for j in range(M * M)
+            ]
             z[n, w, i, head] = softmax(np.add(scores, B)) @ v[n, w, :, head]
     return z @ attn.proj.weight.T + attn.proj.bias
 
@@ -255,28 +285,39 @@ def window_attention_by_loop(attn, x):
 # %%
 in_numpy = swin_numpy.WindowAttention(dim=12, window_size=3, num_heads=3).to(np.float64)
 in_torch = swin_torch.WindowAttention(dim=12, window_size=3, num_heads=3).double()
-state = {name: rng.standard_normal(value.shape) for name, value in in_numpy.state_dict().items()}
+state = {
+    name: rng.standard_normal(value.shape)
+    for name, value in in_numpy.state_dict().items()
+}
 in_numpy.load_state_dict(state)
 in_torch.load_state_dict({name: torch.tensor(value) for name, value in state.items()})
 x = rng.standard_normal((2, 5, 9, 12))  # 2 images, 5 windows, 9 tokens, 12 channels
 
-agree("bias, NumPy and PyTorch", in_numpy.relative_position_bias(), in_torch.relative_position_bias())
+agree(
+    "bias, NumPy and PyTorch",
+    in_numpy.relative_position_bias(),
+    in_torch.relative_position_bias(),
+)
 agree("attention, NumPy and PyTorch", in_numpy(x), in_torch(torch.tensor(x)))
 agree("attention, loop and NumPy", window_attention_by_loop(in_numpy, x), in_numpy(x))
 
 # %% [markdown]
-# And does the shuffle of section 1 show now? The loop, the NumPy module and the PyTorch module agree, and none of
-# them gives shuffled tokens what it gave the tokens in order. Set the table to zero, and the shuffle goes
-# unnoticed again.
+# And does the shuffle of section 1 show now? It does: shuffled tokens get something else than they got in order. Set
+# the table to zero, and the shuffle goes unnoticed again.
 
 # %%
 shuffle = rng.permutation(9)
 before, after = in_numpy(x)[:, :, shuffle], in_numpy(x[:, :, shuffle])
-print(f"with B:    shuffling changes the result by up to {np.abs(after - before).max():.2f}")
-assert np.abs(after - before).max() > 0.1
+changed = np.abs(after - before).max() / np.abs(before).max()
+print(f"with B: shuffling first or last, largest relative difference {changed:.2f}")
+assert changed > 0.1
 
 in_numpy.relative_position_bias_table[...] = 0
-agree("without B, shuffling first or last", in_numpy(x[:, :, shuffle]), in_numpy(x)[:, :, shuffle])
+agree(
+    "without B, shuffling first or last",
+    in_numpy(x[:, :, shuffle]),
+    in_numpy(x)[:, :, shuffle],
+)
 
 # %% [markdown]
 # ## 4 · What a table can say
@@ -304,7 +345,7 @@ table = np.stack([table_for(wish) for wish in wishes.values()], axis=1)
 print("table", table.shape, "= (offsets, heads)")
 
 # %% [markdown]
-# The tables unfolded to 13 × 13, seen from the query in the red frame: what lies left in the picture is left of
+# The tables unfolded to 13 × 13, seen from the query in the orange frame: what lies left in the picture is left of
 # the query.
 
 # %%
@@ -319,7 +360,9 @@ bias_tables(table, titles=list(wishes))
 def weights_of(attn, x):
     """The attention weights (n, k, a, i, j) that `attn` computes for x."""
     caught = []
-    handle = attn.attn_drop.register_forward_hook(lambda module, inputs, output: caught.append(output))
+    handle = attn.attn_drop.register_forward_hook(
+        lambda module, inputs, output: caught.append(output)
+    )
     attn(x)
     handle.remove()
     return caught[0]
@@ -352,8 +395,10 @@ slider(looks, row=(0, 6, 1, 3), column=(0, 6, 1, 2))
 # alike: the softmax has to give its weight to *some* keys.
 
 # %%
-print("row 3, column 2, 'look left': largest weight", weights[0, 0, 0, 3 * M + 2].max().round(3))
-print("row 3, column 0, 'look left': largest weight", weights[0, 0, 0, 3 * M].max().round(3), "= 1/49")
+for column in (2, 0):
+    largest = weights[0, 0, 0, 3 * M + column].max()
+    print(f"'look left' from row 3, column {column}: largest weight {largest:.3f}")
+print(f"1/49 = {1 / 49:.3f}")
 assert np.allclose(weights[0, 0, 0, 3 * M], 1 / 49)
 
 # %% [markdown]
@@ -371,7 +416,9 @@ near, along = B[1], B[2]
 scores = [content, near, content + near, content + along]
 maps = [softmax(matrix)[i].reshape(M, M) for matrix in scores]
 agree("softmax of a sum", maps[2], (maps[0] * maps[1]) / (maps[0] * maps[1]).sum())
-attention_rows(image, maps, query, ["content", "near", "content + near", "content + row"])
+attention_rows(
+    image, maps, query, ["content", "near", "content + near", "content + row"]
+)
 
 # %% [markdown]
 # ## 5 · Questions people ask
@@ -381,15 +428,20 @@ attention_rows(image, maps, query, ["content", "near", "content + near", "conten
 
 # %%
 model = swin_numpy.SwinTransformer(swin_numpy.CONFIGS["swin_tiny_patch4_window7_224"])
-tables = {n: p.shape for n, p in model.named_parameters() if n.endswith("relative_position_bias_table")}
+tables = {
+    n: p.shape
+    for n, p in model.named_parameters()
+    if n.endswith("relative_position_bias_table")
+}
 for name, shape in tables.items():
     print(name, shape)
-ours, total = sum(np.prod(s) for s in tables.values()), sum(p.size for _, p in model.named_parameters())
+ours = sum(np.prod(s) for s in tables.values())
+total = sum(p.size for _, p in model.named_parameters())
 print(f"all tables: {ours:,} of {total:,} parameters = {ours / total:.2%}")
 
 # %% [markdown]
-# One table a block, one column a head, and no axis for windows. Heads need their own column because they shall
-# look in different directions, as the four heads above do: add one $B$ to all of them and they all look the same
+# One table for each block, one column for each head, and no axis for windows. Heads need their own column to be able
+# to look in different directions, as the four heads above do: add one $B$ to all of them and they all look the same
 # way. Blocks need their own since each works on other features. It costs next to nothing, as the last line shows.
 #
 # All windows share it. Exchange the windows, and the results are exchanged and nothing else.
@@ -397,7 +449,12 @@ print(f"all tables: {ours:,} of {total:,} parameters = {ours / total:.2%}")
 # %%
 in_numpy.load_state_dict(state)
 windows = rng.permutation(5)
-agree("windows exchanged first or last", in_numpy(x[:, windows]), in_numpy(x)[:, windows], bound=1e-13)
+agree(
+    "windows exchanged first or last",
+    in_numpy(x[:, windows]),
+    in_numpy(x)[:, windows],
+    bound=1e-13,
+)
 
 # %% [markdown]
 # What these tables look like after training has to wait for trained weights (chapter 11). Ours were made by hand.
@@ -405,8 +462,9 @@ agree("windows exchanged first or last", in_numpy(x[:, windows]), in_numpy(x)[:,
 # %% [markdown]
 # ### Q33: In a rectangular window, which side belongs in the multiplier, and does meshgrid need the ij order?
 #
-# The column offset is the second digit, and it takes $2M_w - 1$ values. So the multiplier is made of the number of
-# **columns**. In a square window you can't see the mistake.
+# A window of $M_h$ rows and $M_w$ columns. The column offset is the second digit, and it takes $2M_w - 1$ values. So
+# the multiplier is made of the number of **columns**. In a square window you can't see the mistake. (`meshgrid` gives
+# the row and the column of every token.)
 
 
 # %%
@@ -418,12 +476,20 @@ def index_from(row, column, mh, mw, multiplier):
 
 
 mh, mw = 3, 4
-row, column = (grid.ravel() for grid in np.meshgrid(np.arange(mh), np.arange(mw), indexing="ij"))
+row, column = (
+    grid.ravel() for grid in np.meshgrid(np.arange(mh), np.arange(mw), indexing="ij")
+)
 print("rows of the table:", (2 * mh - 1) * (2 * mw - 1))
 for name, multiplier in (("2·columns - 1", 2 * mw - 1), ("2·rows - 1", 2 * mh - 1)):
     index = index_from(row, column, mh, mw, multiplier)
-    print(f"multiplier {name:13} = {multiplier}: {len(np.unique(index))} different indices")
-agree("library", swin_numpy.relative_position_index((3, 4)), index_from(row, column, 3, 4, 7))
+    print(
+        f"multiplier {name:13} = {multiplier}: {len(np.unique(index))} different indices"
+    )
+agree(
+    "library",
+    swin_numpy.relative_position_index((3, 4)),
+    index_from(row, column, 3, 4, 7),
+)
 
 # %% [markdown]
 # And `indexing`? PyTorch's default is `"ij"`, NumPy's is `"xy"`. It is often said that `"xy"` gives negative indices.
@@ -439,7 +505,11 @@ ways = {
 good = swin_numpy.relative_position_index((mh, mw))
 for name, (row, column) in ways.items():
     index = index_from(row.ravel(), column.ravel(), mh, mw, 2 * mw - 1)
-    print(name, f"{index.min():3} … {index.max()}", "right" if np.array_equal(index, good) else "wrong")
+    print(
+        name,
+        f"{index.min():3} … {index.max()}",
+        "right" if np.array_equal(index, good) else "wrong",
+    )
 
 # %% [markdown]
 # Line 2, `"xy"` alone, has no negative index, and all its indices are different: it lists the tokens column by
@@ -453,14 +523,17 @@ for name, (row, column) in ways.items():
 # An image of 224 × 288 pixels has 56 × 72 patches. Windows of 7 × 7 don't divide 72; windows of 7 × 9 do.
 
 # %%
-grid = rng.standard_normal((1, 56, 72, 12))
+features = rng.standard_normal((1, 56, 72, 12))  # n h w c
 try:
-    swin_numpy.window_partition(grid, 7)
+    swin_numpy.window_partition(features, 7)
 except ValueError as error:
     print(error)
 print("(image, windows, tokens, channels)")
-print("7 × 7, padded:", swin_numpy.window_partition(swin_numpy.pad_to_multiple(grid, 7), 7).shape)
-print("7 × 9:        ", swin_numpy.window_partition(grid, (7, 9)).shape)
+print(
+    "7 × 7, padded:",
+    swin_numpy.window_partition(swin_numpy.pad_to_multiple(features, 7), 7).shape,
+)
+print("7 × 9:        ", swin_numpy.window_partition(features, (7, 9)).shape)
 
 # %% [markdown]
 # Both ways work: the models of this project keep square windows and pad. With 7 × 9 no token is padding, but the
@@ -469,11 +542,16 @@ print("7 × 9:        ", swin_numpy.window_partition(grid, (7, 9)).shape)
 # %%
 wide_numpy = swin_numpy.WindowAttention(12, (7, 9), 3).to(np.float64)
 wide_torch = swin_torch.WindowAttention(12, (7, 9), 3).double()
-state79 = {name: rng.standard_normal(value.shape) for name, value in wide_numpy.state_dict().items()}
+state79 = {
+    name: rng.standard_normal(value.shape)
+    for name, value in wide_numpy.state_dict().items()
+}
 wide_numpy.load_state_dict(state79)
-wide_torch.load_state_dict({name: torch.tensor(value) for name, value in state79.items()})
+wide_torch.load_state_dict(
+    {name: torch.tensor(value) for name, value in state79.items()}
+)
 print("table", wide_numpy.relative_position_bias_table.shape, "and 13 · 17 =", 13 * 17)
-x79 = swin_numpy.window_partition(grid, (7, 9))
+x79 = swin_numpy.window_partition(features, (7, 9))
 agree("7 × 9, NumPy and PyTorch", wide_numpy(x79), wide_torch(torch.tensor(x79)))
 
 # %% [markdown]
@@ -486,7 +564,8 @@ agree("7 × 9, NumPy and PyTorch", wide_numpy(x79), wide_torch(torch.tensor(x79)
 def stretch_columns(table, M, columns):
     """table ((2M-1)², a) → ((2M-1)·(2·columns-1), a), by straight lines between the old values."""
     maps = rearrange(table, "(r c) a -> a r c", r=2 * M - 1)
-    places = np.linspace(-(M - 1), M - 1, 2 * columns - 1)  # where the new offsets lie among the old ones
+    # where the new offsets lie among the old ones
+    places = np.linspace(-(M - 1), M - 1, 2 * columns - 1)
     old = np.arange(-(M - 1), M)
     maps = np.array([[np.interp(places, old, line) for line in head] for head in maps])
     return rearrange(maps, "a r c -> (r c) a")
@@ -499,16 +578,24 @@ offset_maps([before, after], ["look near, 7 × 7", "for 7 × 9"])
 
 # %% [markdown]
 # PyTorch has this as `interpolate`. The official code stretches with bicubic curves and `align_corners=False`, which
-# puts the outermost offsets elsewhere. Both keep offset (0, 0) where it is; at the borders they differ.
+# puts the outermost offsets elsewhere. A table in which each number is its own column offset, -6 … 6, shows it: both
+# keep 0 where it is; the other places differ a little.
 
 # %%
 maps = torch.tensor(rearrange(table, "(r c) a -> 1 a r c", r=13))
 ours = torch.tensor(rearrange(stretched, "(r c) a -> 1 a r c", r=13))
-lines = torch.nn.functional.interpolate(maps, (13, 17), mode="bilinear", align_corners=True)
-cubic = torch.nn.functional.interpolate(maps, (13, 17), mode="bicubic")
+lines = torch.nn.functional.interpolate(
+    maps, (13, 17), mode="bilinear", align_corners=True
+)
 agree("straight lines", ours, lines)
-print("look near, row offset 0, straight:", ours[0, 1, 6].numpy().round(1))
-print("look near, row offset 0, bicubic: ", cubic[0, 1, 6].numpy().round(1))
+
+ramp = torch.arange(-6.0, 7.0).expand(1, 1, 13, 13)
+for way in (
+    {"mode": "bilinear", "align_corners": True},
+    {"mode": "bicubic", "align_corners": False},
+):
+    row = torch.nn.functional.interpolate(ramp, (13, 17), **way)[0, 0, 6]
+    print(f"{way['mode']:8}", " ".join(f"{value:5.2f}" for value in row))
 
 # %% [markdown]
 # ### Q34: Is the index of MMDetection (a double step, then a flip) the same?
@@ -522,17 +609,22 @@ print("look near, row offset 0, bicubic: ", cubic[0, 1, 6].numpy().round(1))
 # %%
 def index_by_places(mh, mw):
     place = (np.arange(mh)[:, None] * (2 * mw - 1) + np.arange(mw)).ravel()  # (m,)
-    return (place[:, None] + place[None, :])[:, ::-1]  # [:, ::-1]: key j becomes the token opposite to it
+    # [:, ::-1]: key j becomes the token opposite to it
+    return (place[:, None] + place[None, :])[:, ::-1]
 
 
 for size in ((2, 2), (7, 7), (12, 12), (3, 4), (7, 9), (1, 5)):
-    assert np.array_equal(index_by_places(*size), swin_numpy.relative_position_index(size))
+    assert np.array_equal(
+        index_by_places(*size), swin_numpy.relative_position_index(size)
+    )
     print("the same for", size)
 
 # %%
 pairs, places = swin_numpy.relative_position_index, lambda size: index_by_places(*size)
 for name, make in (("pairs", pairs), ("places", places)):
-    print(f"{name:6} {timeit(lambda make=make: make((7, 7)), number=500) / 500 * 1e6:4.0f} µs")
+    print(
+        f"{name:6} {timeit(lambda make=make: make((7, 7)), number=500) / 500 * 1e6:4.0f} µs"
+    )
 
 # %% [markdown]
 # It is computed once, when a model is built. So neither time matters.
@@ -548,13 +640,19 @@ for name, make in (("pairs", pairs), ("places", places)):
 def bias_between(table, M, queries, keys):
     """table ((2M-1)², a), queries (i, 2), keys (j, 2) as (row, column) → (a, i, j)."""
     offset = queries[:, None] - keys[None, :] + M - 1  # (i, j, 2)
-    return rearrange(table[offset[..., 0] * (2 * M - 1) + offset[..., 1]], "i j a -> a i j")
+    return rearrange(
+        table[offset[..., 0] * (2 * M - 1) + offset[..., 1]], "i j a -> a i j"
+    )
 
 
 keys = np.stack(np.divmod(np.arange(49), 7), axis=1)  # all tokens of the window
 queries = np.array([[1, 1], [1, 5], [5, 1], [5, 5]])
 print(bias_between(table, 7, queries, keys).shape, "= (heads, queries, keys)")
-agree("all queries, all keys", bias_between(table, 7, keys, keys), attn.relative_position_bias())
+agree(
+    "all queries, all keys",
+    bias_between(table, 7, keys, keys),
+    attn.relative_position_bias(),
+)
 
 # %% [markdown]
 # Queries *between* tokens (row 1.5) have offsets that the table doesn't hold; then you interpolate it, as in Q15.
@@ -567,7 +665,8 @@ agree("all queries, all keys", bias_between(table, 7, keys, keys), attn.relative
 
 # %%
 half = swin_torch.WindowAttention(12, 7, 3).half()
-print("table", half.relative_position_bias_table.dtype, "· index", half.relative_position_index.dtype)
+print("table", half.relative_position_bias_table.dtype)
+print("index", half.relative_position_index.dtype)
 
 
 def try_index(name, index):
@@ -613,10 +712,14 @@ print(f"biases that are wrong: {wrong:.0%}")
 # borders only.
 
 # %%
-astronaut = to_array(load_image(photo_path("astronaut"))).astype(float)  # (1, 3, 512, 512)
-config = SwinConfig(img_size=224, embed_dim=24, depths=(2,), num_heads=(3,), num_classes=0)
+astronaut = to_array(load_image(photo_path("astronaut")))  # (1, 3, 512, 512)
+astronaut = astronaut.astype(float)
+config = SwinConfig(
+    img_size=224, embed_dim=24, depths=(2,), num_heads=(3,), num_classes=0
+)
 model = SwinTransformer(config, dtype=np.float64)
-for name, value in model.named_parameters():  # fresh weights are tiny: make the attention matter
+# fresh weights are tiny: make the attention matter
+for name, value in model.named_parameters():
     if name.endswith(("bias_table", "qkv.weight")):
         value[...] = 0.5 * rng.standard_normal(value.shape)
 
@@ -632,22 +735,27 @@ def stage_1(model, moved):
 def change(model, moved):
     """Mean relative change of the inner tokens that show the same part of the photograph."""
     patches, inner = moved // 4, (slice(14, -14), slice(14, -14))
-    here, there = stage_1(model, 0)[:, patches:][inner], stage_1(model, moved)[:, : 56 - patches][inner]
+    here = stage_1(model, 0)[:, patches:][inner]
+    there = stage_1(model, moved)[:, : 56 - patches][inner]
     return np.abs(there - here).mean() / np.abs(here).mean()
 
 
 # %%
-no_bias, with_ape = (SwinTransformer(c, dtype=np.float64) for c in (config, replace(config, ape=True)))
+no_bias, with_ape = (
+    SwinTransformer(c, dtype=np.float64) for c in (config, replace(config, ape=True))
+)
 no_bias.load_state_dict(model.state_dict())
 with_ape.load_state_dict(model.state_dict(), strict=False)
-with_ape.absolute_pos_embed[...] = 0.5 * rng.standard_normal(with_ape.absolute_pos_embed.shape)
+with_ape.absolute_pos_embed[...] = 0.5 * rng.standard_normal(
+    with_ape.absolute_pos_embed.shape
+)
 for name, value in no_bias.named_parameters():
     if name.endswith("bias_table"):
         value[...] = 0
-print("moved by           relative bias   bias set to 0   absolute embedding on")
-for moved, what in ((1, "1 pixel"), (4, "1 patch"), (28, "1 window"), (32, "8 patches")):
+print("moved by               relative bias   bias set to 0   absolute embedding on")
+for moved, what in ((1, ""), (4, "= 1 patch"), (28, "= 1 window"), (32, "= 8 patches")):
     row = [f"{change(m, moved):12.1%}" for m in (model, no_bias, with_ape)]
-    print(f"{moved:2} pixels {what:>10}  " + "    ".join(row))
+    print(f"{moved:2} px {what:16} " + "    ".join(row))
 assert change(model, 28) < 1e-12 and change(no_bias, 28) < 1e-12
 
 # %% [markdown]
@@ -663,14 +771,18 @@ assert change(model, 28) < 1e-12 and change(no_bias, 28) < 1e-12
 # token of a map gives the same answer, in all four stages, for a weighted mean of equal values is that value.
 
 # %%
-deep = SwinTransformer(SwinConfig(embed_dim=12, num_heads=(1, 2, 4, 8), num_classes=0), dtype=np.float64)
+deep = SwinTransformer(
+    SwinConfig(embed_dim=12, num_heads=(1, 2, 4, 8), num_classes=0), dtype=np.float64
+)
 for name, value in deep.named_parameters():
     if name.endswith(("bias_table", "qkv.weight")):
         value[...] = 0.5 * rng.standard_normal(value.shape)
 plain = np.ones((1, 3, 224, 224)) * np.array([0.3, -0.2, 0.5])[:, None, None]
 for stage, (tokens_out, grid) in enumerate(deep.forward_stages(plain), 1):
     spread = np.ptp(tokens_out, axis=1).max() / np.abs(tokens_out).max()
-    print(f"stage {stage}, {grid[0]:2} × {grid[1]:2} tokens: spread over all places {spread:.0e}")
+    print(
+        f"stage {stage}, {grid[0]:2} × {grid[1]:2} tokens: spread over all places {spread:.0e}"
+    )
     assert spread < 1e-12
 
 # %% [markdown]
@@ -680,7 +792,8 @@ for stage, (tokens_out, grid) in enumerate(deep.forward_stages(plain), 1):
 # %%
 anywhere = SwinTransformer(replace(deep.config, img_size=None), dtype=np.float64)
 anywhere.load_state_dict(deep.state_dict())
-tokens_out, grid = anywhere.forward_stages(plain[:, :, :200, :200])[0]  # 50 x 50 tokens, padded to 56 x 56
+# 50 x 50 tokens, padded to 56 x 56
+tokens_out, grid = anywhere.forward_stages(plain[:, :, :200, :200])[0]
 spread = np.ptp(tokens_out, axis=1).max() / np.abs(tokens_out).max()
 print(f"stage 1, {grid[0]} × {grid[1]} tokens: spread over all places {spread:.2f}")
 assert spread > 1e-3
@@ -691,19 +804,17 @@ assert spread > 1e-3
 # **Trap 1: key minus query.** The offset is taken the wrong way round. Shapes fit, training works, and two copies
 # of the code with the same mistake agree with each other. Only published weights make no sense any more. What
 # catches it is a table with a known meaning: "look left" must look left.
-
-# %%
-index = swin_numpy.relative_position_index(7)
-bugs = {"as it should be": index, "key minus query": index.T}
-
-# %% [markdown]
+#
 # **Trap 2: meshgrid's other order.** In a *square* window `indexing="xy"` (NumPy's default!) exchanges rows and
 # columns and stays in range. "Look left" becomes "look up".
 
 # %%
+index = swin_numpy.relative_position_index(7)
+bugs = {"as it should be": index, "key minus query": index.T}
 row, column = np.meshgrid(np.arange(7), np.arange(7))  # NumPy's default: "xy"
 bugs['meshgrid "xy"'] = index_from(row.ravel(), column.ravel(), 7, 7, 13)
-maps = [softmax(table[wrong, 0])[24].reshape(7, 7) for wrong in bugs.values()]  # token 24: the middle
+# token 24: the middle
+maps = [softmax(table[wrong, 0])[24].reshape(7, 7) for wrong in bugs.values()]
 looks_from(maps, (3, 3), list(bugs))
 
 # %% [markdown]
@@ -726,7 +837,9 @@ scrambled = table.reshape(4, 13, 13)
 print("Is head 1 column 1 of the table?")
 print("transpose, then reshape:", np.array_equal(right[1].ravel(), table[:, 1]))
 print("reshape alone:          ", np.array_equal(scrambled[1].ravel(), table[:, 1]))
-offset_maps([right[1], scrambled[1]], ["look near: transpose, then reshape", "reshape alone"])
+offset_maps(
+    [right[1], scrambled[1]], ["look near: transpose, then reshape", "reshape alone"]
+)
 
 # %% [markdown]
 # ## Exercises

@@ -34,7 +34,9 @@ from swin_numpy import cyclic_shift, shift_mask, window_partition, window_revers
 from swin_numpy.functional import softmax
 from swin_numpy.images import denormalise, load_image, preprocess
 
-torch.set_num_threads(1)  # the arrays here are small: waking several threads costs more than it saves
+torch.set_num_threads(
+    1
+)  # the arrays here are small: waking several threads costs more than it saves
 rng = np.random.default_rng(5)
 images = preprocess(load_image(photo_path("coffee")))  # (1, 3, 224, 224)
 image = denormalise(images)[0]  # (224, 224, 3), to draw
@@ -57,8 +59,23 @@ windows.windows_on_image(image, patch_size=8, window_size=7, shift=3)
 # $$\hat z^{\,l} = \text{W-MSA}(\mathrm{LN}(z^{l-1})) + z^{l-1}, \qquad
 #   \hat z^{\,l+1} = \text{SW-MSA}(\mathrm{LN}(z^{l})) + z^{l}$$
 #
-# (each followed by an MLP, see chapter 06). The shift is $s = \lfloor M/2 \rfloor$, 3 for $M = 7$.
+# Here $z^l$ are the tokens after block $l$ and LN is a layer norm (each line is followed by an MLP; all this is
+# chapter 06). $M$ is the side of a window in tokens. The shift is $s = \lfloor M/2 \rfloor$, half a window rounded
+# down: 3 for $M = 7$.
 #
+# Why half? Walls move with any shift that is not a multiple of $M$. But take the wall above row $M$, and the moved
+# window that it now cuts. How many of its rows lie above the old wall, and how many below?
+
+# %%
+for shift in range(1, 7):
+    rows = np.arange(shift, shift + 7)  # the moved window, M = 7; old wall above row 7
+    print(f"shift {shift}: {(rows < 7).sum()} rows above, {(rows >= 7).sum()} below")
+
+# %% [markdown]
+# With a shift of 1 a single row below the old wall meets those above; with 6 a single row above meets those below.
+# Half a window is fairest to both sides; 3 and 4 are equally good for $M = 7$.
+
+# %% [markdown]
 # But look at the right picture: the windows at the border are smaller. On a map of 8 × 8 with $M = 4$, $s = 2$:
 
 # %%
@@ -78,7 +95,8 @@ print(len(sizes), "windows instead of", (H // M) * (W // M), "with sizes", *size
 # ### Q16: Is the whole map rolled or each window, and why roll back?
 #
 # The **whole map** is rolled up and left by $s$. What leaves at the top comes back at the bottom, what leaves at
-# the left comes back at the right. First as a loop: the token that lands at (row, column) came from (row + s,
+# the left comes back at the right. (To move the map up and left under the windows is the same as to move the
+# windows down and right over the map.) First as a loop: the token that lands at (row, column) came from (row + s,
 # column + s), counted round the corner with `%`.
 
 
@@ -108,7 +126,9 @@ side_by_side("windows.cyclic_shift")
 x = rng.standard_normal((2, 8, 8, 3))  # image, row, column, channel
 one = shift_by_loop(numbers, 2)
 agree("loop and NumPy", one, cyclic_shift(numbers[None, :, :, None], 2)[0, :, :, 0])
-agree("NumPy and PyTorch", cyclic_shift(x, 2), swin_torch.cyclic_shift(torch.tensor(x), 2))
+agree(
+    "NumPy and PyTorch", cyclic_shift(x, 2), swin_torch.cyclic_shift(torch.tensor(x), 2)
+)
 agree("there and back", cyclic_shift(cyclic_shift(x, 2), -2), x)
 
 # %% [markdown]
@@ -116,11 +136,19 @@ agree("there and back", cyclic_shift(cyclic_shift(x, 2), -2), x)
 # together as before, and attention doesn't mind the order (but for the bias, which it would get wrong).
 
 # %%
-cut = window_partition(numbers[None, :, :, None], 4)[0, :, :, 0]  # (4 windows, 16 tokens)
+cut = window_partition(numbers[None, :, :, None], 4)[
+    0, :, :, 0
+]  # (4 windows, 16 tokens)
 each_rolled = np.roll(cut.reshape(4, 4, 4), (-2, -2), axis=(1, 2)).reshape(4, 16)
 map_rolled = window_partition(cyclic_shift(numbers[None, :, :, None], 2), 4)[0, :, :, 0]
-for name, tokens in (("each window rolled", each_rolled), ("the whole map rolled", map_rolled)):
-    same = [set(old) == set(new) for old, new in zip(cut.tolist(), tokens.tolist(), strict=True)]
+for name, tokens in (
+    ("each window rolled", each_rolled),
+    ("the whole map rolled", map_rolled),
+):
+    same = [
+        set(old) == set(new)
+        for old, new in zip(cut.tolist(), tokens.tolist(), strict=True)
+    ]
     print(f"{name:20}: does window k still hold its tokens? {same}")
 
 # %% [markdown]
@@ -211,7 +239,9 @@ for size in ((8, 8, 4, 2), (14, 21, 7, 3), (12, 8, 4, 1)):
 mask56 = shift_mask(56, 56, 7, 3)
 touched = (mask56 != 0).any(axis=(1, 2))  # has window k any blocked pair?
 print(f"windows with a blocked pair: {touched.sum()} of {len(touched)}")
-print(f"blocked pairs: {(mask56 != 0).sum():,} of {mask56.size:,} = {(mask56 != 0).mean():.1%}")
+print(
+    f"blocked pairs: {(mask56 != 0).sum():,} of {mask56.size:,} = {(mask56 != 0).mean():.1%}"
+)
 print("the same, in the windows' places:\n", touched.reshape(8, 8).astype(int))
 
 # %% [markdown]
@@ -248,7 +278,11 @@ def mask_from(labels, M):
 
 print(nine_labels(8, 8, 4, 2))
 for size in ((8, 8, 4, 2), (56, 56, 7, 3), (14, 21, 7, 3)):
-    agree(f"{size}, nine labels and two bits", mask_from(nine_labels(*size), size[2]), shift_mask(*size))
+    agree(
+        f"{size}, nine labels and two bits",
+        mask_from(nine_labels(*size), size[2]),
+        shift_mask(*size),
+    )
 
 # %% [markdown]
 # Why are two bits enough where nine labels are used? Labels matter only where two of them meet *inside a window*.
@@ -268,11 +302,16 @@ for k, labels in enumerate(cut):
 
 # %%
 labels = torch.tensor(cut)  # (windows, tokens)
-one, other = labels.unsqueeze(1) - labels.unsqueeze(2), labels.unsqueeze(2) - labels.unsqueeze(1)
+one, other = (
+    labels.unsqueeze(1) - labels.unsqueeze(2),
+    labels.unsqueeze(2) - labels.unsqueeze(1),
+)
 print("differences equal:         ", torch.equal(one, other))
 print("'is not 0' equal:          ", torch.equal(one != 0, other != 0))
 print("each mask = its transpose: ", np.array_equal(mask56, mask56.transpose(0, 2, 1)))
-assert torch.equal(one != 0, other != 0) and np.array_equal(mask56, mask56.transpose(0, 2, 1))
+assert torch.equal(one != 0, other != 0) and np.array_equal(
+    mask56, mask56.transpose(0, 2, 1)
+)
 
 # %% [markdown]
 # ## 4 · How the mask acts
@@ -301,7 +340,11 @@ for name, weights in ways.items():
 #   the same as if only the allowed keys had ever been there.
 
 # %%
-agree("add -100, or leave the keys out", ways["add -100 before"], ways["only the two allowed"])
+agree(
+    "add -100, or leave the keys out",
+    ways["add -100 before"],
+    ways["only the two allowed"],
+)
 print(f"exp(-100) = {np.exp(-100.0):.1e}")
 far = softmax(np.array([2.0, 1.0, 0.5, 130.0]) + np.where(keep == 1, 0, -100))
 print("with a blocked score of 130:", far.round(3))
@@ -313,7 +356,8 @@ print("with a blocked score of 130:", far.round(3))
 # %% [markdown]
 # ### Q82: -100, -inf, -1e4 or the smallest number of the dtype: when does each give NaN?
 #
-# We try each value in three formats, on a row with two blocked keys ("partly") and on a row where all are blocked
+# The smallest number of a dtype, `finfo.min`, is the most negative one that the format can hold. We try each value in
+# three formats, on a row with two blocked keys ("partly") and on a row where all are blocked
 # ("fully").
 
 
@@ -324,7 +368,11 @@ def outcome(weights, free):
         return "NaN"
     if torch.allclose(weights, weights[0]):
         return "all keys alike"
-    return "as if nothing were blocked" if torch.allclose(weights, free, atol=0.1) else "something else"
+    return (
+        "as if nothing were blocked"
+        if torch.allclose(weights, free, atol=0.1)
+        else "something else"
+    )
 
 
 def try_fill(name, fill, dtype):
@@ -363,9 +411,17 @@ except RuntimeError as error:
     print("masked_fill(-1e9) in float16:", error)
 for dtype in (torch.float16, torch.bfloat16, torch.float32):
     least = torch.tensor(torch.finfo(dtype).min, dtype=dtype)
-    sums = [f"{(least + torch.tensor(b, dtype=dtype)).item():.3g}" for b in (-1.0, -15.0, -16.0, -100.0)]
+    sums = [
+        f"{(least + torch.tensor(b, dtype=dtype)).item():.3g}"
+        for b in (-1.0, -15.0, -16.0, -100.0)
+    ]
     twice = (least + least).item()
-    print(f"{str(dtype)[6:]:9} finfo.min plus -1, -15, -16, -100:", *sums, " plus itself:", twice)
+    print(
+        f"{str(dtype)[6:]:9} finfo.min plus -1, -15, -16, -100:",
+        *sums,
+        " plus itself:",
+        twice,
+    )
 
 # %% [markdown]
 # "finfo.min plus a negative bias overflows": only if the bias is large enough to be felt. In float16 numbers near
@@ -385,14 +441,27 @@ side_by_side("block.SwinTransformerBlock.attend")
 side_by_side("block.SwinTransformerBlock.mask_for")
 
 # %%
-size = {"dim": 12, "num_heads": 3, "input_resolution": (8, 8), "window_size": 4, "shift_size": 2}
+size = {
+    "dim": 12,
+    "num_heads": 3,
+    "input_resolution": (8, 8),
+    "window_size": 4,
+    "shift_size": 2,
+}
 in_numpy = swin_numpy.SwinTransformerBlock(**size).to(np.float64)
 in_torch = swin_torch.SwinTransformerBlock(**size).double()
-state = {name: 0.5 * rng.standard_normal(value.shape) for name, value in in_numpy.state_dict().items()}
+state = {
+    name: 0.5 * rng.standard_normal(value.shape)
+    for name, value in in_numpy.state_dict().items()
+}
 in_numpy.load_state_dict(state)
 in_torch.load_state_dict({name: torch.tensor(value) for name, value in state.items()})
 x = rng.standard_normal((2, 64, 12))  # 2 images, 8 · 8 tokens, 12 channels
-agree("SW-MSA, NumPy and PyTorch", in_numpy.attend(x, (8, 8)), in_torch.attend(torch.tensor(x), (8, 8)))
+agree(
+    "SW-MSA, NumPy and PyTorch",
+    in_numpy.attend(x, (8, 8)),
+    in_torch.attend(torch.tensor(x), (8, 8)),
+)
 
 # %% [markdown]
 # ### Q19: Is shift + mask equal to attention over the true, unequal windows? What are the alternatives?
@@ -404,7 +473,9 @@ agree("SW-MSA, NumPy and PyTorch", in_numpy.attend(x, (8, 8)), in_torch.attend(t
 # %%
 def attend_tokens(attn, tokens, row, column, M):
     """Attention among tokens (m, c) that lie at row (m,), column (m,) of the map."""
-    q, k, v = rearrange(attn.qkv(tokens), "m (three a d) -> three a m d", three=3, a=attn.num_heads)
+    q, k, v = rearrange(
+        attn.qkv(tokens), "m (three a d) -> three a m d", three=3, a=attn.num_heads
+    )
     rows, columns = row[:, None] - row + M - 1, column[:, None] - column + M - 1
     B = attn.relative_position_bias_table[rows * (2 * M - 1) + columns]  # (i, j, a)
     weights = softmax(attn.scale * q @ k.mT + rearrange(B, "i j a -> a i j"))
@@ -416,14 +487,22 @@ def attend_true_windows(attn, x, M, s):
     out = np.zeros_like(x)
     strips = (np.split(np.arange(side), range(s, side, M)) for side in x.shape[:2])
     for rows, columns in product(*strips):
-        row, column = (grid.ravel() for grid in np.meshgrid(rows, columns, indexing="ij"))
+        row, column = (
+            grid.ravel() for grid in np.meshgrid(rows, columns, indexing="ij")
+        )
         out[row, column] = attend_tokens(attn, x[row, column], row, column, M)
     return out
 
 
 # %%
-true = np.stack([attend_true_windows(in_numpy.attn, one.reshape(8, 8, 12), 4, 2) for one in x])
-agree("true windows, and shift + mask", in_numpy.attend(x, (8, 8)), true.reshape(2, 64, 12))
+true = np.stack(
+    [attend_true_windows(in_numpy.attn, one.reshape(8, 8, 12), 4, 2) for one in x]
+)
+agree(
+    "true windows, and shift + mask",
+    in_numpy.attend(x, (8, 8)),
+    true.reshape(2, 64, 12),
+)
 
 # %% [markdown]
 # The same, to the last digits. The mask is no approximation. Shift + mask is a way to *compute* attention over
@@ -434,8 +513,13 @@ agree("true windows, and shift + mask", in_numpy.attend(x, (8, 8)), true.reshape
 # %%
 print("map      windows: shift + mask   padded   attention costs")
 for side in (56, 28, 14):
-    rolled, padded = (side // 7) ** 2, len(np.split(np.arange(side), range(3, side, 7))) ** 2
-    print(f"{side:2} × {side:2} {rolled:21} {padded:9} {padded / rolled:12.2f} times as much")
+    rolled, padded = (
+        (side // 7) ** 2,
+        len(np.split(np.arange(side), range(3, side, 7))) ** 2,
+    )
+    print(
+        f"{side:2} × {side:2} {rolled:21} {padded:9} {padded / rolled:12.2f} times as much"
+    )
 
 # %% [markdown]
 # The smaller the map, the more padding hurts. Others collect tokens in another way, say every eighth token (a
@@ -458,7 +542,9 @@ for name, order, back in (
     ("window-major", "n k a i j -> (k n) a i j", "(k n) -> n k"),
 ):
     fused = rearrange(np.zeros((n, k, 1, 1, 1)), order)
-    masked = fused.reshape(n, k, 1, 1, 1) + kth_mask[None, :, None]  # as the official code takes it apart
+    masked = (
+        fused.reshape(n, k, 1, 1, 1) + kth_mask[None, :, None]
+    )  # as the official code takes it apart
     got = rearrange(masked.reshape(n * k), back, n=n).astype(int)
     print(f"{name:12} mask that image 0 gets, by window: {got[0]}   image 1: {got[1]}")
 
@@ -472,8 +558,8 @@ for name, order, back in (
 # %%
 config = swin_numpy.CONFIGS["swin_tiny_patch4_window7_224"]
 for stage, (h, w) in enumerate(config.grids, 1):
-    shape = shift_mask(h, w, 7, 3).shape if h > 7 else "no mask"
-    print(f"stage {stage}: {h} × {w} tokens, mask", shape)
+    what = f"mask {shift_mask(h, w, 7, 3).shape}" if h > 7 else "no mask"
+    print(f"stage {stage}: {h} × {w} tokens, {what}")
 
 # %% [markdown]
 # ### Q26: Why is the mask recomputed for another size? What would the stored one do?
@@ -510,8 +596,12 @@ block = swin_torch.SwinTransformerBlock(96, 3, (56, 56), 7, 3).eval()
 tokens = torch.randn(1, 56 * 56, 96)
 with torch.no_grad():
     whole = min(repeat(lambda: block(tokens, (56, 56)), number=1, repeat=6))
-    alone = min(repeat(lambda: block.mask_for((56, 56), (3, 3), tokens), number=1, repeat=6))
-print(f"making the mask takes {alone / whole:.1%} of the block's time, for one image, on this machine")
+    alone = min(
+        repeat(lambda: block.mask_for((56, 56), (3, 3), tokens), number=1, repeat=6)
+    )
+print(
+    f"making the mask takes {alone / whole:.1%} of the block's time, for one image, on this machine"
+)
 
 # %% [markdown]
 # With more images in a batch the share falls, since one mask serves all. A stage could make it once for all its
@@ -546,7 +636,7 @@ everything = np.ones((64, 64), dtype=bool)
 windows.attention_structure({"global": everything, "W-MSA": W_MSA, "SW-MSA": SW_MSA})
 
 # %% [markdown]
-# **What does row 3 mean?** It belongs to token 3 as the query (row 0, column 3 of the map). Its entries say from
+# **What does row 3 mean?** Counted from 0, it belongs to token 3 as the query (row 0, column 3 of the map). Its entries say from
 # which tokens token 3 takes its new value. In a matrix of weights the row sums to 1.
 
 # %%
@@ -562,8 +652,14 @@ for name, matrix in (("W-MSA", W_MSA), ("SW-MSA", SW_MSA)):
 
 # %%
 both = (SW_MSA.astype(int) @ W_MSA.astype(int)) > 0
-print("tokens that row 3 hears from after W-MSA and SW-MSA:", int(both[3].sum()), "of 64")
-print("tokens that token 27, in the middle, hears from:     ", int(both[27].sum()), "of 64")
+print(
+    "tokens that row 3 hears from after W-MSA and SW-MSA:", int(both[3].sum()), "of 64"
+)
+print(
+    "tokens that token 27, in the middle, hears from:     ",
+    int(both[27].sum()),
+    "of 64",
+)
 
 # %% [markdown]
 # On the photograph: 28 × 28 tokens, $M = 7$, $s = 3$. Where may the query look, and how much? (No trained weights
@@ -572,8 +668,12 @@ print("tokens that token 27, in the middle, hears from:     ", int(both[27].sum(
 # photograph too, where similar colours are. Move it in the notebook.
 
 # %%
-colour = rearrange(images, "1 c (h p1) (w p2) -> (h w) (p1 p2) c", p1=8, p2=8).mean(1)  # (784, 3)
-alike = -1.0 * np.square(colour[:, None] - colour[None, :]).sum(-1)  # scores of all pairs (784, 784)
+colour = rearrange(images, "1 c (h p1) (w p2) -> (h w) (p1 p2) c", p1=8, p2=8).mean(
+    1
+)  # (784, 3)
+alike = -1.0 * np.square(colour[:, None] - colour[None, :]).sum(
+    -1
+)  # scores of all pairs (784, 784)
 
 
 def weights_in(s, mask):
@@ -604,7 +704,9 @@ slider(looks, row=(0, 27, 1, 25), column=(0, 27, 1, 26))
 row, column = np.divmod(np.arange(28 * 28), 28)
 far = (row < 14) | (column < 14)  # not in the query's quarter of the photograph
 for name, weights in layers.items():
-    print(f"{name:20} weight that goes to other quarters: {np.nansum(weights[25 * 28 + 26, far]):.0%}")
+    print(
+        f"{name:20} weight that goes to other quarters: {np.nansum(weights[25 * 28 + 26, far]):.0%}"
+    )
 
 # %% [markdown]
 # ## 7 · How far a token sees
@@ -622,14 +724,22 @@ def reached(shift, side, query, blocks=8):
     """Maps (side, side) of bool: from which tokens does `query` hear through the last 1, 2, … blocks?"""
     torch.manual_seed(0)
     grid, shifts = (side, side), [0, shift] * (blocks // 2)
-    layers = [swin_torch.SwinTransformerBlock(8, 2, grid, 7, s).double() for s in shifts]
-    inputs, x = [], torch.randn(1, side * side, 8, dtype=torch.float64, requires_grad=True)
+    layers = [
+        swin_torch.SwinTransformerBlock(8, 2, grid, 7, s).double() for s in shifts
+    ]
+    inputs, x = (
+        [],
+        torch.randn(1, side * side, 8, dtype=torch.float64, requires_grad=True),
+    )
     for layer in layers:
         inputs.append(x)
         x = layer(x, grid)
         x.retain_grad()
     (x[0, query[0] * side + query[1]] @ torch.randn(8, dtype=torch.float64)).backward()
-    return [before.grad[0].norm(dim=-1).reshape(grid).numpy() > 1e-30 for before in reversed(inputs)]
+    return [
+        before.grad[0].norm(dim=-1).reshape(grid).numpy() > 1e-30
+        for before in reversed(inputs)
+    ]
 
 
 # %%
@@ -648,23 +758,32 @@ area = {
 }
 for name, tokens in area.items():
     print(f"{name:17}", *(f"{t:5}" for t in tokens))
-assert area["W-MSA and SW-MSA"] == [(7 * k) ** 2 for k in range(1, 9)]  # a square with side 7k
+assert area["W-MSA and SW-MSA"] == [
+    (7 * k) ** 2 for k in range(1, 9)
+]  # a square with side 7k
 curves(area, xlabel="blocks", ylabel="tokens that can matter", x=range(1, 9))
 
 # %% [markdown]
-# So $k$ blocks reach a square of $7k$ tokens: a large map needs many blocks. Swin has another means: patch merging
-# (chapter 07) halves the map after each stage, and a window then covers twice as many pixels each way. Measured on a
-# whole model of Swin-T's depth: from one token of each stage back to the pixels of a 224 × 224 image.
+# So $k$ blocks reach a square of $7k \times 7k$ tokens: a large map needs many blocks. Swin has another means:
+# patch merging (chapter 07) halves the map after each stage, and a window then covers twice as many pixels each
+# way. Measured on a whole model of Swin-T's depth: from one token of each stage back to the pixels of a 224 × 224
+# image.
 
 # %%
-whole = swin_torch.SwinTransformer(swin_numpy.SwinConfig(embed_dim=6, num_heads=(1, 1, 1, 1))).eval()
+whole = swin_torch.SwinTransformer(
+    swin_numpy.SwinConfig(embed_dim=6, num_heads=(1, 1, 1, 1))
+).eval()
 pixels = torch.randn(1, 3, 224, 224, requires_grad=True)
 for stage, (out, (h, w)) in enumerate(whole.forward_stages(pixels), 1):
     pixels.grad = None
-    (out[0, h // 2 * w + w // 2] @ torch.randn(out.shape[-1])).backward(retain_graph=True)
+    (out[0, h // 2 * w + w // 2] @ torch.randn(out.shape[-1])).backward(
+        retain_graph=True
+    )
     seen = (pixels.grad[0].abs().sum(0) > 1e-30).numpy()
     rows, columns = seen.any(1).sum(), seen.any(0).sum()
-    print(f"stage {stage}: one token depends on {rows:3} × {columns:3} pixels = {seen.mean():.0%}")
+    print(
+        f"stage {stage}: one token depends on {rows:3} × {columns:3} pixels = {seen.mean():.0%}"
+    )
 
 # %% [markdown]
 # ## 8 · Two practical questions
@@ -720,7 +839,11 @@ assert verdict(mask_from(labels, 4), 8, 8, 4, 2) != "right"
 
 # %%
 print("one window, shifted:", verdict(shift_mask(4, 4, 4, 2), 4, 4, 4, 2))
-agree("the loop over pairs is right there, too", shift_mask(4, 4, 4, 2), mask_by_loop(4, 4, 4, 2))
+agree(
+    "the loop over pairs is right there, too",
+    shift_mask(4, 4, 4, 2),
+    mask_by_loop(4, 4, 4, 2),
+)
 
 # %% [markdown]
 # (A Swin never shifts there; it has nothing to win. So take the loop `mask_by_loop` as the oracle if you want to
@@ -754,7 +877,9 @@ class Saving(swin_torch.WindowAttention):
 
     def __init__(self, *sizes):
         super().__init__(*sizes)
-        self.register_buffer("relative_position_index", self.relative_position_index, persistent=True)
+        self.register_buffer(
+            "relative_position_index", self.relative_position_index, persistent=True
+        )
 
 
 saving, plain = Saving(12, 7, 3), swin_torch.WindowAttention(12, 7, 3)
@@ -772,7 +897,10 @@ for into, state, what in (
 # And it is not small:
 
 # %%
-stored = {f"stage {i}": shift_mask(h, w, 7, 3).nbytes for i, (h, w) in enumerate(config.grids[:3], 1)}
+stored = {
+    f"stage {i}": shift_mask(h, w, 7, 3).nbytes
+    for i, (h, w) in enumerate(config.grids[:3], 1)
+}
 print({name: f"{size / 1e3:.0f} kB a block" for name, size in stored.items()})
 
 # %% [markdown]
@@ -783,7 +911,9 @@ print({name: f"{size / 1e3:.0f} kB a block" for name, size in stored.items()})
 # %%
 with torch.device("meta"):
     empty = swin_torch.WindowAttention(12, 7, 3)
-empty.load_state_dict(plain.state_dict(), assign=True)  # assign: take the checkpoint's tensors as they are
+empty.load_state_dict(
+    plain.state_dict(), assign=True
+)  # assign: take the checkpoint's tensors as they are
 print("table on", empty.relative_position_bias_table.device)
 print("index on", empty.relative_position_index.device)
 empty.relative_position_index = swin_torch.relative_position_index(7)
@@ -825,7 +955,9 @@ def truth(H, W, M, s):
 
 def report(name, place, mask, H=8, W=8, M=4, s=2):
     """place (k, m): which token stands where; -1: padding."""
-    sees = np.zeros((H * W + 1, H * W + 1), dtype=bool)  # the last row and column collect the padding
+    sees = np.zeros(
+        (H * W + 1, H * W + 1), dtype=bool
+    )  # the last row and column collect the padding
     for tokens, window in zip(place, mask, strict=True):
         sees[np.ix_(tokens, tokens)] |= window == 0
     sees, right = sees[: H * W, : H * W], truth(H, W, M, s)
@@ -844,9 +976,16 @@ report("as it should be", place_of_tokens(8, 8, 4, 2), shift_mask(8, 8, 4, 2))
 
 # %%
 report("shift without mask", place_of_tokens(8, 8, 4, 2), np.zeros((4, 16, 16)))
-report("rolled down and right, M = 4", place_of_tokens(8, 8, 4, -2), shift_mask(8, 8, 4, 2))
+report(
+    "rolled down and right, M = 4", place_of_tokens(8, 8, 4, -2), shift_mask(8, 8, 4, 2)
+)
 odd = (14, 14, 7, 3)  # H, W, M, s
-report("rolled down and right, M = 7", place_of_tokens(14, 14, 7, -3), shift_mask(*odd), *odd)
+report(
+    "rolled down and right, M = 7",
+    place_of_tokens(14, 14, 7, -3),
+    shift_mask(*odd),
+    *odd,
+)
 
 # %% [markdown]
 # **Trap 3: padding after the roll.** A map of 5 × 5 needs padding to 8 × 8. Pad, then roll: the zeros travel
@@ -889,7 +1028,10 @@ except ValueError as error:
 x = rng.standard_normal((1, 8, 8, 3))
 cut = window_partition(cyclic_shift(x, 2), 4)
 together = window_reverse(cut, 4, 8, 8)  # no attention in between
-for name, result in (("rolled back", cyclic_shift(together, -2)), ("not rolled back", together)):
+for name, result in (
+    ("rolled back", cyclic_shift(together, -2)),
+    ("not rolled back", together),
+):
     at_home = (result == x).all(axis=-1).sum()
     print(f"{name:16} {at_home} of 64 tokens are where they were")
 
@@ -901,11 +1043,18 @@ for name, result in (("rolled back", cyclic_shift(together, -2)), ("not rolled b
 
 # %%
 print("shift 0, labels that are left:", np.unique(nine_labels(8, 8, 4, 0)))
-print("two bits, shift 0 on both axes, blocked pairs:", int((shift_mask(8, 8, 4, 0) != 0).sum()))
+print(
+    "two bits, shift 0 on both axes, blocked pairs:",
+    int((shift_mask(8, 8, 4, 0) != 0).sum()),
+)
 rows_only = np.zeros((8, 8), dtype=int)
 for number, (rows, columns) in enumerate(product(strips_of(4, 2), strips_of(4, 0))):
     rows_only[rows, columns] = number
-agree("shift on rows only, labels and two bits", mask_from(rows_only, 4), shift_mask(8, 8, 4, (2, 0)))
+agree(
+    "shift on rows only, labels and two bits",
+    mask_from(rows_only, 4),
+    shift_mask(8, 8, 4, (2, 0)),
+)
 
 # %% [markdown]
 # ## Exercises

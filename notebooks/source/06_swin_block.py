@@ -4,7 +4,7 @@
 # Attention, layer norm, an MLP: all the parts are there. A Swin Transformer stacks them a dozen times, always in the
 # same way. That way is the block, and it has four lines.
 #
-# After this chapter you can explain
+# **After this chapter you can explain**
 #
 # - what flows along the residual stream, and why the norms stand beside it and not in it;
 # - which part of a block lets tokens exchange something, and which part treats each token by itself;
@@ -28,12 +28,13 @@ from figures import photo_path
 from figures.chapter06 import by_depth, kept_branches, maps_in_rows, steps
 from figures.measure import curves
 from figures.model import block_diagram, parts
-from swin_numpy import CONFIGS, SwinTransformerBlock, cyclic_shift, pad_to_multiple, shift_mask, window_partition
+from swin_numpy import CONFIGS, SwinTransformerBlock, cyclic_shift, shift_mask
 from swin_numpy.functional import gelu, softmax
 from swin_numpy.images import denormalise, load_image, preprocess, to_array
+from swin_numpy.windows import pad_to_multiple, window_partition, window_reverse
 
 rng = np.random.default_rng(6)
-torch.set_num_threads(1)  # the matrices here are small: more threads would mostly wait for each other
+torch.set_num_threads(1)  # small matrices: more threads would only wait
 
 # %% [markdown]
 # ## The idea
@@ -62,9 +63,9 @@ block_diagram(1, "SW-MSA")
 
 # %%
 def norm(token, weight=1.0, bias=0.0):
-    """One token: its numbers brought to mean 0 and variance 1. The 1e-5 keeps a constant token from 0 / 0."""
+    """One token: its numbers brought to mean 0 and variance 1."""
     centred = token - sum(token) / len(token)
-    variance = sum(centred**2) / len(token)
+    variance = sum(centred**2) / len(token)  # + 1e-5: else a constant token gives 0 / 0
     return centred / math.sqrt(variance + 1e-5) * weight + bias
 
 
@@ -102,7 +103,8 @@ for token in stream_1:
     n = norm(token)
     asked = n[0] - n[3]
     answer = np.array([0, gelu_by_erf(asked), 0, 0])
-    print(f"asked {asked:6.3f}, after GELU {answer[1]:6.3f}, stream", (token + answer).round(3))
+    after = (token + answer).round(3)
+    print(f"asked {asked:6.3f}, after GELU {answer[1]:6.3f}, stream {after}")
 
 # %% [markdown]
 # Only the token for which the answer is a clear yes has a visibly new channel 1. That is a whole block. Now as code
@@ -111,7 +113,7 @@ for token in stream_1:
 
 # %%
 def attention_branch(x, p):
-    """One window, one head. x (m, c), p: parameters by their official names → (m, c)."""
+    """One window, one head. x (m, c), p: parameters by official name → (m, c)."""
     normed = np.array([norm(token, p["norm1.weight"], p["norm1.bias"]) for token in x])
     q, k, v = np.split(normed @ p["attn.qkv.weight"].T + p["attn.qkv.bias"], 3, axis=1)
     index = swin_numpy.relative_position_index(math.isqrt(len(x)))
@@ -120,9 +122,11 @@ def attention_branch(x, p):
     return weights @ v @ p["attn.proj.weight"].T + p["attn.proj.bias"]
 
 
+# %%
 def mlp_branch(token, p):
     """token (c,) → (c,). It sees no other token."""
-    hidden = p["mlp.fc1.weight"] @ norm(token, p["norm2.weight"], p["norm2.bias"]) + p["mlp.fc1.bias"]
+    token = norm(token, p["norm2.weight"], p["norm2.bias"])
+    hidden = p["mlp.fc1.weight"] @ token + p["mlp.fc1.bias"]
     hidden = np.array([gelu_by_erf(u) for u in hidden])
     return p["mlp.fc2.weight"] @ hidden + p["mlp.fc2.bias"]
 
@@ -136,7 +140,9 @@ def block_by_loop(x, p):
 # ## The library's version, twice
 #
 # `attend` reads the same in both packages, letter for letter. `forward` has one more line in NumPy: `save` keeps what
-# the backward pass will need (chapter 9), and PyTorch does that unseen.
+# the backward pass will need (chapter 9), and PyTorch does that unseen. `shift_for` gives the block's shift, or 0 along
+# a side that one window covers; `mask_for` the mask that belongs to it. In the MLP, `fc1` widens a token from C to 4C
+# numbers and `fc2` brings it back to C; `drop1` and `drop2` are ordinary dropout, with rate 0 in Swin.
 
 # %%
 side_by_side("block.SwinTransformerBlock.forward")
@@ -153,20 +159,23 @@ side_by_side("layers.Mlp.forward")
 
 
 # %%
-def twins(dim, num_heads, **options):
-    """A NumPy block and a PyTorch block with the same random parameters, float64."""
-    numpy_block = SwinTransformerBlock(dim, num_heads, **options).to(np.float64)
-    torch_block = swin_torch.SwinTransformerBlock(dim, num_heads, **options).double().eval()
-    p = {name: 0.5 * rng.normal(size=value.shape) for name, value in numpy_block.state_dict().items()}
+def twins(*sizes, **options):
+    """Both blocks in float64, with the same random parameters, and these parameters."""
+    numpy_block = SwinTransformerBlock(*sizes, **options).to(np.float64)
+    torch_block = swin_torch.SwinTransformerBlock(*sizes, **options).double().eval()
+    state = numpy_block.state_dict()
+    p = {name: 0.5 * rng.normal(size=value.shape) for name, value in state.items()}
     numpy_block.load_state_dict(p)
-    torch_block.load_state_dict({name: torch.from_numpy(value) for name, value in p.items()})
+    torch_block.load_state_dict({name: torch.tensor(p[name]) for name in p})
     return numpy_block, torch_block, p
 
 
+# %%
 numpy_block, torch_block, p = twins(4, 1, window_size=2)
 y = numpy_block(stream[None], (2, 2))
 agree("one window: library and loop", y[0], block_by_loop(stream, p))
-agree("one window: NumPy and PyTorch", y, torch_block(torch.from_numpy(stream[None]), (2, 2)))
+torch_y = torch_block(torch.tensor(stream[None]), (2, 2))
+agree("one window: NumPy and PyTorch", y, torch_y)
 
 # %% [markdown]
 # ## What a block does to a photograph
@@ -182,6 +191,7 @@ z, grid = model.embed(photo)
 block = model.layers[0].blocks[1]  # the second block of stage 1: SW-MSA
 print("tokens  (n, h·w, c)", z.shape)
 
+# %%
 x = rearrange(block.norm1(z), "n (h w) c -> n h w c", h=grid[0])
 print("map     (n, h, w, c)", x.shape)
 x = pad_to_multiple(x, 7)
@@ -191,7 +201,7 @@ print("windows (n, k, m, c)", windows.shape)
 mask = shift_mask(56, 56, 7, 3)
 print("mask    (k, m, m)", mask.shape)
 windows = block.attn(windows, mask)
-x = cyclic_shift(swin_numpy.window_reverse(windows, 7, 56, 56), -3)
+x = cyclic_shift(window_reverse(windows, 7, 56, 56), -3)
 branch = rearrange(x, "n h w c -> n (h w) c")
 print("branch  (n, h·w, c)", branch.shape)
 agree("step by step, and attend", branch, block.attend(block.norm1(z), grid))
@@ -200,37 +210,40 @@ agree("step by step, and attend", branch, block.attend(block.norm1(z), grid))
 # How much does each branch add, and where? A hook on the two `drop_path` modules sees what is about to be added. The
 # maps show the size of that row of 96 numbers, token by token, for the first block (W-MSA).
 
+
 # %%
-added = {}
-block = model.layers[0].blocks[0]
-hooks = [
-    getattr(block, name).register_forward_hook(lambda module, inputs, output, name=name: added.update({name: output}))
-    for name in ("drop_path1", "drop_path2")
-]
-y = block(z, grid)
-for hook in hooks:
-    hook.remove()
+def added_by(blocks, run):
+    """What the branches add to the stream in `run()`: attention, MLP, attention, …"""
+    added, hooks = [], []
+    for block in blocks:
+        for branch in (block.drop_path1, block.drop_path2):
+            catch = lambda module, inputs, output: added.append(output)
+            hooks.append(branch.register_forward_hook(catch))
+    run()
+    for hook in hooks:
+        hook.remove()
+    return added
 
 
+# %%
 def size_map(x):
     """Length of each token's row, as a map."""
     return np.linalg.norm(x[0], axis=-1).reshape(grid)
 
 
+block = model.layers[0].blocks[0]
 titles = "the stream", "added by attention", "added by the MLP"
-maps = [size_map(x) for x in (z, added["drop_path1"], added["drop_path2"])]
+maps = [size_map(x) for x in (z, *added_by([block], lambda: block(z, grid)))]
 for title, values in zip(titles, maps, strict=True):
     print(f"{title:19} mean size {values.mean():6.3f}")
 
 # %%
-maps_in_rows(
-    {"photograph": denormalise(photo)[0]} | dict(zip(titles[1:], maps[1:], strict=True)),
-    columns=3,
-    window={titles[1]: 7, titles[2]: 7},
-)
+pictures = {"photograph": denormalise(photo)[0], titles[1]: maps[1], titles[2]: maps[2]}
+maps_in_rows(pictures, columns=3, window={titles[1]: 7, titles[2]: 7})
 
 # %% [markdown]
-# Each map has its own scale, from its smallest to its largest number; the print above has the true sizes. The attention
+# Each map has its own scale, from its smallest to its largest number; the print above has the true sizes. (The patch
+# embedding ends with a norm: 96 numbers of variance 1 make a row of length √96, which is the 9.798.) The attention
 # branch is made of squares: with random
 # weights all tokens of a window look at each other about equally, so all get nearly the same correction, and windows
 # know nothing of their neighbours. The MLP branch differs from token to token.
@@ -255,19 +268,15 @@ for grid_in in ((14, 14), (7, 7), (9, 20), (1, 30), (5, 3)):
 # blocks of Swin-T's third stage: twelve corrections.
 
 # %%
-added, hooks = [], []
-for module in model.layers[2].blocks:
-    for drop_path in (module.drop_path1, module.drop_path2):
-        hooks.append(drop_path.register_forward_hook(lambda module, inputs, output: added.append(output)))
 first = rng.normal(size=(1, 14 * 14, 384))
-last = model.layers[2](first, (14, 14))
-for hook in hooks:
-    hook.remove()
+stage = model.layers[2]
+added = added_by(stage.blocks, lambda: stage(first, (14, 14)))
+last = stage(first, (14, 14))
 print("corrections:", len(added))
 agree("first + all corrections = last", first + sum(added), last)
 
 # %% [markdown]
-# ## Q and A
+# ## Where the norms go
 
 # %% [markdown]
 # ### Q42: Where does LayerNorm go, and what stays on the residual path?
@@ -294,10 +303,11 @@ ORDERS = {
 }
 
 
+# %%
 def random_blocks(gain, attention=swin_torch.WindowAttention):
     generator = torch.Generator().manual_seed(0)
     for i in range(24):
-        block = swin_torch.SwinTransformerBlock(64, 4, (14, 14), 7, shift_size=3 * (i % 2))
+        block = swin_torch.SwinTransformerBlock(64, 4, (14, 14), 7, 3 * (i % 2))
         block.attn = attention(64, 7, 4)
         for name, value in block.named_parameters():
             if "norm" not in name:
@@ -308,11 +318,10 @@ def random_blocks(gain, attention=swin_torch.WindowAttention):
 
 # %%
 def spreads(order, blocks, norm_weight=1.0):
-    """Standard deviation of the stream, and of the gradient that reaches it, after 0, 1, 2, … blocks."""
+    """Spread of the stream, and of its gradient, after 0, 1, 2, … blocks."""
     generator = torch.Generator().manual_seed(1)
-    x = torch.randn(1, 196, 64, generator=generator, dtype=torch.float64, requires_grad=True)
-    upstream = torch.randn(x.shape, generator=generator, dtype=torch.float64)
-    stream = [x]
+    x, upstream = torch.randn(2, 1, 196, 64, generator=generator).double()
+    stream = [x.requires_grad_()]
     for block in blocks:
         for layer in (block.norm1, block.norm2):
             torch.nn.init.constant_(layer.weight, norm_weight)
@@ -324,13 +333,10 @@ def spreads(order, blocks, norm_weight=1.0):
 
 
 # %%
-results = {name: spreads(order, random_blocks(gain=1)) for name, order in ORDERS.items()}
-by_depth(
-    {
-        "spread of the stream": {name: forward for name, (forward, _) in results.items()},
-        "spread of the gradient": {name: backward for name, (_, backward) in results.items()},
-    }
-)
+forward, backward = {}, {}
+for name, order in ORDERS.items():
+    forward[name], backward[name] = spreads(order, random_blocks(gain=1))
+by_depth({"spread of the stream": forward, "spread of the gradient": backward})
 
 # %% [markdown]
 # Read the right plot from right to left: the gradient starts at the end.
@@ -359,7 +365,8 @@ def largest_weights(order, blocks):
 
 for name in ("pre-norm (Swin V1)", "res-post-norm"):
     found = largest_weights(ORDERS[name], random_blocks(gain=1))
-    print(f"{name:19}", "  ".join(f"block {i + 1}: {found[i]:.0%}" for i in (0, 7, 15, 23)))
+    some = "  ".join(f"block {i + 1}: {found[i]:.0%}" for i in (0, 7, 15, 23))
+    print(f"{name:19} {some}")
 
 # %% [markdown]
 # Swin V2 therefore never uses it alone. Its scores are cosines: the *angle* between query and key, which doesn't care
@@ -371,10 +378,12 @@ class CosineAttention(swin_torch.WindowAttention):
     """Score = 10 · cosine of the angle between query and key."""
 
     def forward(self, x, mask=None):
-        q, k, v = rearrange(self.qkv(x), "n k m (three a d) -> three n k a m d", three=3, a=self.num_heads)
+        heads = "n k m (three a d) -> three n k a m d"
+        q, k, v = rearrange(self.qkv(x), heads, three=3, a=self.num_heads)
         q, k = (torch.nn.functional.normalize(vectors, dim=-1) for vectors in (q, k))
         scores = 10 * q @ k.mT + self.relative_position_bias()
-        scores = scores if mask is None else scores + rearrange(mask, "k i j -> k 1 i j")
+        if mask is not None:
+            scores = scores + rearrange(mask, "k i j -> k 1 i j")
         z = rearrange(torch.softmax(scores, -1) @ v, "n k a m d -> n k m (a d)")
         return self.proj(z)
 
@@ -383,26 +392,31 @@ class CosineAttention(swin_torch.WindowAttention):
 # And what is res-post-norm good for? Make the weights three times as large, as they may become in a long training:
 
 # %%
-designs = [(name, order, swin_torch.WindowAttention) for name, order in ORDERS.items()]
-designs.append(("res-post-norm, cosines (V2)", ORDERS["res-post-norm"], CosineAttention))
+dot, V2 = swin_torch.WindowAttention, "res-post-norm, cosines (V2)"
+designs = [(name, order, dot) for name, order in ORDERS.items()]
+designs.append((V2, ORDERS["res-post-norm"], CosineAttention))
 print(f"{'':28} {'stream after 24 blocks':>23}   {'gradient at the first':>23}")
 print(f"{'':28} {'gain 1':>11} {'gain 3':>11}   {'gain 1':>11} {'gain 3':>11}")
 for name, order, attention in designs:
-    (one, one_back), (three, three_back) = (spreads(order, random_blocks(gain, attention)) for gain in (1, 3))
-    print(f"{name:28} {one[-1]:11.2f} {three[-1]:11.2f}   {one_back[0]:11.3g} {three_back[0]:11.3g}")
+    a, back_a = spreads(order, random_blocks(1, attention))
+    b, back_b = spreads(order, random_blocks(3, attention))
+    line = f"{a[-1]:11.2f} {b[-1]:11.2f}   {back_a[0]:11.3g} {back_b[0]:11.3g}"
+    print(f"{name:28} {line}")
 
 # %% [markdown]
-# The pre-norm stream follows the weights, and so does its gradient. With norms at the end of the branches *and*
+# Compare gain 1 with gain 3 in each row. The pre-norm stream follows the weights, and so does its gradient: "in good
+# shape" above was true for gain 1 only. Post-norm holds the stream, not the gradient. With norms at the end of the branches *and*
 # cosines, neither cares. That is what the very large models of Swin V2 needed. They start even more quietly: all
 # norm weights of their blocks begin at **zero**, so that each block begins as the identity.
 
 # %%
-forward, backward = spreads(ORDERS["res-post-norm"], random_blocks(1, CosineAttention), norm_weight=0.0)
-print("stream  ", [round(forward[i], 6) for i in (0, 12, 24)])
-print("gradient", [round(backward[i], 6) for i in (0, 12, 24)])
+blocks = random_blocks(1, CosineAttention)
+a, back_a = spreads(ORDERS["res-post-norm"], blocks, norm_weight=0.0)
+print("stream  ", [round(a[i], 6) for i in (0, 12, 24)])
+print("gradient", [round(back_a[i], 6) for i in (0, 12, 24)])
 
 # %% [markdown]
-# ### What does the GELU do, and which GELU?
+# ## GELU, and which one
 #
 # $\mathrm{GELU}(u) = u \cdot \Phi(u)$, with $\Phi(u) = \tfrac12\left(1 + \mathrm{erf}(u / \sqrt 2)\right)$. A formula
 # with tanh is also called GELU; it was made to be fast. Swin uses the exact one, and so do both twins.
@@ -410,19 +424,26 @@ print("gradient", [round(backward[i], 6) for i in (0, 12, 24)])
 # %%
 u = np.linspace(-4, 4, 401)
 tanh = 0.5 * u * (1 + np.tanh(np.sqrt(2 / np.pi) * (u + 0.044715 * u**3)))
-agree("NumPy, and Python's own erf", gelu(u), np.array([gelu_by_erf(value) for value in u]))
-agree("NumPy, and PyTorch's default", gelu(u), torch.nn.functional.gelu(torch.from_numpy(u)))
-agree("tanh formula, and approximate='tanh'", tanh, torch.nn.functional.gelu(torch.from_numpy(u), approximate="tanh"))
+theirs = torch.nn.functional.gelu
+agree("NumPy, and Python's own erf", gelu(u), [gelu_by_erf(value) for value in u])
+agree("NumPy, and PyTorch's default", gelu(u), theirs(torch.tensor(u)))
+agree("tanh, and PyTorch's tanh", tanh, theirs(torch.tensor(u), approximate="tanh"))
+
+# %%
 gap = np.abs(tanh - gelu(u))
-print(f"exact and tanh differ by up to {gap.max():.1e}, at u = ±{abs(u[gap.argmax()]):.2f}")
-curves({"GELU": gelu(u), "ReLU": np.maximum(u, 0), "difference of the two GELUs × 1000": 1000 * gap}, "u", x=u)
+where = abs(u[gap.argmax()])
+print(f"exact and tanh differ by up to {gap.max():.1e}, at u = ±{where:.2f}")
+times = gap.max() / np.finfo(np.float32).eps
+print(f"that is {times:,.0f} times the rounding of float32")
+lines = {"GELU": gelu(u), "ReLU": np.maximum(u, 0)}
+curves(lines | {"difference of the two GELUs × 1000": 1000 * gap}, "u", x=u)
 
 # %% [markdown]
-# Small, but twelve times in a row it is far more than rounding. A checkpoint runs with the other formula too, and gives
-# slightly other logits.
+# Small, but far more than rounding, and every block does it again. A checkpoint runs with the other formula without any
+# error; only a comparison of numbers tells.
 
 # %% [markdown]
-# ### Attention mixes tokens, the MLP doesn't
+# ## Attention mixes tokens, the MLP doesn't
 #
 # Change one token and see who feels it. Here on 14 × 14 tokens with windows of 7, token (5, 8), for each branch and
 # for the whole block.
@@ -439,6 +460,7 @@ def who_feels(f, grid=(14, 14)):
     return np.any(f(x) != f(poked), axis=-1).reshape(grid)
 
 
+# %%
 felt = {
     "norm": who_feels(numpy_block.norm1),
     "attention": who_feels(lambda v: numpy_block.attend(v, (14, 14))),
@@ -453,9 +475,9 @@ maps_in_rows(felt, window=7, dot=(5, 8))
 
 # %%
 order = rng.permutation(196)
-agree("MLP of shuffled tokens", numpy_block.mlp(x[:, order]), numpy_block.mlp(x)[:, order])
-one_by_one = np.stack([numpy_block.mlp(token) for token in x[0]])
-agree("MLP token by token", one_by_one, numpy_block.mlp(x)[0])
+mlp = numpy_block.mlp
+agree("MLP of shuffled tokens", mlp(x[:, order]), mlp(x)[:, order])
+agree("MLP token by token", [mlp(token) for token in x[0]], mlp(x)[0])
 
 # %% [markdown]
 # ## Drop path
@@ -472,8 +494,8 @@ drop = swin_numpy.layers.DropPath(0.25).train()
 x = np.ones((10, 4, 3))  # ten images, four tokens, three channels
 y = drop(x)
 print("each image:", [round(float(value), 3) for value in y[:, 0, 0]])
-assert all(np.ptp(image) == 0 for image in y), "an image is dropped as a whole or not at all"
-assert drop.eval()(x) is x, "in eval mode the input itself comes back"
+assert all(np.ptp(image) == 0 for image in y)  # dropped as a whole or not at all
+assert drop.eval()(x) is x  # in eval mode the input itself comes back
 
 # %% [markdown]
 # The mean over many draws, in both twins, against the standard error of such a mean:
@@ -483,7 +505,8 @@ many, rate = 40_000, 0.25
 error = math.sqrt(rate / (1 - rate) / many)
 numpy_mean = drop.train()(np.ones((many, 1, 1))).mean()
 torch.manual_seed(0)
-torch_mean = swin_torch.layers.DropPath(rate).train()(torch.ones(many, 1, 1)).mean().item()
+torch_drop = swin_torch.layers.DropPath(rate).train()
+torch_mean = torch_drop(torch.ones(many, 1, 1)).mean().item()
 for name, mean in (("NumPy", numpy_mean), ("PyTorch", torch_mean)):
     print(f"{name:8} mean {mean:.4f}, expected 1 ± {error:.4f}")
     assert abs(mean - 1) < 4 * error
@@ -500,7 +523,7 @@ for stage, rates in enumerate(config.drop_path_rates, 1):
     print(f"stage {stage}:", "  ".join(f"{rate:.4f}" for rate in rates))
 
 expected = [rate for rates in config.drop_path_rates for rate in rates]
-narrow = swin_torch.SwinTransformer(replace(config, embed_dim=24))  # the same depths, fewer channels
+narrow = swin_torch.SwinTransformer(replace(config, embed_dim=24))  # same depths
 for built in (model, narrow):
     blocks = [block for layer in built.layers for block in layer.blocks]
     assert [block.drop_path1.drop_prob for block in blocks] == expected
@@ -516,7 +539,8 @@ for name in ("tiny", "small", "base"):
     of_model = CONFIGS[f"swin_{name}_patch4_window7_224"]
     rates[name] = [rate for stage in of_model.drop_path_rates for rate in stage]
     kept = sum(1 - rate for rate in rates[name])
-    print(f"{name:6} last rate {rates[name][-1]:.1f}; of {len(rates[name])} blocks {kept:.1f} take part on average")
+    blocks = f"of {len(rates[name])} blocks {kept:.1f} take part on average"
+    print(f"{name:6} last rate {rates[name][-1]:.1f}; {blocks}")
 curves(rates, "block, counted from 0", "drop-path rate")
 
 # %% [markdown]
@@ -528,7 +552,8 @@ curves(rates, "block, counted from 0", "drop-path rate")
 def draw(rate):
     draws = np.random.default_rng(0).random((12, 12, 2))
     kept = draws >= np.linspace(0, rate, 12)[:, None]
-    return kept_branches(kept, f"Swin-T, drop_path_rate = {rate:.1f}: {kept.mean():.0%} of the branches are kept")
+    title = f"drop_path_rate = {rate:.1f}: {kept.mean():.0%} of the branches are kept"
+    return kept_branches(kept, f"Swin-T, {title}")
 
 
 slider(draw, rate=(0.0, 0.9, 0.1, 0.2))
@@ -550,7 +575,8 @@ def shown(x):
     return np.where(x[0, :, :, 0] == 0, np.nan, x[0, :, :, 0])
 
 
-steps({"map 5 × 6": shown(labels), "padded to 8 × 8": shown(padded), "shifted by 2": shown(shifted)}, window=4)
+maps = {"map 5 × 6": labels, "padded to 8 × 8": padded, "shifted by 2": shifted}
+steps({title: shown(x) for title, x in maps.items()}, window=4)
 
 # %% [markdown]
 # The four windows are cut from the right-hand map. After attention the same steps are walked back: reverse, shift back,
@@ -559,7 +585,7 @@ steps({"map 5 × 6": shown(labels), "padded to 8 × 8": shown(padded), "shifted 
 # %%
 windows = window_partition(shifted, 4)
 print("windows (n, k, m, c)", windows.shape)
-back = cyclic_shift(swin_numpy.window_reverse(windows, 4, 8, 8), -2)
+back = cyclic_shift(window_reverse(windows, 4, 8, 8), -2)
 agree("there and back", back[:, :5, :6], labels, bound=0)
 
 # %% [markdown]
@@ -569,7 +595,7 @@ agree("there and back", back[:, :5, :6], labels, bound=0)
 
 # %%
 def seen_by(token, shifted):
-    """Labels that share the token's window and are not masked; 0 stands for all padding."""
+    """Labels that share the token's window and aren't masked; 0 is padding."""
     windows = window_partition(shifted, 4)[0, :, :, 0]  # (k, m)
     k, i = np.argwhere(windows == token)[0]
     visible = shift_mask(8, 8, 4, 2)[k, i] == 0
@@ -597,21 +623,28 @@ padded_grid = [-(-side // 7) * 7 for side in grid]
 real = np.zeros((1, *padded_grid, 1))
 real[:, : grid[0], : grid[1]] = 1
 real = window_partition(real, 7)[0, :, :, 0]  # (k, m): 1 real, 0 padding
-
-caught = []
-hook = block.attn.attn_drop.register_forward_hook(lambda module, inputs, output: caught.append(output))
-block(z, grid)
-hook.remove()
-lost = np.einsum("kaij,kj->kai", caught[0][0], 1 - real).mean(1)  # attention paid to padding, mean of the heads
 print("picture", whole.shape[2:], "→ grid", grid, "→ padded", tuple(padded_grid))
-print(f"attention paid to padding: {lost[real == 1].max():.0%} at most, {lost[real == 1].mean():.1%} on average")
 
 # %%
-share = swin_numpy.window_reverse(lost[None, :, :, None], 7, *padded_grid)[0, : grid[0], : grid[1], 0]
-maps_in_rows({"photograph": denormalise(whole)[0], "attention paid to padding": share}, 2)
+caught = []
+catch = lambda module, inputs, output: caught.append(output)
+hook = block.attn.attn_drop.register_forward_hook(catch)
+block(z, grid)
+hook.remove()
+weights = caught[0][0].mean(1)  # mean of the heads: (k, i, j)
+lost = np.einsum("kij,kj->ki", weights, 1 - real)
+paid = lost[real == 1]  # by real tokens
+print(f"paid to padding: at most {paid.max():.0%}, on average {paid.mean():.1%}")
+
+# %%
+share = window_reverse(lost[None, :, :, None], 7, *padded_grid)[0, :, :, 0]
+share = share[: grid[0], : grid[1]]
+pictures = {"photograph": denormalise(whole)[0], "attention paid to padding": share}
+maps_in_rows(pictures, 2)
 
 # %% [markdown]
-# Only windows that reach over the edge pay. At 224 × 224 no stage of Swin-T pads, so for the published size it makes
+# Only windows that reach over the edge pay. It is so much on the right because the padded grid is 119 wide and the
+# grid 113: of the last seven columns one is real, and with random weights a token looks at all 49 about equally. At 224 × 224 no stage of Swin-T pads, so for the published size it makes
 # no difference.
 
 # %% [markdown]
@@ -630,7 +663,7 @@ table = {  # name: (parameters, multiply-adds)
     "MLP: fc1": (4 * C * C + 4 * C, hw * 4 * C * C),
     "MLP: fc2": (4 * C * C + C, hw * 4 * C * C),
 }
-parameters, operations = (np.array(column) for column in zip(*table.values(), strict=True))
+parameters, operations = np.array(list(table.values())).T
 parts(table, parameters, operations)
 
 # %% [markdown]
@@ -646,7 +679,8 @@ with FlopCounterMode(display=False) as counter, torch.inference_mode():
 assert operations.sum() * 2 == counter.get_total_flops()
 assert operations[1:5].sum() == 4 * hw * C**2 + 2 * M**2 * hw * C
 attention, mlp = operations[1:5].sum(), operations[5:].sum()
-print(f"{parameters.sum():,} parameters, {operations.sum():,} multiply-adds, {mlp / (attention + mlp):.0%} in the MLP")
+print(f"{parameters.sum():,} parameters, {operations.sum():,} multiply-adds")
+print(f"{mlp / (attention + mlp):.0%} of the multiply-adds are in the MLP")
 
 # %% [markdown]
 # The part that gave the model its name does less than half of the work.
@@ -679,10 +713,11 @@ def no_residual(block, x, grid):
 
 
 print("no residual:", difference(no_residual(numpy_block, x, grid)))
-silent = {name: 0 * value if "proj" in name or "fc2" in name else value for name, value in p.items()}
+silent = {name: (0 if "proj" in name or "fc2" in name else 1) * p[name] for name in p}
 numpy_block.load_state_dict(silent)
-for name, y in (("block", numpy_block(x, grid)), ("no residual", no_residual(numpy_block, x, grid))):
-    print(f"{name:12} with silent branches: identity? {np.array_equal(y, x)}")
+for name, f in (("block", SwinTransformerBlock.forward), ("no residual", no_residual)):
+    same = np.array_equal(f(numpy_block, x, grid), x)
+    print(f"{name:12} with silent branches: identity? {same}")
 numpy_block.load_state_dict(p)
 
 # %% [markdown]
@@ -703,10 +738,11 @@ def attention_only(f, scale):
 
 
 print("norm after:", difference(post_norm(numpy_block, x, grid)))
-numpy_block.load_state_dict({name: 0 * value if "fc2" in name else value for name, value in p.items()})
+numpy_block.load_state_dict({name: ("fc2" not in name) * p[name] for name in p})
 for name, f in (("block", SwinTransformerBlock.forward), ("norm after", post_norm)):
     small, large = attention_only(f, 1), attention_only(f, 1000)
-    print(f"{name:11} correction changes by {np.abs(large - small).max() / np.abs(small).max():.1e}")
+    change = np.abs(large - small).max() / np.abs(small).max()
+    print(f"{name:11} correction changes by {change:.1e}")
 numpy_block.load_state_dict(p)
 
 # %% [markdown]
@@ -720,19 +756,23 @@ def shift_then_pad(block, x, grid):
     x = rearrange(x, "n (h w) c -> n h w c", h=H)
     x = pad_to_multiple(cyclic_shift(x, 2), 4)  # the wrong way round
     windows = block.attn(window_partition(x, 4), shift_mask(*x.shape[1:3], 4, 2))
-    x = swin_numpy.window_reverse(windows, 4, *x.shape[1:3])
+    x = window_reverse(windows, 4, *x.shape[1:3])
     return rearrange(cyclic_shift(x[:, :H, :W], -2), "n h w c -> n (h w) c")
 
 
+# %%
 def feels(f, token, grid):
-    """Tokens of the first image, as a map, that change when `token` (row, column) does."""
+    """Map (h, w) of bool: who changes when `token` (row, column) of image 0 does?"""
     poked = x.copy()
     poked[0, token[0] * grid[1] + token[1]] += 1
-    return np.any(f(numpy_block, x, grid) != f(numpy_block, poked, grid), axis=-1)[0].reshape(grid)
+    changed = f(numpy_block, x, grid) != f(numpy_block, poked, grid)
+    return changed[0].any(axis=-1).reshape(grid)
 
 
-good, leak = (feels(f, (0, 0), grid) for f in (SwinTransformerBlock.attend, shift_then_pad))
-print("lowest row that feels token (0, 0):", np.argwhere(good)[:, 0].max(), "and", np.argwhere(leak)[:, 0].max())
+attend = SwinTransformerBlock.attend
+good, leak = feels(attend, (0, 0), grid), feels(shift_then_pad, (0, 0), grid)
+lowest = [np.argwhere(felt)[:, 0].max() for felt in (good, leak)]
+print("lowest row that feels token (0, 0):", lowest[0], "and", lowest[1])
 maps_in_rows({"pad, then shift": good, "shift, then pad": leak}, 4, dot=(0, 0))
 
 # %% [markdown]
@@ -746,7 +786,7 @@ def swapped(block, x, grid):
     return block.attend(x, (grid[1], grid[0]))
 
 
-good, bad = (feels(f, (0, 5), grid) for f in (SwinTransformerBlock.attend, swapped))
+good, bad = feels(attend, (0, 5), grid), feels(swapped, (0, 5), grid)
 maps_in_rows({"grid (5, 6)": good, "as if (6, 5)": bad}, 4, dot=(0, 5))
 
 # %% [markdown]
@@ -761,10 +801,13 @@ def shared_norm(block, x, grid):
 
 
 fresh = SwinTransformerBlock(12, 3, window_size=4, shift_size=2).to(np.float64)
-print("fresh parameters, same output:", np.array_equal(shared_norm(fresh, x, grid), fresh(x, grid)))
+same = np.array_equal(shared_norm(fresh, x, grid), fresh(x, grid))
+print("fresh parameters, same output:", same)
 print("random parameters:", difference(shared_norm(numpy_block, x, grid)))
 shared_norm(torch_block, torch.from_numpy(x), grid).sum().backward()
-print("parameters without a gradient:", [name for name, value in torch_block.named_parameters() if value.grad is None])
+named = torch_block.named_parameters()
+without = [name for name, value in named if value.grad is None]
+print("parameters without a gradient:", without)
 
 # %% [markdown]
 # ## Exercises

@@ -5,7 +5,7 @@
 # coarse ones later, is what makes Swin useful wherever a convolutional network was. Patch merging is that step, in
 # three lines.
 #
-# After this chapter you can explain
+# **After this chapter you can explain**
 #
 # - which four tokens become one, and where each of their channels goes;
 # - why this is a 2 × 2 convolution with stride 2, a space-to-depth, and no pooling;
@@ -30,7 +30,7 @@ from swin_numpy.functional import layer_norm, linear
 from swin_numpy.images import denormalise, load_image, preprocess
 
 rng = np.random.default_rng(7)
-torch.set_num_threads(1)  # the matrices here are small: more threads would mostly wait for each other
+torch.set_num_threads(1)  # small matrices: more threads would only wait
 
 # %% [markdown]
 # ## The idea
@@ -77,13 +77,13 @@ print(four)
 # %%
 W = np.array([[-0.5, -0.5, 0.5, 0.5], [-0.5, 0.5, -0.5, 0.5]])
 print("mean", four[0].mean(), " spread", four[0].std().round(2))
-normed = (four - four.mean(1, keepdims=True)) / np.sqrt(four.var(1, keepdims=True) + 1e-5)
+normed = layer_norm(four, np.ones(4), np.zeros(4))
 print(normed[0].round(3), "→", (W @ normed[0]).round(3))
 print((normed @ W.T).round(3))
 
 # %% [markdown]
 # All four new tokens are the same: this map rises evenly, and after the norm only the differences inside a square are
-# left. (A row of ¼, ¼, ¼, ¼ would give 0 everywhere. Why?)
+# left. (A row of ¼, ¼, ¼, ¼ would give 0 everywhere. Why? Add up the four normed numbers above.)
 
 # %% [markdown]
 # ## Gathering without loops
@@ -98,7 +98,7 @@ slices = [x[:, 0::2, 0::2], x[:, 1::2, 0::2], x[:, 0::2, 1::2], x[:, 1::2, 1::2]
 by_slices = rearrange(np.concatenate(slices, axis=-1), "n h w c -> n (h w) c")
 arrow = "n (h p1) (w p2) c -> n (h w) (p2 p1 c)"
 by_arrow = rearrange(x, arrow, p1=2, p2=2)
-agree("slices and loop", by_slices, np.array([gather_by_loop(image) for image in x]), bound=0)
+agree("slices and loop", by_slices, [gather_by_loop(image) for image in x], bound=0)
 agree("slices and arrow", by_slices, by_arrow, bound=0)
 
 # %% [markdown]
@@ -117,7 +117,7 @@ maps_in_rows(quarters)
 # matrix $W$ after the gathering can learn to keep it.
 
 # %%
-grey = {offset: pixels[offset[0] :: 2, offset[1] :: 2].mean(-1) for offset in offsets}  # mean of the colours
+grey = {(a, b): pixels[a::2, b::2].mean(-1) for a, b in offsets}  # mean of the colours
 maps_in_rows(
     {
         "right − left": grey[0, 1] - grey[0, 0],
@@ -136,23 +136,26 @@ side_by_side("patches.PatchMerging.forward")
 
 # %%
 def twins(dim):
-    """PatchMerging in NumPy and PyTorch with the same random parameters, and these parameters."""
+    """Both PatchMergings with the same random parameters, and these parameters."""
     numpy_merging = PatchMerging(dim).to(np.float64)
     torch_merging = swin_torch.PatchMerging(dim).double()
-    p = {name: rng.normal(size=value.shape) for name, value in numpy_merging.state_dict().items()}
+    state = numpy_merging.state_dict()
+    p = {name: rng.normal(size=value.shape) for name, value in state.items()}
     numpy_merging.load_state_dict(p)
-    torch_merging.load_state_dict({name: torch.from_numpy(value) for name, value in p.items()})
+    torch_merging.load_state_dict({name: torch.tensor(p[name]) for name in p})
     return numpy_merging, torch_merging, p
 
 
+# %%
 numpy_merging, torch_merging, p = twins(3)
 print({name: value.shape for name, value in p.items()})
 tokens = rearrange(x, "n h w c -> n (h w) c")
 y, grid = numpy_merging(tokens, (6, 10))
 torch_y, torch_grid = torch_merging(torch.from_numpy(tokens), (6, 10))
 agree("NumPy and PyTorch", y, torch_y)
-by_loop = [layer_norm(gather_by_loop(image), p["norm.weight"], p["norm.bias"]) @ p["reduction.weight"].T for image in x]
-agree("library and loop", y, np.array(by_loop))
+four = np.array([gather_by_loop(image) for image in x])
+by_loop = layer_norm(four, p["norm.weight"], p["norm.bias"]) @ p["reduction.weight"].T
+agree("library and loop", y, by_loop)
 print("grid (6, 10) →", grid, torch_grid)
 
 # %% [markdown]
@@ -171,7 +174,8 @@ for index, layer in enumerate(model.layers[:-1], 2):
     z, grid = layer.downsample(z, grid)
     stages.append((f"stage {index}", z.shape[2], grid))
     parameters = sum(value.size for _, value in layer.downsample.named_parameters())
-    print(f"{z.shape!s:14} grid {grid!s:9} {z[0].size:7,} numbers, from a merging with {parameters:9,} parameters")
+    merged = f"from a merging with {parameters:9,} parameters"
+    print(f"{z.shape!s:14} grid {grid!s:9} {z[0].size:7,} numbers, {merged}")
 pyramid(stages, config.window_size)
 
 # %% [markdown]
@@ -197,7 +201,8 @@ def draw(k):
     image = rearrange(guess, back, h=112, p1=2, p2=2).clip(0, 1)
     share = variance[12 - k :].sum() / variance.sum()
     eye = slice(50, 120), slice(20, 90)
-    figure = maps_in_rows({"12 numbers a square": pixels[eye] / 255, f"{k} of 12": image[eye]}, 2)
+    pictures = {"12 numbers a square": pixels[eye] / 255, f"{k} of 12": image[eye]}
+    figure = maps_in_rows(pictures, 2)
     figure.suptitle(f"{k} of 12 numbers keep {share:.2%} of the variance", fontsize=11)
     return figure
 
@@ -219,7 +224,8 @@ W = p["reduction.weight"]  # (6, 12): C = 3
 kernel = rearrange(W, "e (p2 p1 c) -> e c p1 p2", p1=2, p2=2)
 as_images = torch.from_numpy(rearrange(x, "n h w c -> n c h w"))
 convolved = torch.nn.functional.conv2d(as_images, torch.from_numpy(kernel), stride=2)
-agree("gather and multiply = convolution", by_arrow @ W.T, rearrange(convolved, "n e h w -> n (h w) e"))
+convolved = rearrange(convolved, "n e h w -> n (h w) e")
+agree("gather and multiply = convolution", by_arrow @ W.T, convolved)
 
 # %% [markdown]
 # With the norm it is still one convolution, and two corrections for each square: its mean $\mu$ and its spread
@@ -233,20 +239,24 @@ kernel = rearrange(scaled, "e (p2 p1 c) -> e c p1 p2", p1=2, p2=2)
 convolved = torch.nn.functional.conv2d(as_images, torch.from_numpy(kernel), stride=2)
 convolved = rearrange(convolved.numpy(), "n e h w -> n (h w) e")
 
-mu, sigma = by_arrow.mean(-1, keepdims=True), np.sqrt(by_arrow.var(-1, keepdims=True) + 1e-5)
+mu = by_arrow.mean(-1, keepdims=True)
+sigma = np.sqrt(by_arrow.var(-1, keepdims=True) + 1e-5)
 agree("with the norm", (convolved - mu * scaled.sum(1)) / sigma + W @ p["norm.bias"], y)
 
 # %% [markdown]
-# **And pooling?** Averaging is one choice of $W$ among many: four times ¼ for each channel. It keeps C numbers out of
+# **And pooling?** Averaging is one choice of $W$ among many: four times ¼ for each channel. (Without the norm, as in
+# the next cell. The norm takes away the mean of all 4C numbers first, and with C = 1 nothing was left.) It keeps C numbers out of
 # 4C and can't learn to keep others. A flat square and a chessboard have the same mean:
 
 # %%
 quarter = np.tile(np.eye(3), 4) / 4  # (3, 12)
 pooled = torch.nn.functional.avg_pool2d(as_images, 2)
-agree("mean pooling is a matrix", by_arrow @ quarter.T, rearrange(pooled, "n c h w -> n (h w) c"))
+pooled = rearrange(pooled, "n c h w -> n (h w) c")
+agree("mean pooling is a matrix", by_arrow @ quarter.T, pooled)
 flat, chessboard = np.array([3, 3, 3, 3]), np.array([0, 6, 6, 0])
 for name, square in (("flat", flat), ("chessboard", chessboard)):
-    print(f"{name:10} mean {square.mean()}, lower left − upper left {square[1] - square[0]}")
+    down = square[1] - square[0]
+    print(f"{name:10} mean {square.mean()}, lower left − upper left {down}")
 
 # %% [markdown]
 # ### The same step under other names
@@ -263,12 +273,13 @@ print("official channel k is channel place[k] of pixel_unshuffle:", place)
 agree("pixel_unshuffle, permuted", unshuffled[..., place], by_arrow, bound=0)
 
 # %% [markdown]
-# ## Q and A
+# ## Questions that learners ask
 
 # %% [markdown]
 # ### Q45: In which order are the four neighbours joined, and what breaks with nn.Unfold?
 #
-# Label every number of a 2 × 2 square by three digits: row, column, channel; here with C = 2. Three orders are in use:
+# Label every number of a 2 × 2 square by three digits: row, column, channel; here with C = 2. Three orders are in use.
+# (`nn.Unfold` is PyTorch's layer that cuts a map into squares; it keeps the numbers of one channel together.)
 
 # %%
 row, column, channel = np.indices((2, 2, 2))
@@ -279,8 +290,9 @@ for name, order in ORDERS.items():
     print(f"{name:11} {order}  ", "  ".join(f"{number:03}" for number in numbers))
 
 unfold = torch.nn.Unfold(kernel_size=2, stride=2)
-numbers = unfold(torch.from_numpy(rearrange(labels, "h w c -> 1 c h w")).double())[0, :, 0].long()
-assert numbers.tolist() == rearrange(labels, "p1 p2 c -> (c p1 p2)").tolist()
+as_image = torch.from_numpy(rearrange(labels, "h w c -> 1 c h w")).double()
+numbers = unfold(as_image)[0, :, 0].long().tolist()
+assert numbers == rearrange(labels, "p1 p2 c -> (c p1 p2)").tolist()
 
 # %% [markdown]
 # A model that is trained with any of them works equally well: what follows is a matrix, and it learns whatever order
@@ -289,9 +301,10 @@ assert numbers.tolist() == rearrange(labels, "p1 p2 c -> (c p1 p2)").tolist()
 
 # %%
 def merge(x, order, p):
-    """Patch merging of a map x (n, h, w, c) with the four neighbours in `order`; p: norm and reduction."""
+    """Patch merging of a map x (n, h, w, c), its four neighbours in `order`."""
     four = rearrange(x, f"n (h p1) (w p2) c -> n (h w) {order}", p1=2, p2=2)
-    return linear(layer_norm(four, p["norm.weight"], p["norm.bias"]), p["reduction.weight"])
+    four = layer_norm(four, p["norm.weight"], p["norm.bias"])
+    return linear(four, p["reduction.weight"])
 
 
 def off(a, b):
@@ -318,8 +331,9 @@ def translate(p, order):
 
 for name, order in ORDERS.items():
     agree(f"translated for {name}", merge(x, order, translate(p, order)), right)
-half = translate(p, "(c p1 p2)") | {name: p[name] for name in ("norm.weight", "norm.bias")}
-print("only the matrix permuted, not the norm:", off(merge(x, "(c p1 p2)", half), right))
+half = translate(p, "(c p1 p2)")
+half["norm.weight"], half["norm.bias"] = p["norm.weight"], p["norm.bias"]
+print("matrix permuted, norm forgotten:", off(merge(x, "(c p1 p2)", half), right))
 
 # %% [markdown]
 # In a fresh model the norm's weights are all 1 and its biases 0, and forgetting the norm goes unnoticed. Test a
@@ -336,8 +350,9 @@ print("only the matrix permuted, not the norm:", off(merge(x, "(c p1 p2)", half)
 def version_2(x, p):
     """x (n, h, w, c): gather, reduce, then norm over 2C."""
     four = rearrange(x, "n (h p1) (w p2) c -> n (h w) (p2 p1 c)", p1=2, p2=2)
-    weight, bias = p["norm.weight"][: len(p["reduction.weight"])], p["norm.bias"][: len(p["reduction.weight"])]
-    return layer_norm(linear(four, p["reduction.weight"]), weight, bias)
+    half = linear(four, p["reduction.weight"])  # 2C
+    width = half.shape[-1]
+    return layer_norm(half, p["norm.weight"][:width], p["norm.bias"][:width])
 
 
 print("        parameters  multiply-adds  numbers in the norm")
@@ -360,8 +375,13 @@ z = rearrange(z, "n (h w) c -> n h w c", h=grid[0])
 fresh = model.layers[0].downsample.state_dict()
 large = fresh | {"reduction.weight": 100 * fresh["reduction.weight"]}
 print("spread of new tokens     V1       V2")
-for name, stream, q in (("as it is", z, fresh), ("stream × 100", 100 * z, fresh), ("matrix × 100", z, large)):
-    print(f"{name:18} {merge(stream, '(p2 p1 c)', q).std():9.3f} {version_2(stream, q).std():8.3f}")
+for name, stream, q in (
+    ("as it is", z, fresh),
+    ("stream × 100", 100 * z, fresh),
+    ("matrix × 100", z, large),
+):
+    one, two = merge(stream, "(p2 p1 c)", q), version_2(stream, q)
+    print(f"{name:18} {one.std():9.3f} {two.std():8.3f}")
 
 # %% [markdown]
 # A norm on either side makes the step blind to how large the stream was. The difference is what the next stage starts
@@ -410,7 +430,7 @@ print(y_odd[0, :, 0].reshape(h, w).round(2))
 
 # %% [markdown]
 # Inside, all new tokens are equal. At the padded edge they are others. Trained at even sizes, a model has never seen
-# such tokens; it mostly copes, but choose sizes that are multiples of 32 where you can.
+# such tokens. Multiples of 32 avoid it: 4 pixels a patch, halved three times, and 4 · 2 · 2 · 2 = 32.
 
 # %% [markdown]
 # ### Q50: Does a Swin-Unet style patch expanding invert patch merging?
@@ -422,8 +442,11 @@ print(y_odd[0, :, 0].reshape(h, w).round(2))
 # %%
 names = np.arange(16.0).reshape(1, 4, 4, 1)
 down = rearrange(names, "n (h p1) (w p2) c -> n h w (p2 p1 c)", p1=2, p2=2)
-up = {order: rearrange(down, f"n h w {order} -> n (h p1) (w p2) c", p1=2, p2=2) for order in ("(p1 p2 c)", "(p2 p1 c)")}
-steps({"before": names[0, :, :, 0]} | {f"up again, {order}": x[0, :, :, 0] for order, x in up.items()}, 2)
+up = {}
+for order in ("(p1 p2 c)", "(p2 p1 c)"):
+    up[order] = rearrange(down, f"n h w {order} -> n (h p1) (w p2) c", p1=2, p2=2)
+maps = {"before": names} | {f"up again, {order}": x for order, x in up.items()}
+steps({title: x[0, :, :, 0] for title, x in maps.items()}, 2)
 
 # %% [markdown]
 # In every square the two off-diagonal tokens have changed places: 1 and 4, 3 and 6, … The fix is to go up by the order
@@ -431,7 +454,8 @@ steps({"before": names[0, :, :, 0]} | {f"up again, {order}": x[0, :, :, 0] for o
 
 # %%
 agree("down and up, one order", up["(p2 p1 c)"], names, bound=0)
-print("moved by the other:", int((up["(p1 p2 c)"] != names).sum()), "of", names.size, "tokens")
+moved = int((up["(p1 p2 c)"] != names).sum())
+print(f"moved by the other: {moved} of {names.size} tokens")
 
 # %% [markdown]
 # Does it hurt? A network that is trained that way learns a matrix before the arrow, and a matrix can put its outputs
@@ -443,8 +467,9 @@ C = 4
 expand = rng.normal(size=(2 * C, C))  # the matrix of a patch expanding
 coarse = rng.normal(size=(1, 3, 5, C))
 k = rearrange(np.arange(2 * C), "(p1 p2 c) -> (p2 p1 c)", p1=2, p2=2)
-one = rearrange(coarse @ expand.T, "n h w (p1 p2 c) -> n (h p1) (w p2) c", p1=2, p2=2)
-other = rearrange(coarse @ expand[k].T, "n h w (p2 p1 c) -> n (h p1) (w p2) c", p1=2, p2=2)
+one, other = coarse @ expand.T, coarse @ expand[k].T
+one = rearrange(one, "n h w (p1 p2 c) -> n (h p1) (w p2) c", p1=2, p2=2)
+other = rearrange(other, "n h w (p2 p1 c) -> n (h p1) (w p2) c", p1=2, p2=2)
 agree("rows of the matrix permuted", other, one)
 
 # %% [markdown]
@@ -456,7 +481,8 @@ W = rng.normal(size=(6, 12))
 print("rank of the reduction:", np.linalg.matrix_rank(W), "of", W.shape[1])
 v = rng.normal(size=(100_000, 12))
 guess = v @ W.T @ np.linalg.pinv(W).T
-print(f"random numbers: {((v - guess) ** 2).sum() / (v**2).sum():.0%} of their energy is lost")
+lost = ((v - guess) ** 2).sum() / (v**2).sum()
+print(f"random numbers: {lost:.0%} of their energy is lost")
 
 # %% [markdown]
 # That is why a U-shaped network carries the fine maps across by skip connections.
@@ -471,7 +497,8 @@ print(f"random numbers: {((v - guess) ** 2).sum() / (v**2).sum():.0%} of their e
 # %%
 row, column = np.indices((4, 6))
 labels = (10 * row + column).reshape(1, 24, 1)
-print("gathered: ", rearrange(labels, "n (h p1 w p2) c -> n (h w) (p2 p1 c)", h=2, p1=2, p2=2)[0, :3].tolist())
+gathered = rearrange(labels, "n (h p1 w p2) c -> n (h w) (p2 p1 c)", h=2, p1=2, p2=2)
+print("gathered: ", gathered[0, :3].tolist())
 print("reshaped: ", labels.reshape(1, 6, 4)[0, :3].tolist())
 
 # %% [markdown]
@@ -481,7 +508,7 @@ print("reshaped: ", labels.reshape(1, 6, 4)[0, :3].tolist())
 
 # %%
 def felt_at(merge, row, column, w=6):
-    """Numbers of the new tokens that change when token (row, column) of a 4 × 6 map does."""
+    """Which new tokens change when token (row, column) of a 4 × 6 map does?"""
     x = np.random.default_rng(0).normal(size=(1, 24, 3))
     poked = x.copy()
     poked[0, row * w + column] += [1, -1, 0]
@@ -493,11 +520,14 @@ def gathered(x):
 
 
 def reshaped(x):
-    return layer_norm(x.reshape(1, 6, 12), p["norm.weight"], p["norm.bias"]) @ p["reduction.weight"].T
+    four = layer_norm(x.reshape(1, 6, 12), p["norm.weight"], p["norm.bias"])
+    return four @ p["reduction.weight"].T
 
 
+# %%
+square = [(2, 4), (2, 5), (3, 4), (3, 5)]  # row, column
 for name, f in (("gathered", gathered), ("reshaped", reshaped)):
-    print(name, "square (2…3, 4…5) is felt at", [felt_at(f, i, j) for i in (2, 3) for j in (4, 5)])
+    print(name, square, "felt at", [felt_at(f, i, j) for i, j in square])
 
 
 # %% [markdown]
@@ -509,7 +539,7 @@ def swapped(x):
     return numpy_merging(x, (6, 4))[0]
 
 
-print("swapped  square (2…3, 4…5) is felt at", [felt_at(swapped, i, j) for i in (2, 3) for j in (4, 5)])
+print("swapped ", square, "felt at", [felt_at(swapped, i, j) for i, j in square])
 
 # %% [markdown]
 # **3. The matrix with a bias, or the norm on C.** `Linear(4 * C, 2 * C)` has a bias unless told otherwise; a norm
@@ -519,9 +549,9 @@ print("swapped  square (2…3, 4…5) is felt at", [felt_at(swapped, i, j) for i
 # %%
 official = {name: value.shape for name, value in p.items()}
 print(official)
-other = {"reduction.bias": np.zeros(6), "norm.weight": np.ones(3), "norm.bias": np.zeros(3)}
+other = {"norm.weight": np.ones(3), "norm.bias": np.zeros(3)}
 try:
-    numpy_merging.load_state_dict(p | other)
+    numpy_merging.load_state_dict(p | other | {"reduction.bias": np.zeros(6)})
 except ValueError as error:
     print(error)
 
@@ -533,9 +563,11 @@ except ValueError as error:
 x5 = rng.normal(size=(1, 5, 5, 3))
 poked = x5.copy()
 poked[0, 4, 4] += [1, -1, 0]
-for name, change in (("padded", lambda v: v), ("cut off", lambda v: v[:, :4, :4])):
-    a, b = (numpy_merging(rearrange(change(v), "n h w c -> n (h w) c"), change(v).shape[1:3])[0] for v in (x5, poked))
-    print(f"{name:8} {a.shape[1]} new tokens, {int(np.any(a != b, axis=-1).sum())} of them feel token (4, 4)")
+for name, side in (("padded", 5), ("cut off", 4)):
+    a, b = (v[:, :side, :side].reshape(1, side * side, 3) for v in (x5, poked))
+    a, b = numpy_merging(a, (side, side))[0], numpy_merging(b, (side, side))[0]
+    feel = int(np.any(a != b, axis=-1).sum())
+    print(f"{name:8} {a.shape[1]} new tokens, {feel} of them feel token (4, 4)")
 
 # %% [markdown]
 # ## Exercises

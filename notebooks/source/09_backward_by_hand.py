@@ -27,13 +27,21 @@ import swin_torch
 from figures import photo_path
 from figures.chapter09 import error_by_step, gather_and_scatter, saliency
 from figures.measure import bars
-from swin_numpy import SwinTransformerBlock, cyclic_shift, pad_to_multiple, window_partition, window_reverse
+from swin_numpy import (
+    SwinTransformerBlock,
+    cyclic_shift,
+    pad_to_multiple,
+    window_partition,
+    window_reverse,
+)
 from swin_numpy import functional as F
 from swin_numpy.attention import attend, attend_backward
 from swin_numpy.images import denormalise, load_image, preprocess
 
 rng = np.random.default_rng(9)
-torch.set_num_threads(1)  # the matrices here are small: more threads would mostly wait for each other
+torch.set_num_threads(
+    1
+)  # the matrices here are small: more threads would mostly wait for each other
 
 # %% [markdown]
 # ## The idea
@@ -52,7 +60,9 @@ torch.set_num_threads(1)  # the matrices here are small: more threads would most
 
 # %%
 numbers = 56 * 56 * 96  # tokens · channels
-print(f"{numbers:,} inputs and as many outputs: {numbers**2 * 4 / 1e9:.0f} GB for J in float32")
+print(
+    f"{numbers:,} inputs and as many outputs: {numbers**2 * 4 / 1e9:.0f} GB for J in float32"
+)
 print(f"dy and dx together: {2 * numbers * 4 / 1e6:.1f} MB")
 
 # %% [markdown]
@@ -178,8 +188,12 @@ for name, measure, dtype in (
     ("both sides, float32", both_sides, np.float32),
 ):
     slopes = [measure(x.astype(dtype), v.astype(dtype), dtype(h)) for h in steps]
-    errors[name] = np.maximum(np.abs(np.array(slopes, float) - exact) / abs(exact), 1e-17)
-    print(f"{name}: best step {steps[np.argmin(errors[name])]:.0e}, error {errors[name].min():.0e}")
+    errors[name] = np.maximum(
+        np.abs(np.array(slopes, float) - exact) / abs(exact), 1e-17
+    )
+    print(
+        f"{name}: best step {steps[np.argmin(errors[name])]:.0e}, error {errors[name].min():.0e}"
+    )
 
 # %%
 scale = abs(loss(x) / exact)
@@ -202,7 +216,9 @@ error_by_step(steps, errors, lines)
 # %%
 for dtype in (np.float64, np.float32):
     eps = np.finfo(dtype).eps
-    print(f"{dtype.__name__}: ε = {eps:.0e}, √ε = {eps ** (1 / 2):.0e}, ∛ε = {eps ** (1 / 3):.0e}")
+    print(
+        f"{dtype.__name__}: ε = {eps:.0e}, √ε = {eps ** (1 / 2):.0e}, ∛ε = {eps ** (1 / 3):.0e}"
+    )
 
 # %% [markdown]
 # So: **float64, both sides, a step near 1e-5**. That gives about ten digits of a smooth function, never sixteen.
@@ -241,7 +257,9 @@ def linear_backward_by_loop(dy, x, W):
 
 
 x, W, dy = rng.normal(size=(6, 4)), rng.normal(size=(3, 4)), rng.normal(size=(6, 3))
-for name, got, wanted in zip("xWb", F.linear_backward(dy, x, W), linear_backward_by_loop(dy, x, W), strict=True):
+for name, got, wanted in zip(
+    "xWb", F.linear_backward(dy, x, W), linear_backward_by_loop(dy, x, W), strict=True
+):
     agree(f"d{name}", got, wanted)
 
 # %%
@@ -295,7 +313,9 @@ ours = F.layer_norm_backward(dy, x, weight)
 agree("layer norm, loop", ours[0], by_loop)
 
 tensors = [torch.from_numpy(value).requires_grad_() for value in (x, weight, bias)]
-torch.nn.functional.layer_norm(tensors[0], (6,), *tensors[1:]).backward(torch.from_numpy(dy))
+torch.nn.functional.layer_norm(tensors[0], (6,), *tensors[1:]).backward(
+    torch.from_numpy(dy)
+)
 for name, got, tensor in zip(("dx", "dweight", "dbias"), ours, tensors, strict=True):
     agree(f"layer norm, autograd: {name}", got, tensor.grad)
 
@@ -304,7 +324,10 @@ for name, got, tensor in zip(("dx", "dweight", "dbias"), ours, tensors, strict=T
 # is zero again. A second function for which the popular test tests nothing:
 
 # %%
-print("largest |dx|:", np.abs(F.layer_norm_backward(np.ones(x.shape), x, np.ones(6))[0]).max())
+print(
+    "largest |dx|:",
+    np.abs(F.layer_norm_backward(np.ones(x.shape), x, np.ones(6))[0]).max(),
+)
 
 # %% [markdown]
 # ## GELU and the loss
@@ -316,14 +339,25 @@ print("largest |dx|:", np.abs(F.layer_norm_backward(np.ones(x.shape), x, np.ones
 # %%
 x, dy, v = 2 * rng.normal(size=(3, 50))
 dx = F.gelu_backward(dy, x, F.gelu(x))
-agree("GELU, measured", slope(lambda: (dy * F.gelu(x)).sum(), x, v), (dx * v).sum(), 1e-8)
+agree(
+    "GELU, measured", slope(lambda: (dy * F.gelu(x)).sum(), x, v), (dx * v).sum(), 1e-8
+)
 
 logits, labels = rng.normal(size=(4, 3)), np.array([2, 0, 0, 1])
 target = np.eye(3)[labels]
-agree("cross entropy", F.cross_entropy_backward(logits, labels), (F.softmax(logits) - target) / 4)
+agree(
+    "cross entropy",
+    F.cross_entropy_backward(logits, labels),
+    (F.softmax(logits) - target) / 4,
+)
 v = rng.normal(size=logits.shape)
 measured = slope(lambda: F.cross_entropy(logits, labels), logits, v)
-agree("cross entropy, measured", measured, (F.cross_entropy_backward(logits, labels) * v).sum(), 1e-8)
+agree(
+    "cross entropy, measured",
+    measured,
+    (F.cross_entropy_backward(logits, labels) * v).sum(),
+    1e-8,
+)
 
 # %% [markdown]
 # ## Attention
@@ -340,7 +374,9 @@ def attend_backward_by_loop(dZ, Q, K, V, weights):
     for i, j in np.ndindex(weights.shape):  # Z[i] += weights[i, j] * V[j]
         dweights[i, j] = dZ[i] @ V[j]
         dV[j] += weights[i, j] * dZ[i]
-    dscores = np.array([jacobian(w).T @ dw for w, dw in zip(weights, dweights, strict=True)])
+    dscores = np.array(
+        [jacobian(w).T @ dw for w, dw in zip(weights, dweights, strict=True)]
+    )
     for i, j in np.ndindex(weights.shape):  # scores[i, j] = Q[i] @ K[j] / √d
         dQ[i] += dscores[i, j] * K[j] / root
         dK[j] += dscores[i, j] * Q[i] / root
@@ -387,7 +423,9 @@ print("column sums:", dscores.sum(axis=0).round(3))
 # %%
 M = 2
 index = swin_numpy.relative_position_index(M)  # (i, j) → entry
-dB = rng.integers(-9, 10, size=index.shape) / 10  # numbers that can be added in the head
+dB = (
+    rng.integers(-9, 10, size=index.shape) / 10
+)  # numbers that can be added in the head
 dtable = np.zeros((2 * M - 1) ** 2)
 for i, j in np.ndindex(index.shape):
     dtable[index[i, j]] += dB[i, j]
@@ -419,9 +457,14 @@ agree("np.bincount", by_bincount, dtable)
 
 # %%
 M, heads = 7, 3
-index, dB = swin_numpy.relative_position_index(M), rng.normal(size=(3, M * M, M * M))  # (a, i, j)
+index, dB = (
+    swin_numpy.relative_position_index(M),
+    rng.normal(size=(3, M * M, M * M)),
+)  # (a, i, j)
 counts = np.bincount(index.ravel())
-print(f"M = 7: {index.size:,} pairs read {counts.size} entries, each {counts.min()} to {counts.max()} times")
+print(
+    f"M = 7: {index.size:,} pairs read {counts.size} entries, each {counts.min()} to {counts.max()} times"
+)
 
 
 def with_add_at():
@@ -431,7 +474,9 @@ def with_add_at():
 
 
 def with_bincount():
-    return np.stack([np.bincount(index.ravel(), dhead.ravel(), counts.size) for dhead in dB], axis=1)
+    return np.stack(
+        [np.bincount(index.ravel(), dhead.ravel(), counts.size) for dhead in dB], axis=1
+    )
 
 
 # %%
@@ -487,7 +532,9 @@ def is_backward(forward, backward, x):
     y = forward(x)
     dy = rng.normal(size=y.shape)
     dx = backward(dy)
-    return dx.shape == x.shape and np.isclose((dy * y).sum(), (dx * x).sum(), rtol=1e-12)
+    return dx.shape == x.shape and np.isclose(
+        (dy * y).sum(), (dx * x).sum(), rtol=1e-12
+    )
 
 
 def pad(x):
@@ -510,12 +557,24 @@ mask = rng.integers(0, 2, size=(2, 6, 9, 5)) * 2.0
 # %%
 arrow, turned = "n h w (a d) -> n a (h w) d", "n a (h w) d -> n h w (a d)"
 pairs = {
-    "rearrange": (lambda x: rearrange(x, arrow, a=5), lambda dy: rearrange(dy, turned, h=6)),
-    "window_partition": (lambda x: window_partition(x, 3), lambda dy: window_reverse(dy, 3, 6, 9)),
+    "rearrange": (
+        lambda x: rearrange(x, arrow, a=5),
+        lambda dy: rearrange(dy, turned, h=6),
+    ),
+    "window_partition": (
+        lambda x: window_partition(x, 3),
+        lambda dy: window_reverse(dy, 3, 6, 9),
+    ),
     "roll": (lambda x: cyclic_shift(x, 1), lambda dy: cyclic_shift(dy, -1)),
     "pad": (pad, crop),
-    "repeat": (lambda x: repeat(x, "n h w c -> n h w c r", r=4), lambda dy: dy.sum(axis=-1)),
-    "mean": (lambda x: x.mean(axis=1), lambda dy: repeat(dy / 6, "n w c -> n h w c", h=6)),
+    "repeat": (
+        lambda x: repeat(x, "n h w c -> n h w c r", r=4),
+        lambda dy: dy.sum(axis=-1),
+    ),
+    "mean": (
+        lambda x: x.mean(axis=1),
+        lambda dy: repeat(dy / 6, "n w c -> n h w c", h=6),
+    ),
     "gather": (lambda x: x[:, rows], scatter_add),
     "dropout": (lambda x: x * mask, lambda dy: dy * mask),
 }
@@ -529,13 +588,21 @@ print("right:", ", ".join(pairs))
 # %%
 mistakes = {
     "roll, rolled the same way": (pairs["roll"][0], lambda dy: cyclic_shift(dy, 1)),
-    "mean, not divided": (pairs["mean"][0], lambda dy: repeat(dy, "n w c -> n h w c", h=6)),
+    "mean, not divided": (
+        pairs["mean"][0],
+        lambda dy: repeat(dy, "n w c -> n h w c", h=6),
+    ),
     "repeat, averaged": (pairs["repeat"][0], lambda dy: dy.mean(axis=-1)),
     "dropout, another mask": (pairs["dropout"][0], lambda dy: dy * np.roll(mask, 1)),
-    "partition, only reshaped": (pairs["window_partition"][0], lambda dy: dy.reshape(2, 6, 9, 5)),
+    "partition, only reshaped": (
+        pairs["window_partition"][0],
+        lambda dy: dy.reshape(2, 6, 9, 5),
+    ),
 }
 for name, (forward, backward) in mistakes.items():
-    print(f"{name:26} is its backward: {is_backward(forward, backward, rng.normal(size=(2, 6, 9, 5)))}")
+    print(
+        f"{name:26} is its backward: {is_backward(forward, backward, rng.normal(size=(2, 6, 9, 5)))}"
+    )
 
 # %% [markdown]
 # ## The block, there and back
@@ -570,11 +637,16 @@ there_and_back("window_attention.WindowAttention.forward")
 # %%
 def random_parameters(module):
     """{official name: array}, none at its initial value: norms of 1 and biases of 0 would hide mistakes."""
-    return {name: 0.4 * rng.normal(size=p.shape) + name.startswith("norm") for name, p in module.named_parameters()}
+    return {
+        name: 0.4 * rng.normal(size=p.shape) + name.startswith("norm")
+        for name, p in module.named_parameters()
+    }
 
 
 ours = SwinTransformerBlock(12, 3, window_size=4, shift_size=2).to(np.float64).train()
-theirs = swin_torch.SwinTransformerBlock(12, 3, window_size=4, shift_size=2).double().train()
+theirs = (
+    swin_torch.SwinTransformerBlock(12, 3, window_size=4, shift_size=2).double().train()
+)
 state = random_parameters(ours)
 ours.load_state_dict(state)
 theirs.load_state_dict({name: torch.from_numpy(value) for name, value in state.items()})
@@ -600,10 +672,14 @@ worst = 0
 for name, value in values.items():
     v = rng.normal(size=value.shape)
     measured = slope(lambda: (dy * ours(x, grid)).sum(), value, v)
-    error = abs(measured - (gradients[name] * v).sum()) / np.linalg.norm(gradients[name])
+    error = abs(measured - (gradients[name] * v).sum()) / np.linalg.norm(
+        gradients[name]
+    )
     assert error < 1e-7, name
     worst = max(worst, error)
-print(f"x and {len(values) - 1} parameters: largest error, relative to the gradient's length, {worst:.0e}")
+print(
+    f"x and {len(values) - 1} parameters: largest error, relative to the gradient's length, {worst:.0e}"
+)
 
 # %% [markdown]
 # ## The gradient of a photograph
@@ -615,11 +691,17 @@ print(f"x and {len(values) - 1} parameters: largest error, relative to the gradi
 # The model has Swin-T's first two stages and **random weights**: it has never seen a cat. Don't look for meaning yet.
 
 # %%
-photo = preprocess(load_image(photo_path("chelsea")), 224).astype(np.float64)  # (1, 3, 224, 224)
-config = swin_numpy.SwinConfig(depths=(2, 2), num_heads=(3, 6), num_classes=10, drop_path_rate=0.0)
+photo = preprocess(load_image(photo_path("chelsea")), 224).astype(
+    np.float64
+)  # (1, 3, 224, 224)
+config = swin_numpy.SwinConfig(
+    depths=(2, 2), num_heads=(3, 6), num_classes=10, drop_path_rate=0.0
+)
 model = swin_numpy.SwinTransformer(config, dtype=np.float64).train()
 logits = model(photo)
-dimages = [model.backward(np.eye(10)[[k]])[0] for k in range(3)]  # of logit 0, 1, 2: each (3, 224, 224)
+dimages = [
+    model.backward(np.eye(10)[[k]])[0] for k in range(3)
+]  # of logit 0, 1, 2: each (3, 224, 224)
 
 twin = swin_torch.SwinTransformer(config).double().train()
 photo_torch = torch.from_numpy(photo).requires_grad_()
@@ -634,7 +716,9 @@ step = 1.0
 predicted = step * np.square(dimages[0]).sum()
 change = model(photo + step * dimages[0])[0, 0] - logits[0, 0]
 print(f"predicted {predicted:.6f}, it changed by {change:.6f}")
-print(f"largest change of a number of the photograph: {np.abs(step * dimages[0]).max():.4f}")
+print(
+    f"largest change of a number of the photograph: {np.abs(step * dimages[0]).max():.4f}"
+)
 assert abs(change / predicted - 1) < 0.05
 
 # %% [markdown]
@@ -649,7 +733,9 @@ tokens = F.linear(patches, weight, model.patch_embed.proj.bias)[0]  # before the
 by_token = 1 / tokens.std(axis=-1).reshape(56, 56)
 by_logit = [np.abs(gradient).sum(axis=0) for gradient in dimages]
 pixels = denormalise(photo)[0]
-saliency(pixels, {"|gradient| of logit 0": by_logit[0], "1 / σ of each token": by_token})
+saliency(
+    pixels, {"|gradient| of logit 0": by_logit[0], "1 / σ of each token": by_token}
+)
 
 # %%
 per_token = [reduce(s, "(h p1) (w p2) -> h w", "sum", p1=4, p2=4) for s in by_logit]
@@ -666,7 +752,13 @@ for k, s in enumerate(per_token):
 
 # %%
 def draw(logit):
-    return saliency(pixels, {f"|gradient| of logit {logit}": by_logit[logit], "1 / σ of each token": by_token})
+    return saliency(
+        pixels,
+        {
+            f"|gradient| of logit {logit}": by_logit[logit],
+            "1 / σ of each token": by_token,
+        },
+    )
 
 
 slider(draw, logit=(0, 2, 1, 1))
@@ -702,7 +794,9 @@ def bytes_saved(module):
     """{dotted name: bytes}, each piece of memory counted where it is met first."""
     found, seen = {}, {}
     for name, part in module.named_modules():
-        arrays = [owner(value) for value in part._saved or () if isinstance(value, np.ndarray)]
+        arrays = [
+            owner(value) for value in part._saved or () if isinstance(value, np.ndarray)
+        ]
         new = {id(array): array for array in arrays if id(array) not in seen}
         seen |= new
         if arrays:
@@ -728,11 +822,20 @@ for name, count in saved.items():
 # %%
 by_hand = (5 + 3 + 8) * T * C * 4 + heads * T * M**2 * 4
 assert sum(saved.values()) == by_hand
-print(f"one block, one image: {by_hand / 1e6:.1f} MB, {by_hand / x.nbytes:.1f} times its input")
-print(f"its parameters: {sum(p.nbytes for _, p in block.named_parameters()) / 1e6:.2f} MB")
+print(
+    f"one block, one image: {by_hand / 1e6:.1f} MB, {by_hand / x.nbytes:.1f} times its input"
+)
+print(
+    f"its parameters: {sum(p.nbytes for _, p in block.named_parameters()) / 1e6:.2f} MB"
+)
 print(f"attention weights in windows: {heads * T * M**2 * 4 / 1e6:5.1f} MB")
 print(f"attention weights globally:   {heads * T * T * 4 / 1e6:5.1f} MB")
-bars({name: count / 1e6 for name, count in saved.items()}, "MB, float32, one image", "kept by one block", "{:.2f}")
+bars(
+    {name: count / 1e6 for name, count in saved.items()},
+    "MB, float32, one image",
+    "kept by one block",
+    "{:.2f}",
+)
 
 # %% [markdown]
 # The MLP keeps the most, not attention: windows made it small. With global attention the last line would be the
@@ -771,13 +874,31 @@ config = swin_numpy.CONFIGS["swin_tiny_patch4_window7_224"]
 swin_t = swin_numpy.SwinTransformer(config).train()
 swin_t(rng.normal(size=(1, 3, 224, 224)).astype(np.float32))
 kept = bytes_saved(swin_t)
-places = ["patch_embed", *[f"layers.{i}.{part}" for i in range(4) for part in ("blocks", "downsample")], "norm", "head"]
-sums = {place: sum(n for name, n in kept.items() if name.startswith(place)) / 1e6 for place in places}
-bars({place: n for place, n in sums.items() if n}, "MB, float32, one image", "kept by Swin-T", "{:.1f}")
+places = [
+    "patch_embed",
+    *[f"layers.{i}.{part}" for i in range(4) for part in ("blocks", "downsample")],
+    "norm",
+    "head",
+]
+sums = {
+    place: sum(n for name, n in kept.items() if name.startswith(place)) / 1e6
+    for place in places
+}
+bars(
+    {place: n for place, n in sums.items() if n},
+    "MB, float32, one image",
+    "kept by Swin-T",
+    "{:.1f}",
+)
 
 # %%
-activations, parameters = sum(kept.values()), sum(p.nbytes for _, p in swin_t.named_parameters())
-inputs = sum(config.depths[i] * (56 * 56 // 4**i) * config.widths[i] * 4 for i in range(4))
+activations, parameters = (
+    sum(kept.values()),
+    sum(p.nbytes for _, p in swin_t.named_parameters()),
+)
+inputs = sum(
+    config.depths[i] * (56 * 56 // 4**i) * config.widths[i] * 4 for i in range(4)
+)
 print(
     f"parameters {parameters / 1e6:.0f} MB, their gradients as much again, kept for each image {activations / 1e6:.0f} MB"
 )
@@ -815,9 +936,13 @@ for shape in ((4, 4, 4), (2, 5, 3)):
         db = backward(dy)
         fits = db.shape == shape[-1:]
         right = fits and is_backward(
-            lambda b, shape=shape: np.broadcast_to(b, shape), backward, rng.normal(size=shape[-1])
+            lambda b, shape=shape: np.broadcast_to(b, shape),
+            backward,
+            rng.normal(size=shape[-1]),
         )
-        print(f"{shape}  {name:17}  shape {'fits ' if fits else 'wrong'}  {'right' if right else 'WRONG'}")
+        print(
+            f"{shape}  {name:17}  shape {'fits ' if fits else 'wrong'}  {'right' if right else 'WRONG'}"
+        )
 
 # %% [markdown]
 # The check: sides that are all **different**, and a comparison of values, not of shapes.
@@ -853,7 +978,9 @@ dy = rng.normal(size=x.shape)
 in_place = InPlace(12, 3, window_size=4, shift_size=2).to(np.float64).train()
 in_place.load_state_dict(state)
 print("forward is the same:", np.array_equal(in_place(x, grid), ours(x, grid)))
-print(f"dx differs by up to {np.abs(in_place.backward(dy) - ours.backward(dy)).max():.2f}")
+print(
+    f"dx differs by up to {np.abs(in_place.backward(dy) - ours.backward(dy)).max():.2f}"
+)
 
 # %% [markdown]
 # The forward is right to the last bit, and the gradient is wrong. PyTorch counts the changes of every tensor, and refuses:
@@ -876,10 +1003,18 @@ except RuntimeError as error:
 
 # %%
 for n in (1, 8):
-    logits, labels, v = rng.normal(size=(n, 3)), rng.integers(0, 3, n), rng.normal(size=(n, 3))
+    logits, labels, v = (
+        rng.normal(size=(n, 3)),
+        rng.integers(0, 3, n),
+        rng.normal(size=(n, 3)),
+    )
     forgotten = F.softmax(logits) - np.eye(3)[labels]  # not divided by n
-    measured = slope(lambda logits=logits, labels=labels: F.cross_entropy(logits, labels), logits, v)
-    print(f"batch of {n}: gradient / measured slope = {(forgotten * v).sum() / measured:.3f}")
+    measured = slope(
+        lambda logits=logits, labels=labels: F.cross_entropy(logits, labels), logits, v
+    )
+    print(
+        f"batch of {n}: gradient / measured slope = {(forgotten * v).sum() / measured:.3f}"
+    )
 
 # %% [markdown]
 # **7. The second path.** y = x + branch(x), and backward only comes back through the branch:

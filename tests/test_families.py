@@ -1,0 +1,93 @@
+"""Both twins with the weights of torchvision's, timm's and transformers' models: same logits, same stages; and back.
+
+At any size each family has its own habits. torchvision does what our img_size=None does. timm rolls before it
+pads, so it is compared where nothing needs padding. transformers shrinks a window at call time, so it is compared
+where every map is larger than a window.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import swin_numpy
+import swin_torch
+from swin_numpy import SwinConfig, convert_state_dict, export_state_dict
+from tests.families import FAMILIES, assert_close, peer, peer_outputs
+from tests.twin import PACKAGES, inputs_for, normal
+
+TWO = dict(embed_dim=8, depths=(2, 3), num_heads=(2, 4), num_classes=5, drop_path_rate=0.0)
+FOUR = dict(embed_dim=4, depths=(2, 2, 2, 2), num_heads=(1, 2, 4, 8), num_classes=5, drop_path_rate=0.0)
+
+# name: (families, options, size of the images)
+BUILT = {
+    "last stage is one window": (FAMILIES, dict(TWO, img_size=56, window_size=7), (56, 56)),
+    "even window": (FAMILIES, dict(TWO, img_size=64, window_size=4, mlp_ratio=2.0), (64, 64)),
+    "four stages": (FAMILIES, dict(FOUR, img_size=64, window_size=2), (64, 64)),
+    "grey, no qkv bias": (FAMILIES[1:], dict(TWO, img_size=32, window_size=4, in_chans=1, qkv_bias=False), (32, 32)),
+    "windows shrink": (("timm",), dict(TWO, img_size=56, window_size=14), (56, 56)),
+}
+ANY = {
+    "100x132, every stage padded": (("torchvision",), dict(FOUR, window_size=7), (100, 132)),
+    "100x132, smaller windows": (FAMILIES[::2], dict(FOUR, window_size=3), (100, 132)),
+    "100x132, even windows": (("torchvision",), dict(FOUR, window_size=4), (100, 132)),
+    "52x36, maps smaller than a window": (("torchvision",), dict(FOUR, window_size=7), (52, 36)),
+    "52x36, odd maps": (("torchvision",), dict(FOUR, window_size=4), (52, 36)),
+    "52x36, two stages": (FAMILIES[::2], dict(TWO, window_size=4), (52, 36)),
+}
+CASES = BUILT | {
+    name: (families, dict(options, img_size=None), size) for name, (families, options, size) in ANY.items()
+}
+RUNS = [(case, family) for case, (families, _, _) in CASES.items() for family in families]
+
+
+def config_of(case):
+    options = CASES[case][1]
+    return SwinConfig(**options, pretrained_window_sizes=(0,) * len(options["depths"]))
+
+
+@PACKAGES
+@pytest.mark.parametrize(("case", "family"), RUNS)
+def test_logits_and_stages_are_theirs(case, family, package):
+    config, size = config_of(case), CASES[case][2]
+    theirs = peer(family, config)
+    images = normal(2, config.in_chans, *size)
+    logits, stages = peer_outputs(family, theirs, images)
+    model = package.SwinTransformer(config)
+    model = (model.double() if package is swin_torch else model.to(np.float64)).eval()
+    model.load_state_dict(convert_state_dict(theirs.state_dict()))
+    with torch.no_grad():
+        inputs = inputs_for(package, images)
+        assert_close(model(*inputs), logits)
+        found = model.forward_stages(*inputs)
+    assert len(found) == len(stages) == len(config.depths)
+    for (tokens, _), expected in zip(found, stages, strict=True):
+        assert_close(tokens, expected)
+
+
+@pytest.mark.parametrize(("case", "family"), [(case, family) for case, family in RUNS if case != "windows shrink"])
+def test_their_strict_loader_takes_what_we_export_and_gives_it_back(case, family):
+    config = config_of(case)
+    theirs = peer(family, config)
+    state = swin_numpy.SwinTransformer(config, seed=5).state_dict()
+    exported = export_state_dict(state, family, config)
+    theirs.float().load_state_dict({name: torch.from_numpy(value) for name, value in exported.items()}, strict=True)
+    back = convert_state_dict(theirs.state_dict())
+    assert back.keys() == state.keys()
+    for name, value in back.items():
+        np.testing.assert_array_equal(value, state[name])
+
+
+@PACKAGES
+@pytest.mark.parametrize("family", FAMILIES)
+def test_their_saved_file_becomes_a_model(tmp_path, family, package):
+    config = config_of("four stages")
+    theirs = peer(family, config)
+    torch.save({"model": theirs.state_dict(), "epoch": 3}, tmp_path / "theirs.pth")
+    model = package.SwinTransformer.from_checkpoint(tmp_path / "theirs.pth", img_size=64)
+    assert replace(model.config, drop_path_rate=0.0) == config
+    images = normal(1, 3, 64, 64)
+    logits, _ = peer_outputs(family, theirs, images)
+    with torch.no_grad():
+        assert_close(model(*inputs_for(package, images)), logits)

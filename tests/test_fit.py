@@ -1,0 +1,398 @@
+"""from_checkpoint: a file's model, or the same weights in another one; and loading whole or not at all."""
+
+import warnings
+from dataclasses import replace
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+import torch
+
+import swin_numpy
+import swin_torch
+from swin_numpy import CheckpointError, SwinConfig, resize_absolute_position_embedding, resize_position_bias
+from swin_numpy.checkpoint import adapt_channels, save_checkpoint
+from swin_numpy.fit import fit_state
+from tests.test_checkpoint import damaged_bytes
+from tests.twin import PACKAGES, inputs_for, normal, random_state
+
+CONFIG = SwinConfig(
+    img_size=(32, 48),
+    num_classes=5,
+    embed_dim=8,
+    depths=(2, 2),
+    num_heads=(2, 4),
+    window_size=3,
+    drop_path_rate=0.2,
+    ape=True,
+)
+TABLES = [f"layers.{stage}.blocks.{block}.attn.relative_position_bias_table" for stage in (0, 1) for block in (0, 1)]
+
+
+def state_of(config, dtype=np.float32):
+    """Random weights, none at its initial value."""
+    shapes = {name: value.shape for name, value in swin_numpy.SwinTransformer(config).state_dict().items()}
+    return {name: value.astype(dtype) for name, value in random_state(shapes, seed=4).items()}
+
+
+@pytest.fixture
+def path(tmp_path):
+    """A file with its configuration in it."""
+    save_checkpoint(tmp_path / "a.npz", state_of(CONFIG), {"config": CONFIG})
+    return tmp_path / "a.npz"
+
+
+def arrays(model):
+    return {name: np.asarray(value).copy() for name, value in model.state_dict().items()}
+
+
+def assert_same(found, expected, but=()):
+    assert found.keys() == expected.keys()
+    for name in found.keys() - set(but):
+        np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
+
+
+def adapted(package, path, *args, **fields):
+    """(model, what the one warning says was changed)"""
+    with pytest.warns(UserWarning, match="adapted: ") as said:
+        model = package.SwinTransformer.from_checkpoint(path, *args, **fields)
+    assert len(said) == 1
+    assert str(said[0].message).startswith(f"{path}: adapted: ")
+    return model, str(said[0].message).removeprefix(f"{path}: adapted: ")
+
+
+# ---- the model of a file -----------------------------------------------------------------------------------------
+
+
+@PACKAGES
+@pytest.mark.parametrize("config", [None, CONFIG])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_the_model_of_a_file(tmp_path, package, config, dtype):
+    path, state = tmp_path / "a.safetensors", state_of(CONFIG, dtype)
+    save_checkpoint(path, state, {"config": CONFIG})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = package.SwinTransformer.from_checkpoint(path, config)
+    assert model.config == CONFIG and not model.training
+    assert_same(arrays(model), state)
+    expected = "float64" if dtype == np.float64 else "float32"
+    assert {value.dtype.name for value in arrays(model).values()} == {expected}
+
+
+@PACKAGES
+def test_a_config_changes_what_leaves_no_trace_without_a_word(path, package):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = package.SwinTransformer.from_checkpoint(path, drop_path_rate=0.4, drop_rate=0.1)
+    assert model.config == replace(CONFIG, drop_path_rate=0.4, drop_rate=0.1)
+
+
+@PACKAGES
+def test_fields_that_the_file_does_not_tell(tmp_path, package):
+    path = tmp_path / "a.npz"
+    save_checkpoint(path, state_of(CONFIG))  # without its configuration: 8x12 patches could be any grid of 96
+    with pytest.raises(CheckpointError, match=r"a\.npz: .* don't tell its img_size: pass img_size="):
+        package.SwinTransformer.from_checkpoint(path)
+    for given in ({"img_size": (32, 48)}, {"config": CONFIG}):
+        model = package.SwinTransformer.from_checkpoint(path, **given)
+        assert model.config.img_size == (32, 48)
+        assert_same(arrays(model), state_of(CONFIG))
+    model, said = adapted(package, path, img_size=(32, 48), num_classes=7, window_size=4)  # it tells the other two
+    assert said == "4 bias tables from window 3 to 4; the head is new and untrained: 7 classes, the file has 5"
+
+
+@PACKAGES
+def test_what_is_no_field(path, package):
+    with pytest.raises(TypeError, match="not fields of SwinConfig: window"):
+        package.SwinTransformer.from_checkpoint(path, window=3)
+    with pytest.raises(ValueError, match="window_size: expected at least 1"):
+        package.SwinTransformer.from_checkpoint(path, window_size=0)
+
+
+# ---- another model with the same weights ---------------------------------------------------------------------------
+
+
+@PACKAGES
+def test_another_head(path, package):
+    model, said = adapted(package, path, num_classes=7)
+    head = ("head.weight", "head.bias")
+    assert said == "the head is new and untrained: 7 classes, the file has 5"
+    assert_same(arrays(model), state_of(CONFIG) | {name: arrays(model)[name] for name in head})
+    fresh = arrays(package.SwinTransformer(model.config, seed=0))
+    assert_same({name: arrays(model)[name] for name in head}, {name: fresh[name] for name in head})
+    assert fresh["head.weight"].std() > 0.01
+    headless, said = adapted(package, path, num_classes=0)
+    assert said == "the head of 5 classes is left out"
+    assert_same(arrays(headless), {name: v for name, v in state_of(CONFIG).items() if name not in head})
+
+
+@PACKAGES
+def test_a_head_for_a_file_without_one(tmp_path, package):
+    config = replace(CONFIG, num_classes=0)
+    save_checkpoint(tmp_path / "a.npz", state_of(config), {"config": config})
+    model, said = adapted(package, tmp_path / "a.npz", num_classes=5)
+    assert said == "the head is new and untrained: 5 classes, the file has none"
+    assert_same(arrays(model), state_of(config) | {name: v for name, v in arrays(model).items() if "head" in name})
+
+
+@PACKAGES
+def test_another_window_and_size(path, package):
+    model, said = adapted(package, path, img_size=64, window_size=5)
+    assert said == "absolute_pos_embed from 8x12 to 16x16 patches; 4 bias tables from window 3 to 5"
+    old = state_of(CONFIG)
+    expected = old | {name: resize_position_bias(old[name], 5) for name in TABLES}
+    embedding = resize_absolute_position_embedding(old["absolute_pos_embed"], (16, 16), (8, 12))
+    assert_same(arrays(model), expected | {"absolute_pos_embed": embedding})
+    with torch.no_grad():
+        assert model(*inputs_for(package, normal(1, 3, 64, 64, dtype=np.float32))).shape == (1, 5)
+
+
+@PACKAGES
+def test_a_window_shrinks_with_the_grid(path, package):
+    model, said = adapted(package, path, img_size=16)  # grids of 4x4 and 2x2: only the second is below the window
+    assert "2 bias tables from window 3 to 2" in said
+    assert_same(
+        {name: arrays(model)[name] for name in TABLES},
+        {name: resize_position_bias(state_of(CONFIG)[name], 3 - int("layers.1" in name)) for name in TABLES},
+    )
+
+
+@PACKAGES
+@pytest.mark.parametrize("channels", [1, 4])
+def test_other_channels(path, package, channels):
+    model, said = adapted(package, path, in_chans=channels)
+    assert said == f"patch_embed.proj.weight from 3 to {channels} channels"
+    old, name = state_of(CONFIG), "patch_embed.proj.weight"
+    assert_same(arrays(model), old | {name: adapt_channels(old[name], channels)})
+
+
+@PACKAGES
+def test_a_grid_of_as_many_patches(path, package):
+    model, said = adapted(package, path, img_size=(48, 32))
+    assert said == "absolute_pos_embed from 8x12 to 12x8 patches"
+    old = state_of(CONFIG)["absolute_pos_embed"]
+    assert not np.array_equal(arrays(model)["absolute_pos_embed"], old)
+
+
+@PACKAGES
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"depths": (2, 3)}, r"13 missing: layers\.1\.blocks\.2"),
+        ({"embed_dim": 16}, r"it was made with embed_dim=8 \(the model has 16\)"),
+        ({"ape": False}, r"1 unexpected: absolute_pos_embed"),
+        ({"patch_size": 2, "ape": False}, r"patch_size=4"),
+        ({"mlp_ratio": 2.0}, r"mlp_ratio=4\.0"),
+        ({"num_heads": (1, 4)}, r"num_heads=\(2, 4\)"),
+        ({"qkv_bias": False}, r"4 unexpected: layers\.0\.blocks\.0\.attn\.qkv\.bias"),
+    ],
+)
+def test_what_cannot_be_adapted(path, package, fields, said):
+    with pytest.raises(CheckpointError, match=said):
+        package.SwinTransformer.from_checkpoint(path, replace(CONFIG, **fields))
+
+
+def test_what_fits_is_left_alone():
+    state = state_of(CONFIG)
+    found, changes = fit_state(state, CONFIG, CONFIG)
+    assert changes == [] and all(found[name] is state[name] for name in state)
+    before = {name: value.copy() for name, value in state.items()}
+    fit_state(state, replace(CONFIG, num_classes=3, window_size=5, in_chans=1, img_size=64), CONFIG)
+    assert_same(state, before)  # the caller's own is not changed
+
+
+@pytest.mark.parametrize("gone", ["head.weight", "head.bias"])
+def test_half_a_head_is_no_other_head(tmp_path, gone):
+    state = state_of(CONFIG)
+    del state[gone]
+    save_checkpoint(tmp_path / "a.npz", state)
+    for config in (CONFIG, replace(CONFIG, num_classes=7)):
+        with pytest.raises(CheckpointError, match="head"):
+            swin_numpy.SwinTransformer.from_checkpoint(tmp_path / "a.npz", config)
+
+
+# ---- damage --------------------------------------------------------------------------------------------------------
+
+TINY = replace(CONFIG, embed_dim=4, num_heads=(1, 2), ape=False, img_size=16)
+
+
+def damage(state, rng):
+    """`state` with one thing wrong."""
+    name = str(rng.choice(list(state)))
+    value = state[name]
+    return [
+        {key: array for key, array in state.items() if key != name},
+        state | {name: value.reshape(-1)},
+        state | {name: value.reshape(-1, *[1] * (value.ndim - 1))},
+        state | {name: value[:-1]},
+        state | {name: value[..., :0]},
+        state | {name: np.concatenate([value, value])},
+        state | {name: value.astype(np.int64)},
+        state | {name + "0": value},
+        state | {name.replace("blocks.1", "blocks.101").replace("layers.1", "layers.11"): value},
+        state | {name: value[None]},
+    ][rng.integers(10)]
+
+
+@PACKAGES
+@pytest.mark.parametrize("config", [None, TINY], ids=["inferred", "given"])
+def test_damaged_states_are_refused_or_loaded_right(tmp_path, package, config):
+    rng = np.random.default_rng(0)
+    state, loaded = state_of(TINY), 0
+    for _ in range(40):
+        damaged = damage(state, rng)
+        np.savez(tmp_path / "a.npz", **damaged)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                model = package.SwinTransformer.from_checkpoint(tmp_path / "a.npz", config)
+        except CheckpointError as error:
+            assert "\n" not in str(error) and len(str(error)) < 2000
+            continue
+        loaded += 1
+        found = arrays(model)
+        assert sum(v.size for v in found.values()) < 2 * sum(v.size for v in state.values())
+        for name in found.keys() & damaged.keys():
+            if found[name].shape == damaged[name].shape:
+                np.testing.assert_array_equal(found[name], damaged[name])
+    assert 0 < loaded < 25
+
+
+@pytest.mark.parametrize("package", [swin_torch])
+def test_damaged_bytes_are_refused_or_loaded(tmp_path, package):
+    rng = np.random.default_rng(1)
+    path, state = tmp_path / "a.safetensors", state_of(TINY)
+    save_checkpoint(path, state, {"config": TINY})
+    whole = path.read_bytes()
+    for _ in range(100):
+        path.write_bytes(damaged_bytes(whole, rng))
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                model = package.SwinTransformer.from_checkpoint(path)
+        except CheckpointError as error:
+            assert "\n" not in str(error)
+            continue
+        assert arrays(model).keys() == state.keys()
+
+
+def test_a_shape_that_would_ask_for_too_much_memory_is_refused_before(tmp_path, monkeypatch):
+    state = state_of(TINY)
+    state["patch_embed.proj.weight"] = np.zeros((1_000_000, 1, 1, 1), np.float32)  # a model 1,000,000 channels wide
+    np.savez(tmp_path / "a.npz", **state)
+    monkeypatch.setattr(swin_numpy.SwinTransformer, "__init__", lambda *_: pytest.fail("it was built"))
+    with pytest.raises(CheckpointError, match="mis-shaped"):
+        swin_numpy.SwinTransformer.from_checkpoint(tmp_path / "a.npz")
+
+
+# ---- load_state_dict: whole or not at all --------------------------------------------------------------------------
+
+
+def hopeless(last):
+    """What can't be loaded, put where the last parameter is."""
+    return {
+        "missing": None,
+        "of another shape": np.zeros((2, 2), np.float32),
+        "integers": np.zeros(last.shape, np.int64),
+        "a list": [0.0] * 5,
+        "without data": torch.empty(last.shape, device="meta"),
+        "sparse": torch.zeros(last.shape).to_sparse(),
+        "too precise": np.zeros(last.shape, np.longdouble),
+    }
+
+
+@PACKAGES
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize("case", list(hopeless(np.zeros(5))))
+def test_nothing_is_changed_by_what_cannot_be_loaded(package, case, strict):
+    model = package.SwinTransformer(CONFIG)
+    before, state = arrays(model), state_of(CONFIG)
+    last = list(state)[-1]
+    state[last] = hopeless(state[last])[case]
+    if case == "missing":
+        del state[last]
+        if not strict:
+            return
+    with pytest.raises(CheckpointError) as caught:
+        model.load_state_dict(state, strict=strict)
+    assert last in str(caught.value) and "\n" not in str(caught.value)
+    assert_same(arrays(model), before)
+
+
+@PACKAGES
+def test_both_twins_say_the_same(package):
+    messages = []
+    for swin in (swin_numpy, swin_torch):
+        with pytest.raises(CheckpointError) as caught:
+            swin.SwinTransformer(CONFIG).load_state_dict(state_of(replace(CONFIG, window_size=2)))
+        messages.append(str(caught.value))
+    assert messages[0] == messages[1]
+    assert "window_size=2 (the model has 3)" in messages[0]
+
+
+@PACKAGES
+@pytest.mark.parametrize(
+    "kind",
+    {
+        "arrays": lambda value: value,
+        "other byte order": lambda value: value.astype(">f8"),
+        "backwards in memory": lambda value: np.ascontiguousarray(value[::-1])[::-1],
+        "read-only": lambda value: np.lib.stride_tricks.as_strided(value, writeable=False),
+        "tensors": torch.from_numpy,
+        "parameters": lambda value: torch.nn.Parameter(torch.from_numpy(value)),
+        "doubles": lambda value: torch.from_numpy(value).double(),
+    }.items(),
+    ids=lambda kind: kind[0],
+)
+def test_arrays_and_tensors_of_all_kinds_are_loaded(package, kind):
+    state = state_of(CONFIG)
+    model = package.SwinTransformer(CONFIG)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        missing, unexpected = model.load_state_dict({name: kind[1](value) for name, value in state.items()})
+    assert missing == unexpected == []
+    assert_same(arrays(model), state)
+
+
+@PACKAGES
+def test_bfloat16_is_loaded(package):
+    state = {name: torch.from_numpy(value).bfloat16() for name, value in state_of(CONFIG).items()}
+    model = package.SwinTransformer(CONFIG)
+    model.load_state_dict(state)
+    assert_same(arrays(model), {name: value.float().numpy() for name, value in state.items()})
+
+
+@PACKAGES
+def test_not_strict_says_what_was_left(package):
+    state = state_of(CONFIG)
+    weight = state.pop("head.weight")
+    model = package.SwinTransformer(CONFIG)
+    before = arrays(model)
+    missing, unexpected = model.load_state_dict(state | {"fc.weight": weight}, strict=False)
+    assert (missing, unexpected) == (["head.weight"], ["fc.weight"])
+    assert_same(arrays(model), state | {"head.weight": before["head.weight"]})
+
+
+@PACKAGES
+def test_nan_and_infinity_are_named(package):
+    state = state_of(CONFIG)
+    state["head.bias"][1:3] = np.nan
+    state["norm.weight"] = state["norm.weight"].astype(np.float64)
+    state["norm.weight"][0] = 1e300  # too large for float32
+    model = package.SwinTransformer(CONFIG)
+    with pytest.warns(UserWarning) as said:
+        model.load_state_dict(state)
+    texts = {str(warning.message) for warning in said}
+    assert texts == {"norm.weight holds 1 NaN or infinite values", "head.bias holds 2 NaN or infinite values"}
+    assert np.isnan(arrays(model)["head.bias"]).sum() == 2
+
+
+def test_pytorch_s_own_ways_still_work():
+    state = {name: torch.from_numpy(value) for name, value in state_of(CONFIG).items()}
+    model = swin_torch.SwinTransformer(CONFIG)
+    assert repr(model.load_state_dict(state)) == "<All keys matched successfully>"
+    with torch.device("meta"), patch("swin_torch.model.init_weights"):
+        empty = swin_torch.SwinTransformer(CONFIG)
+    empty.load_state_dict(state, assign=True)
+    assert_same(arrays(empty), state_of(CONFIG))
+    assert empty.norm.weight.requires_grad

@@ -1,0 +1,353 @@
+"""The chapters: in step with their source, executable, light, without leftovers; questions, exercises, helpers."""
+
+import re
+import shutil
+import subprocess
+import sys
+
+import nbformat
+import numpy as np
+import pytest
+from nbconvert.filters import markdown2html
+
+from notebooks import build, lesson
+
+SOURCES = build.chapters()
+EXERCISES = sorted(
+    f"{path.stem[2:]}.{k}"
+    for path in (build.FOLDER / "exercises").glob("ch??.py")
+    for k in re.findall(r"^def check_(\d+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+)
+each_chapter = pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+each_exercise = pytest.mark.parametrize("number", EXERCISES)
+
+
+# The chapters
+
+
+@each_chapter
+def test_committed_notebook_is_what_the_build_makes_of_its_source(source):
+    assert build.behind(source) is None
+
+
+@each_chapter
+def test_chapter_runs_and_shows_what_the_committed_page_shows(source):
+    made = build.clean(build.run(build.read_source(source)))
+    build.refuse(made)
+    committed = nbformat.read(build.target(source), as_version=4)
+    for fresh, saved in zip(made.cells, committed.cells, strict=True):
+        assert shape_of(fresh) == shape_of(saved), f"stale output of:\n{saved.source}"
+
+
+def shape_of(cell):
+    """What each output is, and the source code it shows; not its numbers, which differ from machine to machine."""
+    shown = [(out.output_type, out.get("data", {})) for out in cell.get("outputs", [])]
+    return [(kind, sorted(data), data.get("text/html"), data.get("text/markdown")) for kind, data in shown]
+
+
+@each_chapter
+def test_chapter_says_first_what_it_teaches_and_last_where_to_read_on(source):
+    assert build.headings(source)[0].startswith(f"{source.name[:2]} · ")
+    assert "After this chapter you can" in build.read_source(source).cells[0].source
+    assert build.headings(source)[-1] == "Where to read on"
+
+
+@each_chapter
+def test_links_between_pages_lead_somewhere(source):
+    last = SOURCES[-1].name[:2]
+    for cell in build.read_source(source).cells:
+        for name, fragment in re.findall(r"\]\(([\w./-]*)(#[^)\s]*)?\)", cell.source):
+            if re.match(r"\d\d_", name) and name[:2] > last:
+                continue  # a chapter that is still to come
+            page = build.FOLDER / name if name else build.target(source)
+            assert page.is_file(), f"no such file: {name}"
+            assert not fragment or fragment[1:] in anchors(page), f"no such heading: {name}{fragment}"
+
+
+def test_contents_of_the_first_chapter_names_all():
+    first = nbformat.read(build.target(SOURCES[0]), as_version=4)
+    shown = "".join(build.readable(output) for cell in first.cells for output in cell.get("outputs", []))
+    assert [path.stem for path in SOURCES if f"({path.stem}.ipynb)" not in shown] == []
+
+
+# The questions
+
+
+def anchors(page):
+    """Ids that nbconvert, which shares nothing with the build, gives the headings of a page."""
+    cells = nbformat.read(page, as_version=4).cells
+    html = "".join(markdown2html(cell.source) for cell in cells if cell.cell_type == "markdown")
+    return set(re.findall(r'<h\d id="([^"]*)"', html))
+
+
+def test_questions_page_is_up_to_date_and_has_all_questions():
+    page = build.QUESTIONS.read_text(encoding="utf-8")
+    assert page == build.questions_page()
+    assert len({question["id"] for question in build.questions()}) == len(build.questions()) == 59
+    for question in build.questions():
+        assert question["question"] in page and question["zh"] in page
+        assert question["chapter"] in build.TITLES
+
+
+def test_every_link_of_the_questions_page_leads_to_a_heading_that_is_there():
+    links = re.findall(r"\*\*(Q\d\d)\*\*.*\(<([\w.]+)#([^>]+)>\)", build.QUESTIONS.read_text(encoding="utf-8"))
+    assert len(links) == len(build.answers()) > 0
+    for question, page, fragment in links:
+        assert fragment.startswith(question)
+        assert fragment in anchors(build.FOLDER / page)
+
+
+def test_a_chapter_that_is_there_answers_its_questions():
+    written, answered = {path.name[:2] for path in SOURCES}, build.answers()
+    due = {question["id"] for question in build.questions() if question["chapter"] in written}
+    assert due - answered.keys() == set()
+
+
+def test_question_without_answer_is_said_to_be_coming():
+    question = {"id": "Q99", "chapter": "11", "question": "Why?", "zh": "为什么？"}
+    assert "coming in chapter 11" in build.entry(question, None)[0]
+
+
+# The exercises
+
+
+def wrong_answers(number):
+    """{name: function} of an exercise's wrong answers, such as wrong_2 and wrong_2_rows."""
+    names = lesson.exercise(number, "check").__globals__
+    return {name: names[name] for name in names if re.fullmatch(rf"wrong_{number[3:]}(_\w+)?", name)}
+
+
+@each_exercise
+def test_solution_is_right_and_typical_mistakes_get_a_hint(number):
+    assert lesson.hint_for(number, lesson.exercise(number, "solution")) is None
+    wrong = wrong_answers(number)
+    assert wrong, "no wrong answer to try"
+    for name, answer in wrong.items():
+        hint = lesson.hint_for(number, answer)
+        assert hint and hint.startswith(f"✗ {number}: ") and len(hint) > 20, f"{name} was accepted: {hint}"
+        assert "your code stopped" not in hint, f"{name}: {hint}"
+
+
+@each_exercise
+def test_stub_is_not_called_wrong_and_an_error_is_shown(number):
+    def stops(*inputs):
+        raise KeyError("lost")
+
+    assert "not written yet" in lesson.hint_for(number, lambda *inputs: None)
+    assert "not written yet" in lesson.hint_for(number, ...)
+    assert "KeyError: 'lost'" in lesson.hint_for(number, stops)
+
+
+@each_exercise
+def test_exercise_stands_in_its_chapter(number):
+    source = next(path for path in SOURCES if path.name[:2] == number[:2]).read_text(encoding="utf-8")
+    assert f'check("{number}", ' in source and f'solution("{number}")' in source
+
+
+@each_chapter
+def test_every_exercise_of_a_chapter_has_a_checker(source):
+    asked = set(re.findall(r'check\("(\d\d\.\d)"', source.read_text(encoding="utf-8")))
+    assert asked == {number for number in EXERCISES if number[:2] == source.name[:2]}
+
+
+# lesson
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """What `lesson` displays; `updates` holds what a picture was replaced by."""
+
+    class Screen(list):
+        def __init__(self):
+            self.updates = []
+
+        def __call__(self, value, display_id=False):
+            self.append(value)
+            return type("Handle", (), {"update": staticmethod(self.updates.append)})
+
+    screen = Screen()
+    monkeypatch.setattr(lesson, "display", screen)
+    return screen
+
+
+def test_agree_measures_the_relative_difference(capsys):
+    torch = pytest.importorskip("torch")
+    lesson.agree("halves", np.array([1.0, 200.0 + 2e-9]), torch.tensor([1.0, 200.0], dtype=torch.float64))
+    assert capsys.readouterr().out == "✓ halves: same shape (2,), largest relative difference 1e-11\n"
+    lesson.agree("minus infinity", [-np.inf, 1.0], [-np.inf, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "message"),
+    [
+        ([1.0, 2.0], [1.0, 2.1], "largest relative difference 0.048"),
+        ([[1.0]], [1.0], "expected one shape"),
+        ([1.0, np.nan], [1.0, 2.0], "difference nan"),
+        ([np.nan], [np.nan], "difference nan"),
+        ([np.inf], [1.0], "difference inf"),
+        ([0.0], [1e-9], "difference 1"),
+    ],
+)
+def test_agree_refuses(a, b, message):
+    with pytest.raises(AssertionError, match=message):
+        lesson.agree("x", a, b)
+
+
+def test_side_by_side_of_the_same_text_shows_it_once(shown):
+    lesson.side_by_side("windows.window_partition")
+    html, text = shown[0]._repr_html_(), repr(shown[0])
+    assert "the same to the letter" in html and html.count("def window_p") == 1 == text.count("def window_p")
+
+
+def test_side_by_side_marks_what_differs(shown):
+    lesson.side_by_side("block.SwinTransformerBlock.mask_for")
+    html, text = shown[0]._repr_html_(), repr(shown[0])
+    assert html.count("def mask_for") == 1 and html.count("≠") == 1
+    left, right = re.search(r"≠.*?<pre[^>]*>(.*?)</pre>.*?<pre[^>]*>(.*?)</pre>", html, re.DOTALL).groups()
+    assert ".astype(x.dtype)" in left and ".to(x)" in right
+    assert "NumPy   |     return" in text and "PyTorch |     return" in text
+
+
+def test_side_by_side_keeps_every_line_and_equal_heights():
+    left = [f"    value_{k} = " + " + ".join(f"number_{i}" for i in range(3 * k + 1)) for k in range(5)]
+    a, b = lesson.level(left, left[:2])
+    assert len(a) == len(b) and max(map(len, a)) <= lesson.COLUMN
+    assert "".join(a).replace(" ", "") == "".join(left).replace(" ", "")
+
+
+def test_side_by_side_says_what_pytorch_calls_it(shown):
+    lesson.side_by_side("functional.softmax")
+    assert "torch.nn.functional.softmax" in shown[0]._repr_html_()
+
+
+def test_side_by_side_refuses_unknown_names(shown):
+    for name in ("block.Nothing", "nothing.at_all", "block.SwinTransformerBlock.nothing"):
+        with pytest.raises(ValueError, match="unknown name"):
+            lesson.side_by_side(name)
+
+
+def test_solution_is_folded_away(shown):
+    lesson.solution(EXERCISES[0])
+    assert re.match(r"<details><summary>.*</summary><pre>def solution_", shown[0].data)
+
+
+def test_check_prints_and_never_raises(capsys):
+    lesson.check(EXERCISES[0], lesson.exercise(EXERCISES[0], "solution"))
+    lesson.check("00.77", lambda: 1)
+    assert capsys.readouterr().out.count("\n") == 2
+
+
+def test_slider_draws_the_start_and_follows_the_sliders(shown):
+    lesson.slider(lambda a, b: f"figure {a} {b}", a=(1, 5), b=(0.0, 1.0, 0.25, 0.5))
+    box, picture = shown
+    assert picture == "figure 1 0.5"
+    box.children[0].value = 4
+    assert shown.updates[-1] == "figure 4 0.5"
+
+
+# build
+
+
+def page(*outputs, source="1 + 1", count=1):
+    cell = nbformat.v4.new_code_cell(source, execution_count=count, outputs=list(outputs), id="a")
+    return nbformat.v4.new_notebook(metadata=build.METADATA, cells=[cell])
+
+
+def test_clean_page_is_not_refused():
+    build.refuse(page(nbformat.v4.new_output("stream", text="https://arxiv.org/abs/2103.14030, h/2·w/2, and/or")))
+
+
+@pytest.mark.parametrize(
+    ("notebook", "message"),
+    [
+        (page(nbformat.v4.new_output("stream", name="stderr", text="x")), "stderr"),
+        (page(nbformat.v4.new_output("error", ename="ValueError", evalue="no")), "ValueError"),
+        (page(nbformat.v4.new_output("stream", text="UserWarning: slow")), "warning"),
+        (page(nbformat.v4.new_output("stream", text="saved in /home/me/x.png")), "absolute path"),
+        (page(nbformat.v4.new_output("display_data", data={"text/html": r"C:\Users"})), "absolute path"),
+        (page(source="open('/tmp/x')"), "absolute path"),
+        (page(nbformat.v4.new_output("display_data", data={build.WIDGET: {}})), "widget"),
+        (page(nbformat.v4.new_output("display_data", data={"image/png": "A" * build.LARGEST})), "bytes"),
+        (page(count=3), "number 3"),
+        (nbformat.v4.new_notebook(metadata={"kernelspec": {"name": "mine", "display_name": "Mine"}}), "metadata"),
+    ],
+)
+def test_refuse(notebook, message):
+    with pytest.raises(build.Refused, match=message):
+        build.refuse(notebook)
+
+
+def test_clean_takes_out_widgets_counts_and_versions():
+    result = nbformat.v4.new_output("execute_result", data={"text/plain": "2"}, execution_count=7)
+    notebook = page(nbformat.v4.new_output("display_data", data={build.WIDGET: {}}), result, count=7)
+    notebook.metadata["widgets"], notebook.cells[0].metadata["execution"] = {}, {"started": "now"}
+    build.refuse(build.clean(notebook))
+    assert [out.output_type for out in notebook.cells[0].outputs] == ["execute_result"]
+    assert notebook.cells[0].outputs[0].execution_count == 1 and notebook.cells[0].metadata == {}
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A book of one small chapter."""
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "01_small.py").write_text(
+        "# %% [markdown]\n# # 01 · Small\n#\n# ### Q04: Which?\n\n# %%\n1 + 1\n"
+    )
+    shutil.copy(build.FOLDER / "questions.json", tmp_path)
+    for name, path in (
+        ("FOLDER", tmp_path),
+        ("SOURCES", tmp_path / "source"),
+        ("QUESTIONS", tmp_path / "QUESTIONS.md"),
+    ):
+        monkeypatch.setattr(build, name, path)
+    return tmp_path
+
+
+def test_build_check_and_build_again(folder, capsys):
+    assert build.main(["--check"]) == 1
+    assert build.main([]) == 0
+    assert build.main(["--check"]) == 0
+    first = (folder / "01_small.ipynb").read_bytes()
+    assert build.main(["--only", "01"]) == 0
+    assert (folder / "01_small.ipynb").read_bytes() == first
+    assert "[01_small](<01_small.ipynb#Q04:-Which?>)" in (folder / "QUESTIONS.md").read_text(encoding="utf-8")
+    saved = first.replace(b'"outputs": [', b'"outputs": [{"name": "stderr", "output_type": "stream", "text": "x"}, ')
+    (folder / "01_small.ipynb").write_bytes(saved)
+    assert build.main(["--check"]) == 1
+    assert "wrote to stderr" in capsys.readouterr().err
+    source = folder / "source" / "01_small.py"
+    source.write_text(source.read_text(encoding="utf-8").replace("1 + 1", "1 + 2"), encoding="utf-8")
+    assert build.main(["--check"]) == 1
+    assert "not what source/01_small.py says now" in capsys.readouterr().err
+
+
+def test_cell_ids_stay_when_another_cell_is_added(folder):
+    source = folder / "source" / "01_small.py"
+    before = build.read_source(source).cells
+    source.write_text("# %%\n0\n\n" + source.read_text(encoding="utf-8") + "\n# %%\n1 + 1\n", encoding="utf-8")
+    after = [cell.id for cell in build.read_source(source).cells]
+    assert after[1:3] == [cell.id for cell in before]
+    assert len(set(after)) == len(after) == 4  # the same text twice still has two ids
+
+
+def test_build_refuses_in_one_line(folder, capsys):
+    source = folder / "source" / "01_small.py"
+    source.write_text("# %%\nimport warnings\nwarnings.warn('slow')\n")
+    assert build.main(["--only", "01"]) == 1
+    source.write_text("# %%\n1 / 0\n")
+    assert build.main(["--only", "01"]) == 1
+    assert build.main(["--only", "77"]) == 1
+    source.write_text("# %% [markdown]\n# ### Q04 · Which?\n")
+    assert build.main(["--questions"]) == 1
+    source.write_text("# %% [markdown]\n# ### Q04: Which?\n# ### Q04: Why?\n")
+    assert build.main(["--questions"]) == 1
+    errors = capsys.readouterr().err
+    for message in ("01_small.py: code cell 1", "ZeroDivisionError", "no chapter 77", "plain ASCII", "two headings"):
+        assert message in errors
+    assert not (folder / "01_small.ipynb").exists()
+
+
+def test_help():
+    command = [sys.executable, "-m", "notebooks.build", "--help"]
+    out = subprocess.run(command, cwd=build.FOLDER.parent, capture_output=True, text=True, check=True).stdout
+    assert "--only" in out and "--check" in out and "QUESTIONS.md" in out
