@@ -69,7 +69,7 @@ def bias_tables(table, titles=None):
     count, per_row = table.shape[1], min(table.shape[1], 4)
     titles = titles or [f"head {head}" for head in range(count)]
     rows, reach = -(-count // per_row), side // 2
-    figure, axes = panels(rows, per_row, (PAGE, rows * (0.86 * PAGE / per_row + 0.15) + 0.35), sharex=True, sharey=True)
+    figure, axes = panels(rows, per_row, (PAGE, rows * (0.86 * PAGE / per_row + 0.3) + 0.6), sharex=True, sharey=True)
     limit = float(np.abs(table).max()) or 1.0
     for head, panel in enumerate(axes.flat):
         if head >= count:

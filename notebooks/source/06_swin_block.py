@@ -718,7 +718,7 @@ numpy_block.load_state_dict(silent)
 for name, f in (("block", SwinTransformerBlock.forward), ("no residual", no_residual)):
     same = np.array_equal(f(numpy_block, x, grid), x)
     print(f"{name:12} with silent branches: identity? {same}")
-numpy_block.load_state_dict(p)
+_ = numpy_block.load_state_dict(p)
 
 # %% [markdown]
 # **2. The norm after instead of before.** The same parameters, so a checkpoint loads without complaint. The check: a
@@ -743,7 +743,7 @@ for name, f in (("block", SwinTransformerBlock.forward), ("norm after", post_nor
     small, large = attention_only(f, 1), attention_only(f, 1000)
     change = np.abs(large - small).max() / np.abs(small).max()
     print(f"{name:11} correction changes by {change:.1e}")
-numpy_block.load_state_dict(p)
+_ = numpy_block.load_state_dict(p)
 
 # %% [markdown]
 # **3. Padding after the shift.** The leak from above, in a real block. The check: poke one token, and list who feels

@@ -506,7 +506,7 @@ free = swin_torch.SwinTransformer(any_size).double().eval()
 fixed.load_state_dict(weights)
 free.load_state_dict(weights)
 numpy_free = SwinTransformer(any_size, dtype=np.float64)
-numpy_free.load_state_dict({name: value.numpy() for name, value in weights.items()})
+_ = numpy_free.load_state_dict({name: value.numpy() for name, value in weights.items()})
 
 # %%
 whole = to_array(load_image(photo_path("chelsea"))).astype(np.float64)  # uncropped
