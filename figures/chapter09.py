@@ -4,14 +4,14 @@ import numpy as np
 
 from .cells import lines, numbers, sheet
 from .measure import color_of
-from .style import GREY, PAGE, SEQUENTIAL, as_array, as_image, panels, styled
+from .style import GREY, PAGE, SEQUENTIAL, WINDOWS, as_array, as_image, panels, styled, tint
 
 
 @styled
 def error_by_step(steps, errors, slopes=()):
     """Error of finite differences against their step, both on log scales: steps (s,), errors {name: (s,)}.
 
-    slopes: (power, factor, label) of dashed lines factor · step^power that explain the curves.
+    slopes: up to three (power, factor, label) of dashed lines factor · step^power that explain the curves.
     """
     steps = as_array("steps", steps, (None,))
     figure, axes = panels(1, 1, (7.4, 4.2))
@@ -21,10 +21,10 @@ def error_by_step(steps, errors, slopes=()):
         panel.plot(steps, values, "o-", color=color_of(name, index), label=name, markersize=3.5)
     seen = np.concatenate([np.asarray(values) for values in errors.values()])
     low, high = seen[seen > 0].min() / 5, seen.max() * 5
-    for power, factor, label in slopes:
+    for (power, factor, label), dashes in zip(slopes, ("--", "-.", ":"), strict=False):
         line = factor * steps ** float(power)
         shown = (line > low) & (line < high)
-        panel.plot(steps[shown], line[shown], "--", color=GREY, linewidth=1.2, zorder=1, label=label)
+        panel.plot(steps[shown], line[shown], dashes, color=GREY, linewidth=1.4, zorder=1, label=label)
     panel.set(xscale="log", yscale="log", ylim=(low, high), xlabel="step h", ylabel="relative error")
     panel.grid(True)
     figure.legend(loc="outside right upper")
@@ -59,11 +59,8 @@ def gather_and_scatter(index, gradient, table):
 
 
 def _entry_colors(count):
-    """`count` light colours (count, 3), neighbours far apart."""
-    from matplotlib import colormaps
-
-    wheel = colormaps["tab20"](np.arange(count) * 7 % 20)[:, :3]
-    return 0.45 * wheel + 0.55
+    """`count` light colours (count, 3); from the tenth on they come again."""
+    return np.array([tint(WINDOWS[entry % len(WINDOWS)], 0.45) for entry in range(count)])
 
 
 @styled

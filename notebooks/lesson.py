@@ -17,6 +17,7 @@ from IPython.display import HTML, Markdown, display
 
 FOLDER = Path(__file__).parent
 COLUMN = 54  # characters in one of two columns of a notebook's page
+NARROW = 48  # for tables in which nothing spans both columns: they come out a little narrower
 LEFT = 'align="left" style="text-align:left; vertical-align:top"'  # JupyterLab sets tables to the right
 MARK = f'width="4%" {LEFT}'  # the column of ≠: JupyterLab makes all columns equally wide unless one is told
 
@@ -75,7 +76,7 @@ def there_and_back(name):
     left, right = source_of(f"swin_numpy.{module}", path), source_of(f"swin_numpy.{module}", back)
     if left is None or right is None:
         raise ValueError(f"expected {name} and {'.'.join([module, *back])} in swin_numpy, found one of them at most")
-    display(Table(f"swin_numpy/{module}.py", [("⇄", left, right)], ("forward", "backward")))
+    display(Table(f"swin_numpy/{module}.py", [("⇄", left, right)], ("forward", "backward"), NARROW))
 
 
 def source_of(module, path):
@@ -110,22 +111,24 @@ def aligned(left, right):
 class Table:
     """Rows of (mark, left lines, right lines) as HTML, and as plain text where there is no HTML.
 
-    heads: what stands above the two columns. No style is needed to read it: code hosts strip style attributes.
+    heads: what stands above the two columns; column: characters in one of them. No style is needed to read it:
+    code hosts strip style attributes.
     """
 
-    def __init__(self, title, rows, heads=("NumPy", "PyTorch")):
-        self.title, self.rows, self.heads = title, rows, heads
+    def __init__(self, title, rows, heads=("NumPy", "PyTorch"), column=COLUMN):
+        self.title, self.rows, self.heads, self.column = title, rows, heads, column
 
     def _repr_html_(self):
         body = "".join(self._row(*row) for row in self.rows)
         if any(mark for mark, _, _ in self.rows):
-            body = f"<tr><th {MARK}></th><th {LEFT}>NumPy</th><th {LEFT}>PyTorch</th></tr>" + body
+            heads = "".join(f"<th {LEFT}>{head}</th>" for head in self.heads)
+            body = f"<tr><th {MARK}></th>{heads}</tr>" + body
         return f'<p><b>{escape(self.title)}</b></p><table width="100%">{body}</table>'
 
     def _row(self, mark, left, right):
         if not mark:
             return f'<tr><td {MARK}></td><td {LEFT} colspan="2">{pre(left)}</td></tr>'
-        left, right = level(left, right)
+        left, right = level(left, right, self.column)
         return f"<tr><td {MARK}><b>{mark}</b></td><td {LEFT}>{pre(left)}</td><td {LEFT}>{pre(right)}</td></tr>"
 
     def __repr__(self):
@@ -138,9 +141,9 @@ class Table:
         return "\n".join(lines)
 
 
-def level(left, right):
-    """Both sides broken to COLUMN characters, line k of one at the height of line k of the other."""
-    pairs = [(broken(a), broken(b)) for a, b in zip_longest(left, right, fillvalue="")]
+def level(left, right, column=COLUMN):
+    """Both sides broken to `column` characters, line k of one at the height of line k of the other."""
+    pairs = [(broken(a, column), broken(b, column)) for a, b in zip_longest(left, right, fillvalue="")]
     heights = [max(len(a), len(b)) for a, b in pairs]
     return tuple(
         [
@@ -152,12 +155,14 @@ def level(left, right):
     )
 
 
-def broken(line):
-    """One line of code as several of at most COLUMN characters, broken at blanks, the rest indented further."""
-    if len(line) <= COLUMN:
+def broken(line, column=COLUMN):
+    """One line of code as several of at most `column` characters, broken at blanks, the rest indented further."""
+    if len(line) <= column:
         return [line]
-    indent = " " * (len(line) - len(line.lstrip()) + 8)
-    return textwrap.wrap(line, COLUMN, subsequent_indent=indent, break_long_words=False, drop_whitespace=True)
+    indent = " " * (len(line) - len(line.lstrip()))
+    return textwrap.wrap(
+        line.lstrip(), column, initial_indent=indent, subsequent_indent=indent + " " * 8, break_long_words=False
+    )
 
 
 def pre(lines):

@@ -226,6 +226,18 @@ def test_side_by_side_refuses_unknown_names(shown):
             lesson.side_by_side(name)
 
 
+def test_there_and_back_shows_a_step_and_its_backward_under_their_names(shown):
+    for name in ("block.SwinTransformerBlock.forward", "functional.softmax"):
+        lesson.there_and_back(name)
+        html, text = shown[-1]._repr_html_(), repr(shown[-1])
+        assert re.findall(r"<th[^>]*>(\w+)</th>", html) == ["forward", "backward"]  # not NumPy and PyTorch
+        left, right = re.findall(r"<pre[^>]*>(.*?)</pre>", html, re.DOTALL)
+        assert "backward" not in left and "backward(" in right
+        assert "forward | def " in text and "backward| def " in text
+    with pytest.raises(ValueError, match="one of them at most"):
+        lesson.there_and_back("windows.window_partition")
+
+
 def test_solution_is_folded_away(shown):
     lesson.solution(EXERCISES[0])
     assert re.match(r"<details><summary>.*</summary><pre>def solution_", shown[0].data)

@@ -15,6 +15,7 @@
 
 # %%
 import math
+from functools import partial
 from time import perf_counter
 
 import numpy as np
@@ -39,9 +40,7 @@ from swin_numpy.attention import attend, attend_backward
 from swin_numpy.images import denormalise, load_image, preprocess
 
 rng = np.random.default_rng(9)
-torch.set_num_threads(
-    1
-)  # the matrices here are small: more threads would mostly wait for each other
+torch.set_num_threads(1)  # small matrices: more threads would mostly wait
 
 # %% [markdown]
 # ## The idea
@@ -60,9 +59,8 @@ torch.set_num_threads(
 
 # %%
 numbers = 56 * 56 * 96  # tokens · channels
-print(
-    f"{numbers:,} inputs and as many outputs: {numbers**2 * 4 / 1e9:.0f} GB for J in float32"
-)
+print(f"{numbers:,} inputs and as many outputs")
+print(f"J in float32: {numbers**2 * 4 / 1e9:.0f} GB")
 print(f"dy and dx together: {2 * numbers * 4 / 1e6:.1f} MB")
 
 # %% [markdown]
@@ -99,7 +97,7 @@ print("J.T @ (1, 1, 1):", J.T @ np.ones(3))
 print("J.T @ (6, 0, 0):", J.T @ [6, 0, 0])
 
 # %% [markdown]
-# (But for rounding, that is.) Now, public code is often tested just so: `y.sum().backward()`, which is dy = 1. Here
+# (But for rounding, that is.) Now, a popular way to test a backward is `y.sum().backward()`, which means dy = 1. Here
 # are three backwards of softmax. Only one is right. With ones, all three pass the comparison with autograd:
 
 
@@ -188,12 +186,8 @@ for name, measure, dtype in (
     ("both sides, float32", both_sides, np.float32),
 ):
     slopes = [measure(x.astype(dtype), v.astype(dtype), dtype(h)) for h in steps]
-    errors[name] = np.maximum(
-        np.abs(np.array(slopes, float) - exact) / abs(exact), 1e-17
-    )
-    print(
-        f"{name}: best step {steps[np.argmin(errors[name])]:.0e}, error {errors[name].min():.0e}"
-    )
+    errors[name] = error = np.abs(np.array(slopes, float) / exact - 1)
+    print(f"{name}: best step {steps[error.argmin()]:.0e}, error {error.min():.0e}")
 
 # %%
 scale = abs(loss(x) / exact)
@@ -208,30 +202,29 @@ error_by_step(steps, errors, lines)
 # Every curve is a V. On the right, the step is too long: the function bends on the way, **truncation**. The line of one
 # side falls with h; from both sides the bend of one cancels that of the other, and the error falls with h². On the left
 # the step is too short: two losses that are almost equal are subtracted, and what is left is mostly their last digit,
-# **rounding**, which then gets divided by h. In float32 the rounding is half a billion times as large, and swallows
-# nearly everything.
+# **rounding**, which then gets divided by h. In float32 rounding starts so early that it swallows nearly everything.
+# Where its curve is flat, x + h v is x again: no change at all, and an error of 100 %.
 #
 # The best step is where both meet: about the square root of the machine's ε for one side, its cube root for two.
 
 # %%
 for dtype in (np.float64, np.float32):
     eps = np.finfo(dtype).eps
-    print(
-        f"{dtype.__name__}: ε = {eps:.0e}, √ε = {eps ** (1 / 2):.0e}, ∛ε = {eps ** (1 / 3):.0e}"
-    )
+    root, cube_root = eps ** (1 / 2), eps ** (1 / 3)
+    print(f"{dtype.__name__}: ε = {eps:.0e}, √ε = {root:.0e}, ∛ε = {cube_root:.0e}")
 
 # %% [markdown]
-# So: **float64, both sides, a step near 1e-5**. That gives about ten digits of a smooth function, never sixteen.
+# So: **float64, both sides, a step near 1e-5**. That gives about ten digits here; sixteen are out of reach.
 
 
 # %%
 def slope(loss, value, direction, h=5e-6):
-    """How fast loss() grows when the array `value` moves along `direction`. It is brought back."""
+    """How fast loss() grows when `value`, an array, moves along `direction`."""
     start, sides = value.copy(), []
     for sign in (1, -1):
         value[...] = start + sign * h * direction
         sides.append(loss())
-    value[...] = start
+    value[...] = start  # back to where it was
     return (sides[0] - sides[1]) / (2 * h)
 
 
@@ -257,9 +250,8 @@ def linear_backward_by_loop(dy, x, W):
 
 
 x, W, dy = rng.normal(size=(6, 4)), rng.normal(size=(3, 4)), rng.normal(size=(6, 3))
-for name, got, wanted in zip(
-    "xWb", F.linear_backward(dy, x, W), linear_backward_by_loop(dy, x, W), strict=True
-):
+ours, by_loop = F.linear_backward(dy, x, W), linear_backward_by_loop(dy, x, W)
+for name, got, wanted in zip("xWb", ours, by_loop, strict=True):
     agree(f"d{name}", got, wanted)
 
 # %%
@@ -290,13 +282,13 @@ def norm_jacobian(x, eps=1e-5):
 
 token = np.array([0.0, 0, 4, 4])  # mean 2, deviation 2, so n = (-1, -1, 1, 1)
 J = norm_jacobian(token)
-print(J.round(4))
-print("all numbers grow alike:       ", (J @ np.ones(4)).round(4))
-print("all grow away from the mean:  ", (J @ (token - 2)).round(4))
+print(J.round(4) + 0.0)
+print("all numbers grow alike:     ", J @ np.ones(4))
+print("all grow away from the mean:", J @ (token - 2))
 
 # %% [markdown]
 # The last two lines are two directions in which layer norm does not react: move all of the token, or stretch it. (The
-# second is not zero to the last digit, because of ε.) What the output doesn't feel can't come back either: dx has no
+# small rest in the second is that of ε.) What the output doesn't feel can't come back either: dx has no
 # part along these two directions. That is what the library's formula says: take dy · weight, take off its mean, take
 # off its part along n, divide by σ.
 
@@ -313,9 +305,8 @@ ours = F.layer_norm_backward(dy, x, weight)
 agree("layer norm, loop", ours[0], by_loop)
 
 tensors = [torch.from_numpy(value).requires_grad_() for value in (x, weight, bias)]
-torch.nn.functional.layer_norm(tensors[0], (6,), *tensors[1:]).backward(
-    torch.from_numpy(dy)
-)
+y_torch = torch.nn.functional.layer_norm(tensors[0], (6,), *tensors[1:])
+y_torch.backward(torch.from_numpy(dy))
 for name, got, tensor in zip(("dx", "dweight", "dbias"), ours, tensors, strict=True):
     agree(f"layer norm, autograd: {name}", got, tensor.grad)
 
@@ -324,10 +315,8 @@ for name, got, tensor in zip(("dx", "dweight", "dbias"), ours, tensors, strict=T
 # is zero again. A second function for which the popular test tests nothing:
 
 # %%
-print(
-    "largest |dx|:",
-    np.abs(F.layer_norm_backward(np.ones(x.shape), x, np.ones(6))[0]).max(),
-)
+dx, _, _ = F.layer_norm_backward(np.ones(x.shape), x, np.ones(6))
+print("largest |dx|:", np.abs(dx).max())
 
 # %% [markdown]
 # ## GELU and the loss
@@ -339,25 +328,16 @@ print(
 # %%
 x, dy, v = 2 * rng.normal(size=(3, 50))
 dx = F.gelu_backward(dy, x, F.gelu(x))
-agree(
-    "GELU, measured", slope(lambda: (dy * F.gelu(x)).sum(), x, v), (dx * v).sum(), 1e-8
-)
+measured = slope(lambda: (dy * F.gelu(x)).sum(), x, v)
+agree("GELU, measured", measured, (dx * v).sum(), 1e-8)
 
+# %%
 logits, labels = rng.normal(size=(4, 3)), np.array([2, 0, 0, 1])
-target = np.eye(3)[labels]
-agree(
-    "cross entropy",
-    F.cross_entropy_backward(logits, labels),
-    (F.softmax(logits) - target) / 4,
-)
+dlogits = F.cross_entropy_backward(logits, labels)
+agree("cross entropy", dlogits, (F.softmax(logits) - np.eye(3)[labels]) / 4)
 v = rng.normal(size=logits.shape)
 measured = slope(lambda: F.cross_entropy(logits, labels), logits, v)
-agree(
-    "cross entropy, measured",
-    measured,
-    (F.cross_entropy_backward(logits, labels) * v).sum(),
-    1e-8,
-)
+agree("cross entropy, measured", measured, (dlogits * v).sum(), 1e-8)
 
 # %% [markdown]
 # ## Attention
@@ -374,9 +354,8 @@ def attend_backward_by_loop(dZ, Q, K, V, weights):
     for i, j in np.ndindex(weights.shape):  # Z[i] += weights[i, j] * V[j]
         dweights[i, j] = dZ[i] @ V[j]
         dV[j] += weights[i, j] * dZ[i]
-    dscores = np.array(
-        [jacobian(w).T @ dw for w, dw in zip(weights, dweights, strict=True)]
-    )
+    rows = zip(weights, dweights, strict=True)
+    dscores = np.array([jacobian(w).T @ dw for w, dw in rows])
     for i, j in np.ndindex(weights.shape):  # scores[i, j] = Q[i] @ K[j] / √d
         dQ[i] += dscores[i, j] * K[j] / root
         dK[j] += dscores[i, j] * Q[i] / root
@@ -410,7 +389,7 @@ for name, got, loop, tensor in zip("QKV", ours, by_loop, tensors, strict=True):
 
 # %%
 dscores = F.softmax_backward(dZ @ V.T, kept.weights)
-print("row sums:   ", dscores.sum(axis=1).round(15))
+print("row sums:   ", dscores.sum(axis=1).round(14) + 0.0)
 print("column sums:", dscores.sum(axis=0).round(3))
 
 # %% [markdown]
@@ -423,9 +402,7 @@ print("column sums:", dscores.sum(axis=0).round(3))
 # %%
 M = 2
 index = swin_numpy.relative_position_index(M)  # (i, j) → entry
-dB = (
-    rng.integers(-9, 10, size=index.shape) / 10
-)  # numbers that can be added in the head
+dB = rng.integers(-9, 10, size=index.shape) / 10  # simple numbers to add
 dtable = np.zeros((2 * M - 1) ** 2)
 for i, j in np.ndindex(index.shape):
     dtable[index[i, j]] += dB[i, j]
@@ -457,14 +434,11 @@ agree("np.bincount", by_bincount, dtable)
 
 # %%
 M, heads = 7, 3
-index, dB = (
-    swin_numpy.relative_position_index(M),
-    rng.normal(size=(3, M * M, M * M)),
-)  # (a, i, j)
+index = swin_numpy.relative_position_index(M)
+dB = rng.normal(size=(heads, M * M, M * M))  # (a, i, j)
 counts = np.bincount(index.ravel())
-print(
-    f"M = 7: {index.size:,} pairs read {counts.size} entries, each {counts.min()} to {counts.max()} times"
-)
+print(f"M = 7: {index.size:,} pairs read {counts.size} entries")
+print(f"an entry is read {counts.min()} to {counts.max()} times")
 
 
 def with_add_at():
@@ -474,9 +448,8 @@ def with_add_at():
 
 
 def with_bincount():
-    return np.stack(
-        [np.bincount(index.ravel(), dhead.ravel(), counts.size) for dhead in dB], axis=1
-    )
+    entry = index.ravel()
+    return np.stack([np.bincount(entry, head.ravel(), counts.size) for head in dB], 1)
 
 
 # %%
@@ -532,9 +505,9 @@ def is_backward(forward, backward, x):
     y = forward(x)
     dy = rng.normal(size=y.shape)
     dx = backward(dy)
-    return dx.shape == x.shape and np.isclose(
-        (dy * y).sum(), (dx * x).sum(), rtol=1e-12
-    )
+    if dx.shape != x.shape:
+        return False
+    return np.isclose((dy * y).sum(), (dx * x).sum(), rtol=1e-12)
 
 
 def pad(x):
@@ -551,58 +524,53 @@ def scatter_add(dy, shape=(2, 6, 9, 5)):
     return dx
 
 
-rows = np.array([3, 0, 3, 3])
+rows = np.array([3, 0, 3, 3])  # row 3 is read three times
 mask = rng.integers(0, 2, size=(2, 6, 9, 5)) * 2.0
 
 # %%
 arrow, turned = "n h w (a d) -> n a (h w) d", "n a (h w) d -> n h w (a d)"
-pairs = {
-    "rearrange": (
-        lambda x: rearrange(x, arrow, a=5),
-        lambda dy: rearrange(dy, turned, h=6),
-    ),
-    "window_partition": (
-        lambda x: window_partition(x, 3),
-        lambda dy: window_reverse(dy, 3, 6, 9),
-    ),
-    "roll": (lambda x: cyclic_shift(x, 1), lambda dy: cyclic_shift(dy, -1)),
-    "pad": (pad, crop),
-    "repeat": (
-        lambda x: repeat(x, "n h w c -> n h w c r", r=4),
-        lambda dy: dy.sum(axis=-1),
-    ),
-    "mean": (
-        lambda x: x.mean(axis=1),
-        lambda dy: repeat(dy / 6, "n w c -> n h w c", h=6),
-    ),
-    "gather": (lambda x: x[:, rows], scatter_add),
-    "dropout": (lambda x: x * mask, lambda dy: dy * mask),
+forwards = {
+    "rearrange": lambda x: rearrange(x, arrow, a=5),
+    "window_partition": lambda x: window_partition(x, 3),
+    "roll": lambda x: cyclic_shift(x, 1),
+    "pad": pad,
+    "crop": lambda x: x[:, :4, :7],
+    "repeat": lambda x: repeat(x, "n h w c -> n h w c r", r=4),
+    "mean": lambda x: x.mean(axis=1),
+    "gather": lambda x: x[:, rows],
+    "dropout": lambda x: x * mask,
 }
-for name, (forward, backward) in pairs.items():
-    assert is_backward(forward, backward, rng.normal(size=(2, 6, 9, 5))), name
-print("right:", ", ".join(pairs))
+
+# %%
+backwards = {
+    "rearrange": lambda dy: rearrange(dy, turned, h=6),
+    "window_partition": lambda dy: window_reverse(dy, 3, 6, 9),
+    "roll": lambda dy: cyclic_shift(dy, -1),
+    "pad": crop,
+    "crop": lambda dy: np.pad(dy, ((0, 0), (0, 2), (0, 2), (0, 0))),
+    "repeat": lambda dy: dy.sum(axis=-1),
+    "mean": lambda dy: repeat(dy / 6, "n w c -> n h w c", h=6),
+    "gather": scatter_add,
+    "dropout": lambda dy: dy * mask,
+}
+for name, backward in backwards.items():
+    assert is_backward(forwards[name], backward, rng.normal(size=(2, 6, 9, 5))), name
+print("right:", ", ".join(backwards))
 
 # %% [markdown]
-# A test must be able to fail. Some popular mistakes, all with the right shape:
+# A test must be able to fail. Some mistakes that are easy to make, all with the right shape:
 
 # %%
 mistakes = {
-    "roll, rolled the same way": (pairs["roll"][0], lambda dy: cyclic_shift(dy, 1)),
-    "mean, not divided": (
-        pairs["mean"][0],
-        lambda dy: repeat(dy, "n w c -> n h w c", h=6),
-    ),
-    "repeat, averaged": (pairs["repeat"][0], lambda dy: dy.mean(axis=-1)),
-    "dropout, another mask": (pairs["dropout"][0], lambda dy: dy * np.roll(mask, 1)),
-    "partition, only reshaped": (
-        pairs["window_partition"][0],
-        lambda dy: dy.reshape(2, 6, 9, 5),
-    ),
+    ("roll", "rolled the same way"): lambda dy: cyclic_shift(dy, 1),
+    ("mean", "not divided"): lambda dy: repeat(dy, "n w c -> n h w c", h=6),
+    ("repeat", "averaged"): lambda dy: dy.mean(axis=-1),
+    ("dropout", "another mask"): lambda dy: dy * np.roll(mask, 1),
+    ("window_partition", "only reshaped"): lambda dy: dy.reshape(2, 6, 9, 5),
 }
-for name, (forward, backward) in mistakes.items():
-    print(
-        f"{name:26} is its backward: {is_backward(forward, backward, rng.normal(size=(2, 6, 9, 5)))}"
-    )
+for (name, mistake), backward in mistakes.items():
+    passes = is_backward(forwards[name], backward, rng.normal(size=(2, 6, 9, 5)))
+    print(f"{name}, {mistake}: {'passes' if passes else 'refused'}")
 
 # %% [markdown]
 # ## The block, there and back
@@ -615,8 +583,8 @@ there_and_back("block.SwinTransformerBlock.forward")
 
 # %% [markdown]
 # The stream is a **sum**, x + branch(x), and a sum hands its gradient on to both summands. So dy goes on as it is, and
-# also through the branch, and both arrive at x: `dy + …`, twice. However long the chain of blocks is, part of the
-# gradient comes through unchanged; that is why residual networks can be deep.
+# also through the branch, and both arrive at x: `dy + …`, twice. However long the chain of blocks is, dy itself comes
+# through it unchanged, beside what the branches add. That is one reason why residual networks can be deep.
 
 # %%
 there_and_back("block.SwinTransformerBlock.attend")
@@ -636,25 +604,22 @@ there_and_back("window_attention.WindowAttention.forward")
 
 # %%
 def random_parameters(module):
-    """{official name: array}, none at its initial value: norms of 1 and biases of 0 would hide mistakes."""
-    return {
-        name: 0.4 * rng.normal(size=p.shape) + name.startswith("norm")
-        for name, p in module.named_parameters()
-    }
+    """{official name: array}: norm weights of 1 and biases of 0 would hide mistakes."""
+    shapes = {name: p.shape for name, p in module.named_parameters()}
+    return {name: 0.4 * rng.normal(size=shape) for name, shape in shapes.items()}
 
 
-ours = SwinTransformerBlock(12, 3, window_size=4, shift_size=2).to(np.float64).train()
-theirs = (
-    swin_torch.SwinTransformerBlock(12, 3, window_size=4, shift_size=2).double().train()
-)
+sizes = {"dim": 12, "num_heads": 3, "window_size": 4, "shift_size": 2}
+ours = SwinTransformerBlock(**sizes).to(np.float64).train()
+theirs = swin_torch.SwinTransformerBlock(**sizes).double().train()
 state = random_parameters(ours)
 ours.load_state_dict(state)
-_ = theirs.load_state_dict(
-    {name: torch.from_numpy(value) for name, value in state.items()}
-)
+tensors = {name: torch.from_numpy(value) for name, value in state.items()}
+_ = theirs.load_state_dict(tensors)
 
 # %%
-grid, x, dy = (5, 6), rng.normal(size=(2, 30, 12)), rng.normal(size=(2, 30, 12))
+grid = 5, 6
+x, dy = rng.normal(size=(2, 2, 30, 12))
 x_torch = torch.from_numpy(x).requires_grad_()
 theirs(x_torch, grid).backward(torch.from_numpy(dy))
 ours(x, grid)
@@ -674,14 +639,11 @@ worst = 0
 for name, value in values.items():
     v = rng.normal(size=value.shape)
     measured = slope(lambda: (dy * ours(x, grid)).sum(), value, v)
-    error = abs(measured - (gradients[name] * v).sum()) / np.linalg.norm(
-        gradients[name]
-    )
+    gap = abs(measured - (gradients[name] * v).sum())
+    error = gap / np.linalg.norm(gradients[name])  # relative to the gradient's length
     assert error < 1e-7, name
     worst = max(worst, error)
-print(
-    f"x and {len(values) - 1} parameters: largest error, relative to the gradient's length, {worst:.0e}"
-)
+print(f"x and {len(values) - 1} parameters: largest relative error {worst:.0e}")
 
 # %% [markdown]
 # ## The gradient of a photograph
@@ -693,18 +655,16 @@ print(
 # The model has Swin-T's first two stages and **random weights**: it has never seen a cat. Don't look for meaning yet.
 
 # %%
-photo = preprocess(load_image(photo_path("chelsea")), 224).astype(
-    np.float64
-)  # (1, 3, 224, 224)
+photo = preprocess(load_image(photo_path("chelsea")), 224)  # (1, 3, 224, 224)
+photo = photo.astype(np.float64)
 config = swin_numpy.SwinConfig(
     depths=(2, 2), num_heads=(3, 6), num_classes=10, drop_path_rate=0.0
 )
 model = swin_numpy.SwinTransformer(config, dtype=np.float64).train()
 logits = model(photo)
-dimages = [
-    model.backward(np.eye(10)[[k]])[0] for k in range(3)
-]  # of logit 0, 1, 2: each (3, 224, 224)
+dimages = [model.backward(np.eye(10)[[k]])[0] for k in range(3)]  # logits 0, 1, 2
 
+# %%
 twin = swin_torch.SwinTransformer(config).double().train()
 photo_torch = torch.from_numpy(photo).requires_grad_()
 twin(photo_torch)[0, 0].backward()
@@ -714,13 +674,12 @@ agree("gradient of the photograph", dimages[0], photo_torch.grad[0], 1e-9)
 # Is it true? Change the photograph a little along that gradient. The logit should grow by step · |gradient|²:
 
 # %%
-step = 1.0
+step = 10.0
 predicted = step * np.square(dimages[0]).sum()
 change = model(photo + step * dimages[0])[0, 0] - logits[0, 0]
-print(f"predicted {predicted:.6f}, it changed by {change:.6f}")
-print(
-    f"largest change of a number of the photograph: {np.abs(step * dimages[0]).max():.4f}"
-)
+largest = np.abs(step * dimages[0]).max()
+print(f"the logit should grow by {predicted:.3e}, it grew by {change:.3e}")
+print(f"no number of the photograph changed by more than {largest:.1e}")
 assert abs(change / predicted - 1) < 0.05
 
 # %% [markdown]
@@ -735,35 +694,27 @@ tokens = F.linear(patches, weight, model.patch_embed.proj.bias)[0]  # before the
 by_token = 1 / tokens.std(axis=-1).reshape(56, 56)
 by_logit = [np.abs(gradient).sum(axis=0) for gradient in dimages]
 pixels = denormalise(photo)[0]
-saliency(
-    pixels, {"|gradient| of logit 0": by_logit[0], "1 / σ of each token": by_token}
-)
+maps = {"|gradient| of logit 0": by_logit[0], "1 / σ of each token": by_token}
+saliency(pixels, maps)
 
 # %%
-per_token = [reduce(s, "(h p1) (w p2) -> h w", "sum", p1=4, p2=4) for s in by_logit]
-for k, s in enumerate(per_token):
-    print(
-        f"logit {k}: correlation of the logarithms {np.corrcoef(np.log(s).ravel(), np.log(by_token).ravel())[0, 1]:.2f}"
-    )
+for k, by_pixel in enumerate(by_logit):
+    per_token = reduce(by_pixel, "(h p1) (w p2) -> h w", "sum", p1=4, p2=4)
+    both = np.log(per_token).ravel(), np.log(by_token).ravel()
+    print(f"logit {k}: correlation of the logarithms {np.corrcoef(both)[0, 1]:.2f}")
 
 # %% [markdown]
 # The cat seems to be there, and the model knows nothing about cats. Backward through a layer norm divides by σ; tokens
-# that are faint (a small σ) get a large gradient, whatever the logit asks. A pretty saliency map is no proof that a model
-# learned something: compare it with that of random weights first. Chapter 10 has trained ones.
+# with a small σ get a large gradient, whichever logit asks. A pretty saliency map is no proof that a model learned
+# something: compare it with that of random weights first. Chapter 10 trains some.
 
 
 # %%
 def draw(logit):
-    return saliency(
-        pixels,
-        {
-            f"|gradient| of logit {logit}": by_logit[logit],
-            "1 / σ of each token": by_token,
-        },
-    )
+    return saliency(pixels, {f"|gradient| of logit {logit}": by_logit[logit]})
 
 
-slider(draw, logit=(0, 2, 1, 1))
+slider(draw, logit=(0, 2, 1, 2))
 
 # %% [markdown]
 # ## What must be kept, and what it costs
@@ -796,9 +747,8 @@ def bytes_saved(module):
     """{dotted name: bytes}, each piece of memory counted where it is met first."""
     found, seen = {}, {}
     for name, part in module.named_modules():
-        arrays = [
-            owner(value) for value in part._saved or () if isinstance(value, np.ndarray)
-        ]
+        values = [value for value in part._saved or () if isinstance(value, np.ndarray)]
+        arrays = [owner(value) for value in values]
         new = {id(array): array for array in arrays if id(array) not in seen}
         seen |= new
         if arrays:
@@ -811,10 +761,10 @@ T, C, M, heads = 56 * 56, 96, 7, 3
 block = SwinTransformerBlock(C, heads, (56, 56), M).train()
 x = rng.normal(size=(1, T, C)).astype(np.float32)
 block(x, (56, 56))
-saved = bytes_saved(block)
+saved, parts = bytes_saved(block), dict(block.named_modules())
 for name, count in saved.items():
-    shapes = sorted({value.shape for value in dict(block.named_modules())[name]._saved})
-    print(f"{name:9} {count / x.nbytes:5.2f} times the tokens  {shapes}")
+    shapes = sorted({value.shape for value in parts[name].saved})
+    print(f"{name:9} {count / x.nbytes:5.2f} times the input  {shapes}")
 
 # %% [markdown]
 # The unit is the block's input, T · C numbers. Most of it can be counted in the head: 1 for each of the norms and
@@ -824,24 +774,21 @@ for name, count in saved.items():
 # %%
 by_hand = (5 + 3 + 8) * T * C * 4 + heads * T * M**2 * 4
 assert sum(saved.values()) == by_hand
-print(
-    f"one block, one image: {by_hand / 1e6:.1f} MB, {by_hand / x.nbytes:.1f} times its input"
-)
-print(
-    f"its parameters: {sum(p.nbytes for _, p in block.named_parameters()) / 1e6:.2f} MB"
-)
-print(f"attention weights in windows: {heads * T * M**2 * 4 / 1e6:5.1f} MB")
-print(f"attention weights globally:   {heads * T * T * 4 / 1e6:5.1f} MB")
-bars(
-    {name: count / 1e6 for name, count in saved.items()},
-    "MB, float32, one image",
-    "kept by one block",
-    "{:.2f}",
-)
+parameters = sum(p.nbytes for _, p in block.named_parameters())
+print(f"one block, one image:         {by_hand / 1e6:6.2f} MB")
+print(f"its input:                    {x.nbytes / 1e6:6.2f} MB")
+print(f"its parameters:               {parameters / 1e6:6.2f} MB")
+print(f"attention weights in windows: {heads * T * M**2 * 4 / 1e6:6.2f} MB")
+print(f"attention weights globally:   {heads * T * T * 4 / 1e6:6.2f} MB")
+
+# %%
+unit = "MB, float32, one image"
+megabytes = {name: count / 1e6 for name, count in saved.items()}
+bars(megabytes, unit, "kept by one block", "{:.2f}")
 
 # %% [markdown]
-# The MLP keeps the most, not attention: windows made it small. With global attention the last line would be the
-# largest by far.
+# The MLP keeps the most, not attention: windows made that small. The weights of global attention alone would take
+# several times as much as the whole block does now.
 #
 # Does PyTorch keep less? `saved_tensors_hooks` sees all that autograd puts aside. Memory that is shared counts once, as
 # above, and parameters don't count.
@@ -849,7 +796,8 @@ bars(
 
 # %%
 def bytes_saved_by_autograd(module, *inputs):
-    kept, parameters = {}, {p.untyped_storage().data_ptr() for p in module.parameters()}
+    parameters = {p.data_ptr() for p in module.parameters()}
+    kept = {}
 
     def pack(tensor):
         storage = tensor.untyped_storage()
@@ -858,17 +806,20 @@ def bytes_saved_by_autograd(module, *inputs):
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        output = module(*inputs)  # stays alive till the end, and so does what it keeps
+        output = module(*inputs)  # keeps all of it alive till the end
     assert output.requires_grad
     return sum(kept.values())
 
 
+# %%
 twin = swin_torch.SwinTransformerBlock(C, heads, (56, 56), M).train()
-autograd = bytes_saved_by_autograd(twin, torch.from_numpy(x).requires_grad_(), (56, 56))
+x_torch = torch.from_numpy(x).requires_grad_()
+autograd = bytes_saved_by_autograd(twin, x_torch, (56, 56))
 print(f"NumPy {by_hand / 1e6:.1f} MB, autograd {autograd / 1e6:.1f} MB")
+assert 0.5 < autograd / by_hand < 2
 
 # %% [markdown]
-# Much the same; neither of them knows a trick. And the whole Swin-T, with 224 × 224 pixels? Each stage has half as many
+# Much the same: autograd has to keep what we have to keep. And the whole Swin-T, with 224 × 224 pixels? Each stage has half as many
 # numbers per map as the one before (a quarter of the tokens, twice the channels), but stage 3 has six blocks.
 
 # %%
@@ -876,36 +827,24 @@ config = swin_numpy.CONFIGS["swin_tiny_patch4_window7_224"]
 swin_t = swin_numpy.SwinTransformer(config).train()
 swin_t(rng.normal(size=(1, 3, 224, 224)).astype(np.float32))
 kept = bytes_saved(swin_t)
-places = [
-    "patch_embed",
-    *[f"layers.{i}.{part}" for i in range(4) for part in ("blocks", "downsample")],
-    "norm",
-    "head",
-]
-sums = {
-    place: sum(n for name, n in kept.items() if name.startswith(place)) / 1e6
-    for place in places
-}
-bars(
-    {place: n for place, n in sums.items() if n},
-    "MB, float32, one image",
-    "kept by Swin-T",
-    "{:.1f}",
-)
+sums = {}
+for name, count in kept.items():
+    steps = 3 if name.startswith("layers") else 1
+    place = ".".join(name.split(".")[:steps])  # such as layers.0.blocks
+    sums[place] = sums.get(place, 0) + count / 1e6
+bars(sums, unit, "kept by Swin-T", "{:.1f}")
 
 # %%
-activations, parameters = (
-    sum(kept.values()),
-    sum(p.nbytes for _, p in swin_t.named_parameters()),
-)
-inputs = sum(
-    config.depths[i] * (56 * 56 // 4**i) * config.widths[i] * 4 for i in range(4)
-)
-print(
-    f"parameters {parameters / 1e6:.0f} MB, their gradients as much again, kept for each image {activations / 1e6:.0f} MB"
-)
-print(f"of a batch of 16: {16 * activations / 1e9:.1f} GB")
-print(f"if only the input of each block were kept: {inputs / 1e6:.0f} MB an image")
+parameters = sum(p.nbytes for _, p in swin_t.named_parameters())
+activations = sum(kept.values())
+tokens = [56 * 56 // 4**i for i in range(4)]  # in each stage
+stages = zip(config.depths, tokens, config.widths, strict=True)
+inputs = sum(depth * count * width * 4 for depth, count, width in stages)
+print(f"parameters:                            {parameters / 1e6:5.0f} MB")
+print(f"their gradients:                       {parameters / 1e6:5.0f} MB")
+print(f"kept for one image:                    {activations / 1e6:5.0f} MB")
+print(f"kept for a batch of 16:                {16 * activations / 1e6:5.0f} MB")
+print(f"only the blocks' inputs, of one image: {inputs / 1e6:5.0f} MB")
 
 # %% [markdown]
 # So memory in training is a matter of the batch. There are two ways to keep less:
@@ -918,7 +857,7 @@ print(f"if only the input of each block were kept: {inputs / 1e6:.0f} MB an imag
 # %% [markdown]
 # ## Traps
 #
-# All of them ran somewhere, with the right shapes and without an error.
+# Bugs that run without an error.
 #
 # **1. Ones upstream**, and **2. `table_grad[index] += g`**: you saw both above.
 #
@@ -936,15 +875,11 @@ for shape in ((4, 4, 4), (2, 5, 3)):
     dy = rng.normal(size=shape)
     for name, backward in tries.items():
         db = backward(dy)
-        fits = db.shape == shape[-1:]
-        right = fits and is_backward(
-            lambda b, shape=shape: np.broadcast_to(b, shape),
-            backward,
-            rng.normal(size=shape[-1]),
-        )
-        print(
-            f"{shape}  {name:17}  shape {'fits ' if fits else 'wrong'}  {'right' if right else 'WRONG'}"
-        )
+        add_to_all = lambda b, shape=shape: np.broadcast_to(b, shape)
+        right = is_backward(add_to_all, backward, rng.normal(size=shape[-1]))
+        fits = "fits " if db.shape == shape[-1:] else "wrong"
+        verdict = "right" if right else "WRONG"
+        print(f"{shape}  {name:17}  shape {fits}  {verdict}")
 
 # %% [markdown]
 # The check: sides that are all **different**, and a comparison of values, not of shapes.
@@ -959,7 +894,7 @@ for name, part in zip("qkv", np.split(ours.attn.qkv.bias.grad, 3), strict=True):
 # A bias of K adds the same to all scores of a query, and softmax doesn't feel that. The gradient is zero but for
 # rounding, and that is correct. The trap is in the test: two zeros with other rounding differ by 100 %, and a wrong
 # backward for that part gives zero against zero. `agree` divides by the largest number of the whole bias, which is the
-# sane thing to do. (Swin V2 drew the conclusion: its k has no bias. Chapter 12.)
+# sane thing to do. (In Swin V2, k has no bias; chapter 12.)
 #
 # **5. In place.** `x += …` is faster than `x = x + …`, and overwrites what somebody has saved. Here the norm keeps a
 # reference to x, not a copy, and x changes afterwards:
@@ -975,14 +910,12 @@ class InPlace(SwinTransformerBlock):
         return x
 
 
-x = rng.normal(size=(2, 30, 12))
-dy = rng.normal(size=x.shape)
-in_place = InPlace(12, 3, window_size=4, shift_size=2).to(np.float64).train()
+x, dy = rng.normal(size=(2, 2, 30, 12))
+in_place = InPlace(**sizes).to(np.float64).train()
 in_place.load_state_dict(state)
 print("forward is the same:", np.array_equal(in_place(x, grid), ours(x, grid)))
-print(
-    f"dx differs by up to {np.abs(in_place.backward(dy) - ours.backward(dy)).max():.2f}"
-)
+wrong, right = in_place.backward(dy), ours.backward(dy)
+print(f"dx is off by {np.abs(wrong - right).max() / np.abs(right).max():.0%}")
 
 # %% [markdown]
 # The forward is right to the last bit, and the gradient is wrong. PyTorch counts the changes of every tensor, and refuses:
@@ -1005,18 +938,10 @@ except RuntimeError as error:
 
 # %%
 for n in (1, 8):
-    logits, labels, v = (
-        rng.normal(size=(n, 3)),
-        rng.integers(0, 3, n),
-        rng.normal(size=(n, 3)),
-    )
-    forgotten = F.softmax(logits) - np.eye(3)[labels]  # not divided by n
-    measured = slope(
-        lambda logits=logits, labels=labels: F.cross_entropy(logits, labels), logits, v
-    )
-    print(
-        f"batch of {n}: gradient / measured slope = {(forgotten * v).sum() / measured:.3f}"
-    )
+    (logits, v), labels = rng.normal(size=(2, n, 3)), rng.integers(0, 3, n)
+    measured = slope(partial(F.cross_entropy, logits, labels), logits, v)
+    forgotten = ((F.softmax(logits) - np.eye(3)[labels]) * v).sum()  # not divided by n
+    print(f"batch of {n}: gradient / measured slope = {forgotten / measured:.3f}")
 
 # %% [markdown]
 # **7. The second path.** y = x + branch(x), and backward only comes back through the branch:
@@ -1030,7 +955,7 @@ class OnePath(SwinTransformerBlock):
         return self.norm1.backward(self.attend_backward(dy, grid))
 
 
-one_path = OnePath(12, 3, window_size=4, shift_size=2).to(np.float64).train()
+one_path = OnePath(**sizes).to(np.float64).train()
 one_path.load_state_dict(state)
 for block in (ours, one_path):
     block.zero_grad()
@@ -1038,11 +963,12 @@ for block in (ours, one_path):
     block.backward(dy)
 right = dict(ours.named_parameters())
 for name, p in one_path.named_parameters():
-    print(f"{name:34} {'right' if np.allclose(p.grad, right[name].grad) else 'WRONG'}")
+    same = np.allclose(p.grad, right[name].grad)
+    print(f"{name:34} {'right' if same else 'WRONG'}")
 
 # %% [markdown]
 # The later half of the block is right, for its dy is the one from outside. So a test of the last layers alone passes,
-# and all layers before them learn from noise. The check: **every** parameter and dx.
+# while all layers before them miss the larger part of their gradient. The check: **every** parameter, and dx.
 #
 # **8. Two forwards, one backward.** A module keeps what its **last** forward saved. Call it twice, and the first call's
 # values are gone:
