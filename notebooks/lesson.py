@@ -6,6 +6,7 @@ from lesson import agree, check, contents, side_by_side, slider, solution
 import importlib
 import importlib.util
 import inspect
+import re
 import textwrap
 from difflib import SequenceMatcher
 from html import escape
@@ -76,6 +77,8 @@ def there_and_back(name):
     left, right = source_of(f"swin_numpy.{module}", path), source_of(f"swin_numpy.{module}", back)
     if left is None or right is None:
         raise ValueError(f"expected {name} and {'.'.join([module, *back])} in swin_numpy, found one of them at most")
+    # Line k of the one is not line k of the other: each is broken by itself, without gaps.
+    left, right = ([part for line in lines for part in broken(line, NARROW)] for lines in (left, right))
     display(Table(f"swin_numpy/{module}.py", [("⇄", left, right)], ("forward", "backward"), NARROW))
 
 
@@ -155,14 +158,19 @@ def level(left, right, column=COLUMN):
     )
 
 
+class CodeWrapper(textwrap.TextWrapper):
+    """Breaks a line of code at blanks and behind opening brackets, never inside a word."""
+
+    wordsep_simple_re = re.compile(r"( +|(?<=\()(?=[^)]))")
+
+
 def broken(line, column=COLUMN):
-    """One line of code as several of at most `column` characters, broken at blanks, the rest indented further."""
+    """One line of code as several of at most `column` characters, the rest indented further."""
     if len(line) <= column:
         return [line]
     indent = " " * (len(line) - len(line.lstrip()))
-    return textwrap.wrap(
-        line.lstrip(), column, initial_indent=indent, subsequent_indent=indent + " " * 8, break_long_words=False
-    )
+    wrapper = CodeWrapper(column, indent, indent + " " * 8, break_long_words=False, break_on_hyphens=False)
+    return wrapper.wrap(line.lstrip())
 
 
 def pre(lines):

@@ -54,6 +54,8 @@ def add_model_options(parser):
 
 def run(args):
     """Do what the arguments say. Raises ValueError or OSError for what can't be done."""
+    if args.top < 1:
+        raise ValueError(f"--top: expected at least 1, got {args.top}")
     config, state, title = find_model(args.model, args.weights)
     model = SwinTransformer(config, args.seed, np.dtype(args.dtype))
     if state is not None:

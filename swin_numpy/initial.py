@@ -18,8 +18,10 @@ def initial_state(shapes, seed=0):
     returns  {name: float32 array} in the order of `shapes`
 
     Each parameter has a generator of its own, seeded by `seed` and its name: its numbers depend neither on
-    the order of the names nor on the other parameters.
+    the order of the names nor on the other parameters. Raises ValueError for a seed below 0.
     """
+    if seed < 0:
+        raise ValueError(f"seed: expected a whole number from 0 up, got {seed}")
     shapes = {name: tuple(shape) for name, shape in shapes.items()}
     return {name: _initial_value(name, shapes, seed) for name in shapes}
 

@@ -91,6 +91,7 @@ def transformers_config(config):
         window_size=config.window_size,
         mlp_ratio=config.mlp_ratio,
         qkv_bias=config.qkv_bias,
+        use_absolute_embeddings=config.ape,
         num_labels=config.num_classes,
         attn_implementation="sdpa",  # the other one computes its softmax in float32
         out_indices=list(range(1, len(config.depths) + 1)),  # of a backbone; 0 is the patches

@@ -15,6 +15,7 @@ import swin_numpy.__main__ as numpy_command
 from figures import photo_path
 from swin_numpy import SwinTransformer
 from swin_numpy.config import CONFIGS
+from swin_torch import SwinTransformer as SwinTransformerTorch
 from swin_torch import compare, tour
 
 SMALL = replace(
@@ -102,6 +103,12 @@ def test_bad_input_gets_one_line_and_status_2(command, kind, small, picture, tmp
     assert {"model": "swin_giant", "weights": "none.safetensors"}.get(kind, "bad.png") in message
 
 
+@pytest.mark.parametrize("option", ["--top", "--seed"])
+def test_a_number_that_makes_no_sense_is_named(option, small, picture, capsys):
+    assert numpy_command.main([str(picture), "--model", small, option, "-1"]) == 2
+    assert f"{option.strip('-')}: expected" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("device", ["cuda:99", "tpu", "cpu:1", "cuda:x"])
 def test_a_device_that_is_not_there(device, small, picture, capsys):
     assert compare.main([str(picture), "--model", small, "--device", device]) == 2
@@ -146,9 +153,12 @@ def test_weights_are_loaded_into_both_twins(small, picture, tmp_path, capsys):
     assert rows[1] == rows[2] != rows[0]
 
 
-def test_nan_is_a_disagreement():
-    step = compare.Row("head", "Linear", (1,), float("nan"), float("nan"), 0, 0)
-    assert not compare.verdict([step], "float32")[0]
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_nan_is_a_disagreement_wherever_it_stands(place):
+    rows = [compare.Row("head", "Linear", (1,), 0.0, 1e-9, 0, 0)] * 3
+    assert compare.verdict(rows, "float32")[0]
+    rows[place] = replace(rows[place], relative=float("nan"))
+    assert not compare.verdict(rows, "float32")[0]
 
 
 @pytest.mark.parametrize("module", ["swin_numpy", "swin_torch.compare", "swin_torch.tour"])
@@ -171,6 +181,20 @@ def test_the_tour_fails_where_the_twins_disagree(monkeypatch, tmp_path):
     monkeypatch.setitem(CONFIGS, tour.MODEL, replace(SMALL, img_size=112))
     monkeypatch.setitem(compare.BOUNDS, "float32", 0)
     assert tour.main(["--save", str(tmp_path)]) == 1
+
+
+def test_the_tour_fails_where_the_twins_answer_differently(monkeypatch, tmp_path, capsys):
+    class Biased:
+        def from_checkpoint(path):
+            model = SwinTransformerTorch.from_checkpoint(path)
+            with torch.no_grad():
+                model.head.bias[0] += 100
+            return model
+
+    monkeypatch.setitem(CONFIGS, tour.MODEL, replace(SMALL, img_size=112))
+    monkeypatch.setattr(tour, "SwinTransformer", Biased)
+    assert tour.main(["--save", str(tmp_path)]) == 1
+    assert "The twins agree" in capsys.readouterr().out
 
 
 def test_the_photograph_of_the_tour_ships():

@@ -13,7 +13,7 @@ import torch
 
 import swin_numpy
 import swin_torch
-from swin_numpy import SwinConfig, convert_state_dict, export_state_dict
+from swin_numpy import SwinConfig, convert_state_dict, export_state_dict, infer_config
 from tests.families import FAMILIES, assert_close, peer, peer_outputs
 from tests.twin import PACKAGES, inputs_for, normal
 
@@ -38,6 +38,30 @@ ANY = {
 }
 CASES = BUILT | {
     name: (families, dict(options, img_size=None), size) for name, (families, options, size) in ANY.items()
+}
+
+# transformers is what `make test` installs, so with it every option gets a turn.
+ONE = ("transformers",)
+SMALL = dict(embed_dim=12, depths=(2, 2), num_heads=(2, 3), num_classes=5)
+SWIN_T = dict(embed_dim=24, depths=(2, 2, 6, 2), num_heads=(3, 6, 12, 24), num_classes=9)
+SWIN_B = dict(embed_dim=16, depths=(2, 2, 18, 2), num_heads=(4, 8, 16, 32), num_classes=9)
+THREE = dict(SMALL, depths=(1, 2, 3), num_heads=(1, 2, 4))
+CASES |= {
+    "rectangle": (ONE, dict(SMALL, img_size=(32, 48), window_size=3), (32, 48)),
+    "last stage is one window high": (ONE, dict(SMALL, img_size=(56, 84)), (56, 84)),
+    "every map padded": (ONE, dict(SMALL, img_size=(60, 100), window_size=7), (60, 100)),
+    "patches padded": (ONE, dict(SMALL, img_size=(45, 70), window_size=3), (45, 70)),
+    "odd sides merged": (ONE, dict(SMALL, img_size=(52, 84), window_size=4), (52, 84)),
+    "three stages": (ONE, dict(THREE, img_size=(60, 100), window_size=3), (60, 100)),
+    "one stage of one block": (ONE, dict(SMALL, depths=(1,), num_heads=(2,), img_size=16, window_size=2), (16, 16)),
+    "ape": (ONE, dict(SMALL, img_size=32, window_size=4, ape=True), (32, 32)),
+    "narrow MLP": (ONE, dict(SMALL, img_size=(32, 48), window_size=3, mlp_ratio=2.5), (32, 48)),
+    "no qkv bias": (ONE, dict(SMALL, img_size=(32, 48), window_size=3, qkv_bias=False), (32, 48)),
+    "patches of 2": (ONE, dict(SMALL, img_size=(16, 24), window_size=3, in_chans=1, patch_size=2), (16, 24)),
+    "any size, padded": (ONE, dict(SMALL, img_size=None, window_size=4), (45, 70)),
+    "built for another size": (ONE, dict(SMALL, img_size=(32, 32), window_size=3), (45, 70)),
+    "Swin-T at 224": (ONE, dict(SWIN_T, img_size=224), (224, 224)),
+    "Swin-B at 96": (ONE, dict(SWIN_B, img_size=96, window_size=3), (96, 96)),
 }
 RUNS = [(case, family) for case, (families, _, _) in CASES.items() for family in families]
 
@@ -91,3 +115,24 @@ def test_their_saved_file_becomes_a_model(tmp_path, family, package):
     logits, _ = peer_outputs(family, theirs, images)
     with torch.no_grad():
         assert_close(model(*inputs_for(package, images)), logits)
+
+
+def test_a_folder_of_theirs_is_read(tmp_path):
+    """What `save_pretrained` writes; its names on disk are not those in memory."""
+    theirs = peer("transformers", config_of("four stages"))
+    theirs.save_pretrained(tmp_path)
+    state = swin_numpy.load_checkpoint(tmp_path / "model.safetensors")
+    expected = convert_state_dict(theirs.state_dict())
+    assert state.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(state[name], value)
+
+
+@pytest.mark.parametrize("case", [case for case, (_, _, size) in CASES.items() if size[0] == size[1]])
+def test_an_inferred_configuration_gives_the_same_logits(case):
+    config = config_of(case)
+    model = swin_numpy.SwinTransformer(config, seed=5, dtype=np.float64)
+    other = swin_numpy.SwinTransformer(infer_config(model.state_dict()), dtype=np.float64)
+    other.load_state_dict(model.state_dict())
+    images = normal(1, config.in_chans, *CASES[case][2])
+    assert_close(other(images), model(images))

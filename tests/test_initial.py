@@ -89,3 +89,8 @@ def test_a_parameter_depends_on_seed_and_name_only():
     assert not np.array_equal(state["head.weight"], other["head.weight"])
     alike = initial_state({"a": (5, 5), "b": (5, 5)})
     assert not np.array_equal(alike["a"], alike["b"])
+
+
+def test_a_seed_below_0_is_named():
+    with pytest.raises(ValueError, match=r"^seed: expected a whole number from 0 up, got -1$"):
+        initial_state({"weight": (2, 3)}, seed=-1)
