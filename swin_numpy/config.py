@@ -79,6 +79,11 @@ class SwinConfig:
         return tuple(grids)
 
     @property
+    def windows(self):
+        """The window of each stage at the built size: it shrinks where the grid's smaller side is less."""
+        return tuple(min(self.window_size, *(grid or (self.window_size,))) for grid in self.grids)
+
+    @property
     def drop_path_rates(self):
         """Stochastic depth of every block, one tuple a stage: from 0 in the first block up to drop_path_rate."""
         last = max(sum(self.depths) - 1, 1)

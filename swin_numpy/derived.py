@@ -53,7 +53,7 @@ def read_buffers(state):
     if not windows:
         return {}
     found = {"window_size": windows[0]}
-    tables = [state.get(f"layers.{stage}.blocks.0.attn.relative_coords_table") for stage in range(len(windows))]
+    tables = [_buffer(state, stage, "relative_coords_table") for stage in range(len(windows))]
     if all(_holds_numbers(table) for table in tables):
         pairs = zip(windows, tables, strict=True)
         found["pretrained_window_sizes"] = tuple(_pretrained_window(window, table) for window, table in pairs)
@@ -72,14 +72,17 @@ def _windows(state):
     """Window of each stage, from index tables (M·M, M·M), or flattened as torchvision does."""
     windows = []
     for stage in range(16):
-        ours, theirs = f"layers.{stage}.blocks.0", f"features.{2 * stage + 1}.0"
-        names = (f"{place}.attn.relative_position_index" for place in (ours, theirs))
-        shape = next((tuple(state[name].shape) for name in names if hasattr(state.get(name), "shape")), ())
+        shape = tuple(getattr(_buffer(state, stage, "relative_position_index"), "shape", ()))
         side = math.isqrt(math.isqrt(math.prod(shape)))
         if not shape or side == 0 or side**4 != math.prod(shape):
             break
         windows.append(side)
     return windows
+
+
+def _buffer(state, stage, leaf):
+    """Of a stage's first block, in Microsoft's or torchvision's names; None if there is none."""
+    return state.get(f"layers.{stage}.blocks.0.attn.{leaf}", state.get(f"features.{2 * stage + 1}.0.attn.{leaf}"))
 
 
 def _pretrained_window(window, table):

@@ -107,8 +107,9 @@ class SwinTransformer(Module):
         raises    CheckpointError for a file that is damaged or fits no such model; OSError where it can't be opened
         warns     UserWarning that lists what was adapted, and one for each array that holds NaN or infinity
 
-        Adapted are: the head, made anew if num_classes differs; bias tables, if windows differ; the absolute
-        position embedding, if the grid differs; the patch convolution, if in_chans differs. For example
+        Adapted are: the head, made anew if num_classes differs; bias tables, if windows differ (V2 has none: its
+        pretrained_window_sizes become the file's windows); the absolute position embedding, if the grid differs; the
+        patch convolution, if in_chans differs. For example
         from_checkpoint(path, num_classes=10), from_checkpoint(path, img_size=384, window_size=12).
         """
         state, config = load_fitted(path, config, **fields)

@@ -2,7 +2,7 @@
 
 At any size each family has its own habits. torchvision does what our img_size=None does. timm rolls before it
 pads, so it is compared where nothing needs padding. transformers shrinks a window at call time, so it is compared
-where every map is larger than a window; in V2 it takes a stage for smaller than it is where odd sides are merged.
+where every map is larger than a window; its V2 shrinks it when built, to sides that it rounds down after merging.
 """
 
 from dataclasses import replace
@@ -14,8 +14,8 @@ import torch
 import swin_numpy
 import swin_torch
 from swin_numpy import SwinConfig, convert_state_dict, export_state_dict, infer_config
-from tests.families import FAMILIES, assert_close, peer, peer_outputs
-from tests.twin import PACKAGES, inputs_for, normal
+from tests.families import FAMILIES, NEEDS_TORCHVISION, assert_close, peer, peer_outputs
+from tests.twin import PACKAGES, inputs_for, normal, random_state
 
 TWO = dict(embed_dim=8, depths=(2, 3), num_heads=(2, 4), num_classes=5, drop_path_rate=0.0)
 FOUR = dict(embed_dim=4, depths=(2, 2, 2, 2), num_heads=(1, 2, 4, 8), num_classes=5, drop_path_rate=0.0)
@@ -117,6 +117,19 @@ def test_their_strict_loader_takes_what_we_export_and_gives_it_back(case, family
     assert back.keys() == state.keys()
     for name, value in back.items():
         np.testing.assert_array_equal(value, state[name])
+
+
+@NEEDS_TORCHVISION
+def test_torchvision_takes_the_window_of_pre_training_from_our_file():
+    """It has no option for that, but what we export holds the coordinates that it takes."""
+    config = config_of("V2, another window than at pre-training")
+    model = swin_numpy.SwinTransformer(config, dtype=np.float64)
+    model.load_state_dict(random_state({name: value.shape for name, value in model.state_dict().items()}))
+    theirs = peer("torchvision", config)
+    exported = export_state_dict(model.state_dict(), "torchvision", config)
+    theirs.load_state_dict({name: torch.from_numpy(value) for name, value in exported.items()}, strict=True)
+    images = normal(2, 3, 64, 64)
+    assert_close(model(images), peer_outputs("torchvision", theirs, images)[0])
 
 
 @PACKAGES
