@@ -138,6 +138,26 @@ def _fit_tail(degree):
 _TAIL32, _TAIL64 = _fit_tail(9), _fit_tail(20)
 
 
+def relu(x):
+    """max(x, 0): a negative number becomes 0."""
+    return np.maximum(x, 0)
+
+
+def relu_backward(dy, y):
+    """→ dx, from the output y alone: where that is 0, nothing went through."""
+    return dy * (y > 0)
+
+
+def sigmoid(x):
+    """1 / (1 + exp(-x)), a number from 0 to 1. Written with tanh, which can't overflow."""
+    return 0.5 * np.tanh(0.5 * x) + 0.5
+
+
+def sigmoid_backward(dy, y):
+    """→ dx, from the output y alone."""
+    return dy * y * (1 - y)
+
+
 def cross_entropy(logits, labels, label_smoothing=0.0):
     """-sum(target · log softmax(logits)), the mean over the batch. logits (n, classes) → a number.
 

@@ -136,10 +136,12 @@ def test_both_start_from_the_same_weights(init):
 # ---- training ---------------------------------------------------------------------------------------------------
 
 
-def test_both_trainers_in_step(tmp_path):
+@pytest.mark.parametrize("version", [1, 2])
+def test_both_trainers_in_step(tmp_path, version):
     """The whole loop in float64, order and augmentation included: 20 steps, and the loss falls."""
     recipe = Recipe(epochs=4, batch_size=8, base_lr=1e-2, clip_grad=0.7, seed=2)
-    ours, theirs = trainer_of(swin_numpy, recipe), trainer_of(swin_torch, recipe)
+    config = replace(TINY, version=version)
+    ours, theirs = trainer_of(swin_numpy, recipe, config), trainer_of(swin_torch, recipe, config)
     result = fit(ours, TRAIN, TEST, tmp_path / "numpy")
     assert result == fit(theirs, TRAIN, TEST, tmp_path / "torch")
     assert ours.steps == theirs.steps == 20

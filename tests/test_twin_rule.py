@@ -31,6 +31,9 @@ TORCH_HAS = {
     "layers.LayerNorm",
     "layers.Conv2d",
     "layers.Dropout",
+    "layers.ReLU",
+    "layers.Sigmoid",
+    "layers.Sequential",
     "layers.small_normal",
     "layers.seed_dropout",
     "model.check_dtype",  # with a PyTorch model it is .double(), .half(), …
