@@ -100,17 +100,25 @@ def verdict(rows, dtype):
 
 
 def make_twins(config, dtype="float32", device="cpu", state=None, seed=0):
-    """Both twins with the same weights: `state` (official names), or the random ones that `seed` gives.
+    """Both twins with the same weights: `state` (official names), or the random ones that `seed` gives (see `awake`).
 
     For float16 and bfloat16 the NumPy twin computes in float32. Raises ValueError for a device that is not there.
     """
     device = find_device(device, dtype)
     numpy_model = swin_numpy.SwinTransformer(config, seed, np.float64 if dtype == "float64" else np.float32)
     torch_model = SwinTransformer(config, seed).to(device, getattr(torch, dtype))
+    if state is None and config.version == 2:
+        state = awake(numpy_model.state_dict())
     if state is not None:
         numpy_model.load_state_dict(state)
         torch_model.load_state_dict(state)
     return numpy_model, torch_model
+
+
+def awake(state):
+    """V2's blocks start as the identity, as their norms start at 0: it couldn't be seen whether the blocks agree."""
+    norms = {name: np.ones_like(state[name]) for name in state if name.endswith(("norm1.weight", "norm2.weight"))}
+    return state | norms
 
 
 def find_device(name, dtype):
