@@ -1,4 +1,4 @@
-"""Pictures of chapter 11: a bias table before and after resizing, rows after pad and roll, a crop, maps on one scale."""
+"""Pictures of chapter 11: bias tables before and after resizing, rows after pad and roll, crops, maps on one scale."""
 
 import math
 

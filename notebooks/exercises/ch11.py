@@ -173,11 +173,12 @@ def check_5(answer):
         coarse = np.arange(2 * 3 * -(-h // 2) * -(-w // 2), dtype=float).reshape(2, 3, -(-h // 2), -(-w // 2))
         got, wanted = np.asarray(answer(fine, coarse)), solution_5(fine, coarse)
         if got.shape != wanted.shape:
-            return f"fine map {h} x {w}, coarse {coarse.shape[2]} x {coarse.shape[3]}: expected {wanted.shape}, got {got.shape}"
+            return f"fine map {h} x {w}: expected shape {wanted.shape}, got {got.shape}"
         if not np.array_equal(got, wanted):
             n, e, i, j = (int(k) for k in np.argwhere(got != wanted)[0])
             where = f"fine map {h} x {w}, token ({i}, {j})"
-            return f"{where}: expected coarse token ({i // 2}, {j // 2}), which is {wanted[n, e, i, j]:g}, got {got[n, e, i, j]:g}"
+            values = f"{wanted[n, e, i, j]:g}, got {got[n, e, i, j]:g}"
+            return f"{where}: expected coarse token ({i // 2}, {j // 2}), which is {values}"
         if np.array_equal(answer(fine + 1, coarse), got):
             return f"fine map {h} x {w}: the coarse map is right, but it should be added to the fine one"
 

@@ -16,6 +16,7 @@
 
 # %%
 import pickle
+import re
 import tempfile
 import warnings
 from collections import Counter
@@ -309,7 +310,7 @@ agree("what it was", twin.state_dict()["head.weight"], untouched, 0)
 
 # %% [markdown]
 # So look at the two lists, always. This package's loader refuses when nothing fits, and the converter takes such
-# prefixes off. With Microsoft's 24 buffers dropped, the logits are equal:
+# prefixes off. With Microsoft's buffers dropped, the logits are equal:
 
 # %%
 try:
@@ -336,7 +337,8 @@ def fails(what, action):
         print(f"{what}:\n    {str(error).replace(str(folder), 'folder')}")
 
 
-folder = Path(tempfile.mkdtemp())
+temporary = tempfile.TemporaryDirectory()
+folder = Path(temporary.name)
 content = TRAINED.read_bytes()
 (folder / "half.safetensors").write_bytes(content[: len(content) // 2])
 (folder / "page.pth").write_text("<!DOCTYPE html> not found")
@@ -396,7 +398,7 @@ print(f"normalised:  up to {np.ptp(normalised, axis=1).max():.2f} between the co
 # repeats red, green, blue, red … and divides by the number of copies, so that sums keep their size.
 
 # %%
-zeros = np.zeros((96, 2, 4, 4), np.float32)
+zeros, base = np.zeros((96, 2, 4, 4), np.float32), colour(photo)
 five = replace(tiny, in_chans=5)
 extra = rng.normal(size=(1, 2, 224, 224)).astype(np.float32)
 for name, kernel in (
@@ -405,9 +407,9 @@ for name, kernel in (
 ):
     model = swin_numpy.SwinTransformer(five)
     model.load_state_dict(official | {"patch_embed.proj.weight": kernel})
-    change = np.abs(model(np.concatenate([photo, extra], 1)) - colour(photo)).max()
+    change = np.abs(model(np.concatenate([photo, extra], 1)) - base).max()
     same = photo[:, [0, 1, 2, 0, 1]]  # the new channels repeat red and green
-    off = np.abs(model(same) - colour(photo)).max()
+    off = np.abs(model(same) - base).max()
     print(
         f"{name:6}  noise in the new channels: {change:.1e};  repeated colours: {off:.1e}"
     )
@@ -447,7 +449,7 @@ def load_adapted(kind=swin_numpy.SwinTransformer, **fields):
 
 
 train_x, train_y = upside_down("train", 512)
-test_x, test_y = upside_down("test", 300)
+test_x, test_y = upside_down("test", 250)
 tuned = load_adapted(num_classes=2)
 twin = load_adapted(swin_torch.SwinTransformer, num_classes=2)
 
@@ -480,6 +482,7 @@ results["only the head trained"] = score(tuned.eval())
 # %%
 twin.load_state_dict(tuned.state_dict())
 tuned.train()
+tuned.zero_grad()  # what the head has from step one
 logits = tuned(train_x[:8])
 tuned.backward(F.cross_entropy_backward(logits, train_y[:8]))
 loss = torch.nn.functional.cross_entropy(
@@ -492,7 +495,7 @@ for name in ("patch_embed.proj.weight", "head.weight"):
 
 
 # %%
-def train_all(model, steps=32, lr=5e-4, batch=32):
+def train_all(model, steps=24, lr=5e-4, batch=32):
     optimizer, order = AdamW(model.named_parameters(), lr), np.random.default_rng(1)
     model.train()
     for _ in range(steps):
@@ -510,13 +513,13 @@ seconds = perf_counter() - start
 results["all weights from the start"] = score(train_all(load_adapted(num_classes=2)))
 scratch = swin_numpy.SwinTransformer(tuned.config)
 results["same steps, random weights"] = score(train_all(scratch))
-print(f"32 steps of 32 pictures, in NumPy: {seconds:.0f} s")
+print(f"24 steps of 32 pictures and a test, in NumPy: {seconds:.0f} s")
 bars(results, "share of held-out pictures that are right", form="{:.1%}")
 
 # %% [markdown]
-# The features were learned for another question and still carry most of the answer; a few steps adapt them; and the
-# same steps from random weights are worth nothing yet. The head goes first for a reason: an untrained head sends
-# random gradients into weights that were fine.
+# The features were learned for another question, and still the head alone can read much of the answer from them. A few
+# steps adapt the rest; the same few steps from random weights don't get there. The head goes first for a reason:
+# behind an untrained head, the gradients of all other weights are as random as the head is.
 
 # %% [markdown]
 # ## 5 · The picture before the model
@@ -600,9 +603,9 @@ for name, images in inputs.items():
     print(f"{name:28} {accuracy(logits):8.1%}  {same:10.1%}  {off:8.1%}")
 
 # %% [markdown]
-# The interpolation costs little, and it is exactly the kind of "little" that people look for when they are half a
-# percent below the paper. The scale of the numbers costs a lot. None of these is an error message: the shapes are right
-# in every row.
+# The way of shrinking moves the logits, and with them the class of some pictures, for better or worse. In the accuracy
+# of 300 pictures that drowns in chance; on the 50,000 of ImageNet it is the small gap that people ask about. The
+# scale of the numbers costs far more. None of these is an error message: the shapes are right in every row.
 #
 # For colour there is one more: OpenCV reads blue, green, red. And the 384-pixel models are evaluated **without** the crop
 # (`preprocess` follows the official code: from 384 on it resizes straight to the size).
@@ -670,7 +673,8 @@ def in_the_middle(table, new_window):
     return maps.reshape((2 * new_window - 1) ** 2, -1)
 
 
-doubled = resized(held_out[:150], 2 * side)
+fewer = held_out[:120]
+doubled = resized(fewer, 2 * side)
 larger = load_adapted(swin_torch.SwinTransformer, img_size=2 * side, window_size=2 * M)
 print("windows:", [layer.blocks[0].window_size for layer in larger.layers])
 fitted = {name: value.numpy().copy() for name, value in larger.state_dict().items()}
@@ -685,7 +689,7 @@ tries = {
     "interpolated": {},
 }
 tables = {
-    f"{side} pixels, as trained": accuracy(logits_of(torch_model, held_out[:150])),
+    f"{side} pixels, as trained": accuracy(logits_of(torch_model, fewer)),
     f"{2 * side} pixels, window as it was": accuracy(logits_of(torch_model, doubled)),
 }
 for name, changed in tries.items():
@@ -694,13 +698,6 @@ for name, changed in tries.items():
 back = resized(doubled, side)
 tables["shrunk again, as trained"] = accuracy(logits_of(torch_model, back))
 bars(tables, f"share right of {len(doubled)} held-out pictures", form="{:.1%}")
-
-# %%
-print(f"no window grown: {tables[f'{2 * side} pixels, window as it was']:.1%}")
-assert (
-    tables["window doubled, table: interpolated"]
-    > tables[f"{2 * side} pixels, window as it was"]
-)
 
 # %% [markdown]
 # The interpolated tables are the best of the three, and they are not enough. An enlarged picture is a different
@@ -794,7 +791,9 @@ pad_roll = np.roll(np.pad(rows, (0, pad), constant_values=-1), -s)
 roll_pad = np.pad(np.roll(rows, -s), (0, pad), constant_values=-1)
 orders = {"pad, then roll": pad_roll, "roll, then pad": roll_pad}
 print({name: order.tolist() for name, order in orders.items()})
-orders["roll, pad; 9 rows"] = np.pad(np.roll(rows[:9], -s), (0, 3), constant_values=-1)
+orders["roll, pad; 9 rows"] = np.pad(
+    np.roll(rows[:9], -s), (0, -9 % window), constant_values=-1
+)
 rows_in_windows(orders, window, s)
 
 # %% [markdown]
@@ -961,8 +960,8 @@ def with_blocks(kind):
 # %%
 kinds = (SwinTransformerBlock, MaskedPadding, RollThenPad)
 print("pixels  padding  accuracy: as it is, masked, rolled first;  logits off by")
-for size in (side, side + 2, side + 4, side + 8):
-    images = normalise(resized(held_out[:200], size)).astype(np.float32)
+for size in (side, side + 4, side + 8):
+    images = normalise(resized(held_out[:100], size)).astype(np.float32)
     logits = [with_blocks(kind)(images) for kind in kinds]
     grid = -(-size // config.patch_size)
     right_logits = logits[0]
@@ -1112,8 +1111,8 @@ def cut(x):
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # the tracer does warn that it freezes numbers
     traced = torch.jit.trace(cut, torch.zeros(1, 56, 56, 8))
-constants = {str(c.toIValue()) for c in traced.graph.findAllNodes("prim::Constant")}
-print("numbers in the graph:", sorted(int(c) for c in constants if c.isdigit()))
+constants = re.findall(r"Constant\[value=(\d+)\]", str(traced.graph))
+print("numbers in the graph:", sorted({int(c) for c in constants}))
 print("at 56 × 56:", tuple(traced(torch.zeros(1, 56, 56, 8)).shape))
 try:
     traced(torch.zeros(1, 70, 70, 8))
@@ -1179,7 +1178,7 @@ side_by_side("backbone.Backbone.forward")
 # be compared. Its sides are no multiples of anything: maps are padded inside and cut again.
 
 # %%
-free = replace(tiny, img_size=None)
+free = replace(tiny, img_size=None, drop_path_rate=0.0)  # nothing at random
 numpy_backbone = swin_numpy.Backbone(free, dtype=np.float64)
 torch_backbone = swin_torch.Backbone(free).double().eval()
 picture = load_image(photo_path("chelsea")).resize((230, 154))
@@ -1285,20 +1284,30 @@ print(f"{len(reached)} of {len(everything)} parameters have a gradient")
 
 # %%
 whole = torch.from_numpy(to_array(load_image(photo_path("chelsea"))))
-print(
-    f"{'out_indices':14} {'numbers in the maps':>20} {'milliseconds':>13}  without gradient"
-)
+
+
+def fastest(model, x, times=3):
+    """Milliseconds of the fastest of a few forward passes."""
+    seconds = []
+    with torch.inference_mode():
+        for _ in range(times):
+            start = perf_counter()
+            model(x)
+            seconds.append(perf_counter() - start)
+    return 1000 * min(seconds)
+
+
+# %%
+print("out_indices    MB of maps  milliseconds  without gradient")
 for indices in ((0, 1, 2, 3), (1, 2, 3), (0, 1), (3,)):
     model = swin_torch.Backbone(free, indices)
-    start = perf_counter()
-    outputs = model(whole)
-    elapsed = 1000 * (perf_counter() - start)
-    sum(y.sum() for y in outputs).backward()
+    with torch.inference_mode():
+        megabytes = sum(4 * y.numel() for y in model(whole)) / 1e6
+    sum(y.sum() for y in model(whole[..., :64, :96])).backward()
     idle = [name for name, p in model.named_parameters() if p.grad is None]
-    stages = sorted({name.split(".")[1] for name in idle if name.startswith("layers")})
-    numbers = sum(y.numel() for y in outputs)
-    where = f"{len(idle)} parameters, in stage {', '.join(stages)}" if idle else "none"
-    print(f"{indices!s:14} {numbers:20,} {elapsed:13.0f}  {where}")
+    stages = sorted({name.split(".")[1] for name in idle})
+    where = f"{len(idle)} parameters: layers {', '.join(stages)}" if idle else "none"
+    print(f"{indices!s:14} {megabytes:10.1f} {fastest(model, whole):13.0f}  {where}")
 
 # %% [markdown]
 # Leaving out the finest map, (1, 2, 3), saves nothing in the backbone: stage 0 must be computed all the same. It saves
@@ -1328,14 +1337,14 @@ print(f"scrambled:    {accuracy(logits_of(larger, doubled)):.1%}")
 print(f"interpolated: {tables['window doubled, table: interpolated']:.1%}")
 
 # %% [markdown]
-# The check costs one line: a table resized to its own window must come back as it was.
+# Resizing a table to its own window doesn't notice, since nothing moves. This does: give every head one number, its own.
+# Whatever the window, each head must keep it.
 
 # %%
-agree("to its own window", swin_numpy.resize_position_bias(table, M), table)
-try:
-    agree("scrambled to its own window", scrambled(table, M), table)
-except AssertionError as error:
-    print(error)
+own_number = np.tile(np.arange(table.shape[1]) + 1.0, (len(table), 1))
+for resize in (swin_numpy.resize_position_bias, scrambled):
+    spread = np.ptp(resize(own_number, 2 * M), axis=0).max()
+    print(f"{resize.__name__:21} every head keeps its number: {spread < 1e-9}")
 
 # %% [markdown]
 # **3. `best = model.state_dict()`** to keep the best weights of a run. A state dict is no copy: it shows the parameters'
