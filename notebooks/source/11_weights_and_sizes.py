@@ -1277,9 +1277,9 @@ everything = [name for name, _ in numpy_backbone.named_parameters()]
 print(f"{len(reached)} of {len(everything)} parameters have a gradient")
 
 # %% [markdown]
-# ### Q70: What does out_indices select, and must all four maps be used?
+# ### Q70: What do the out indices select, and must all four maps be used?
 #
-# It selects the stages whose maps come out; stages count from 0. You need not use all. What comes after the last one you
+# `out_indices` selects the stages whose maps come out; stages count from 0. You need not use all. What comes after the last one you
 # asked for isn't computed, and never gets a gradient. The finest map is the largest by far:
 
 # %%
