@@ -1,6 +1,7 @@
 """The fast way through a stage in evaluation mode: the same sums as block.py, with fewer trips through memory.
 
-`model.use_attention("fused")` leads here. What differs from the plain way, which the chapters show:
+`model.use_attention("fused")` gives the parts of a model another `forward`, from here. What differs from the plain
+way, which the chapters show:
 
 - what a block does to a window needs no other window, so a group of windows goes through the whole block before the
   next one does, in arrays small enough for the cache that are used again; each core takes group after group;
@@ -11,7 +12,7 @@
 Axis names as in windows.py.
 """
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import pairwise
 
 import numpy as np
@@ -21,36 +22,78 @@ from .block import SwinTransformerBlock
 from .cores import scratch
 from .functional import write_gelu
 from .module import plain
-from .patches import check_tokens
+from .patches import PatchEmbed, PatchMerging, check_images, check_tokens
 from .windows import cyclic_shift, pad_to_multiple, shift_mask, window_partition
 
-GROUP = 2**16  # numbers in the tokens of a group of windows: 256 KB in float32
+GROUP = 2**17  # numbers in the tokens of a group of windows: 512 KB in float32
+FEW = 64  # rows: so few of them, and a large weight, are shared out by the weight's columns instead
 SAFE = 60  # exp of ±60, and sums of such, are far from the limits of float32
 
 
-def stage(blocks, x, grid):
-    """x (n, h·w, c), grid (h, w) → (n, h·w, c), what the blocks give one after the other."""
-    for block in blocks:
-        if can_fuse(block, x):
-            y = through(block, x, tuple(grid))
-            for hook in block._forward_hooks:
-                hook(block, (x, grid), y)
-            x = y
-        else:
-            x = block(x, grid)
-    return x
+def switch(model, on):
+    """Let `model` and its parts compute the fast way, or the plain one. Their hooks hear the same either way."""
+    ways = {type(model): through_model, PatchEmbed: embed, PatchMerging: merge, SwinTransformerBlock: through}
+    for _, part in model.named_modules():
+        vars(part).pop("forward", None)  # found before the class's own
+        if on and type(part) in ways:
+            part.forward = partial(forward, part, ways[type(part)])
 
 
-def can_fuse(block, x):
-    """Not in training, nor where someone listens to a part of the block: the parts are not called here."""
-    heard = any(part._forward_hooks for _, part in block.named_modules() if part is not block)
-    same_type = isinstance(x, np.ndarray) and x.dtype == block.norm1.weight.dtype
-    return type(block) is SwinTransformerBlock and not block.training and not heard and same_type
+def forward(part, way, *inputs):
+    """The fast way through a part; in training, or if someone listens to a part of the part, the plain one."""
+    with cores.one_thread_each():
+        if part.training or (way is not through_model and heard(part)):
+            return type(part).forward(part, *inputs)
+        return way(part, *inputs)
+
+
+def heard(part):
+    return any(inner._forward_hooks or heard(inner) for _, inner in part.named_children())
+
+
+def through_model(model, images):
+    """As ever; but all matrix products stay on their threads, for those that serve others linger on the cores."""
+    return type(model).forward(model, images)
+
+
+def embed(part, images):
+    """PatchEmbed, each strip of the image by itself."""
+    check_images(images, part.in_chans)
+    p = part.patch_size
+    strips = [images[:, :, p * cut.start : p * cut.stop] for cut in halves(-(-images.shape[2] // p))]
+    return join(strips, lambda strip: PatchEmbed.forward(part, strip))
+
+
+def merge(part, x, grid):
+    """PatchMerging, each strip of the map by itself."""
+    check_tokens(x, grid, part.dim)
+    H, W = grid
+    cuts = [slice(2 * cut.start, min(2 * cut.stop, H)) for cut in halves(-(-H // 2))]
+    strips = [(x[:, cut.start * W : cut.stop * W], (cut.stop - cut.start, W)) for cut in cuts]
+    return join(strips, lambda strip: PatchMerging.forward(part, *strip))
+
+
+def halves(rows):
+    return [slice(0, rows // 2), slice(rows // 2, rows)] if rows > 1 else [slice(0, rows)]
+
+
+def join(strips, work):
+    """work(strip) → (tokens (n, h·w, c), (h, w)) for all strips, on all cores, as one such pair."""
+    done = [None] * len(strips)
+
+    def work_on(i):
+        done[i] = work(strips[i])
+
+    cores.run(work_on, range(len(strips)))
+    return np.concatenate([x for x, _ in done], axis=1), (sum(h for _, (h, _) in done), done[0][1][1])
 
 
 def through(block, x, grid):
     """What block(x, grid) gives."""
     check_tokens(x, grid, block.dim)
+    if x.dtype != block.norm1.weight.dtype:
+        return type(block).forward(block, x, grid)
+    grid = tuple(grid)
     rows, kinds = window_rows(len(x), grid, block.window_size, block.shift_for(grid))
     bias = bias_of_kinds(block, grid, x.dtype)
     tokens, y = x.reshape(-1, block.dim), np.empty(x.shape, x.dtype)
@@ -141,7 +184,11 @@ def norm(layer, x, eps=1e-5):
 def linear(layer, x, name):
     """Linear's forward, into this thread's memory of that name."""
     weight = plain(layer.weight)
-    y = np.matmul(x, weight.T, out=scratch(name, (len(x), len(weight)), x.dtype))
+    y = scratch(name, (len(x), len(weight)), x.dtype)
+    if len(x) < FEW and weight.size > FEW**2:
+        cores.run(lambda half: np.matmul(x, weight[half].T, out=y[:, half]), halves(len(weight)))
+    else:
+        np.matmul(x, weight.T, out=y)
     if layer.bias is not None:
         y += plain(layer.bias)
     return y

@@ -34,12 +34,9 @@ class BasicLayer(Module):
         ]
         last = stage == len(config.depths) - 1
         self.downsample = None if last else PatchMerging(config.widths[stage])
-        self.attention = "plain"
 
     def forward(self, x, grid):
         """x (n, h·w, c), grid (h, w) → (n, h·w, c): the blocks only, so that a stage gives what it computed."""
-        if self.attention == "fused" and not self.training:
-            return fused.stage(self.blocks, x, grid)
         for block in self.blocks:
             x = block(x, grid)
         return x
@@ -148,8 +145,7 @@ class SwinTransformer(Module):
         Weights and results are the same, up to rounding. Raises ValueError for any other kind.
         """
         check_attention(kind)
-        for layer in self.layers:
-            layer.attention = kind
+        fused.switch(self, kind == "fused")
         return self
 
     def embed(self, images):

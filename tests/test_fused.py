@@ -178,7 +178,7 @@ def test_backbone_and_wrong_kinds():
     with pytest.raises(ValueError, match='expected "plain" or "fused", got \'quick\''):
         backbone.use_attention("quick")
     with pytest.raises(ValueError, match="expected tokens"):
-        fused.stage(model_of().layers[0].blocks, np.zeros((2, 9, 8)), (3, 4))
+        model_of().layers[0].blocks[0](np.zeros((2, 9, 8)), (3, 4))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
