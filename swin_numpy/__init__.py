@@ -2,7 +2,7 @@
 
 from .attention import Attention, multi_head_self_attention, self_attention
 from .backbone import Backbone
-from .block import SwinTransformerBlock
+from .block import SwinTransformerBlock, SwinTransformerBlockV2
 from .checkpoint import (
     CheckpointError,
     adapt_channels,
@@ -21,11 +21,12 @@ from .fit import fit_state
 from .images import ImageError, denormalise, load_image, preprocess, to_array
 from .layers import Mlp
 from .model import BasicLayer, SwinTransformer
-from .patches import PatchEmbed, PatchMerging
-from .window_attention import WindowAttention
+from .patches import PatchEmbed, PatchMerging, PatchMergingV2
+from .window_attention import WindowAttention, WindowAttentionV2
 from .windows import (
     cyclic_shift,
     pad_to_multiple,
+    relative_coordinates,
     relative_position_index,
     shift_mask,
     window_partition,

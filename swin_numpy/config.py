@@ -79,6 +79,11 @@ class SwinConfig:
         return tuple(grids)
 
     @property
+    def windows(self):
+        """The window of each stage at the built size: it shrinks where the grid's smaller side is less."""
+        return tuple(min(self.window_size, *(grid or (self.window_size,))) for grid in self.grids)
+
+    @property
     def drop_path_rates(self):
         """Stochastic depth of every block, one tuple a stage: from 0 in the first block up to drop_path_rate."""
         last = max(sum(self.depths) - 1, 1)
@@ -172,7 +177,16 @@ _FASHION = SwinConfig(
     drop_path_rate=0.0,
 )
 
-# Published ImageNet-1k models, drop_path_rate as in the official training configurations; and ours.
+# V2: T, S and B trained at 256x256; B and L trained at 192x192 on ImageNet-22k, then tuned at larger windows on 1k.
+_V2 = {"version": 2, "img_size": 256, "window_size": 8}
+_TINY_V2, _SMALL_V2, _BASE_V2 = (replace(config, **_V2) for config in (_TINY, _SMALL, _BASE))
+_BASE_192 = replace(_BASE_V2, img_size=192, window_size=12, num_classes=21841, drop_path_rate=0.2)
+_LARGE_192 = replace(_LARGE, version=2, img_size=192, window_size=12, num_classes=21841)
+_TO_256 = {"img_size": 256, "window_size": 16, "num_classes": 1000, "pretrained_window_sizes": (12, 12, 12, 6)}
+_TO_384 = _TO_256 | {"img_size": 384, "window_size": 24}
+
+# Published models, on ImageNet-1k but where said otherwise; drop_path_rate as in the official training configurations.
+# And ours.
 CONFIGS = {
     "swin_tiny_patch4_window7_224": _TINY,
     "swin_small_patch4_window7_224": _SMALL,
@@ -180,6 +194,18 @@ CONFIGS = {
     "swin_base_patch4_window12_384": replace(_BASE, img_size=384, window_size=12),
     "swin_large_patch4_window7_224": _LARGE,
     "swin_large_patch4_window12_384": replace(_LARGE, img_size=384, window_size=12),
+    "swinv2_tiny_patch4_window8_256": _TINY_V2,
+    "swinv2_tiny_patch4_window16_256": replace(_TINY_V2, window_size=16),
+    "swinv2_small_patch4_window8_256": _SMALL_V2,
+    "swinv2_small_patch4_window16_256": replace(_SMALL_V2, window_size=16),
+    "swinv2_base_patch4_window8_256": _BASE_V2,
+    "swinv2_base_patch4_window16_256": replace(_BASE_V2, window_size=16),
+    "swinv2_base_patch4_window12_192": _BASE_192,
+    "swinv2_base_patch4_window12to16_192to256": replace(_BASE_192, **_TO_256),
+    "swinv2_base_patch4_window12to24_192to384": replace(_BASE_192, **_TO_384),
+    "swinv2_large_patch4_window12_192": _LARGE_192,
+    "swinv2_large_patch4_window12to16_192to256": replace(_LARGE_192, **_TO_256),
+    "swinv2_large_patch4_window12to24_192to384": replace(_LARGE_192, **_TO_384),
     "swin_fashion_patch2_window7_28": _FASHION,
 }
 

@@ -2,10 +2,8 @@
 
 import math
 
-import numpy as np
-
 from .check import CheckpointError
-from .windows import relative_position_index, shift_mask
+from .windows import relative_coordinates, relative_position_index, shift_mask
 
 DERIVED = ("attn_mask", "relative_position_index", "relative_coords_table")
 
@@ -38,19 +36,11 @@ def _block_buffers(config, stage, block, to):
     index = relative_position_index(window)
     buffers = {"attn.relative_position_index": index.reshape(-1) if to == "torchvision" else index}
     if config.version == 2:
-        pretrained = config.pretrained_window_sizes[stage] if to == "microsoft" else 0
-        buffers["attn.relative_coords_table"] = _relative_coords_table(window, pretrained or window)
+        offsets = relative_coordinates(window, config.pretrained_window_sizes[stage])
+        buffers["attn.relative_coords_table"] = offsets.reshape(1, 2 * window - 1, 2 * window - 1, 2)
     if to == "microsoft" and block % 2 and window // 2 and not whole:
         buffers["attn_mask"] = shift_mask(*grid, window, window // 2)
     return buffers
-
-
-def _relative_coords_table(window, pretrained):
-    """V2, eq. 5-6: offsets between tokens on a log scale, one window of pre-training being 8. (1, 2M-1, 2M-1, 2)"""
-    offsets = np.arange(1 - window, window) * (8 / max(pretrained - 1, 1))
-    offsets = np.sign(offsets) * np.log2(np.abs(offsets) + 1) / np.log2(8)
-    rows, columns = np.meshgrid(offsets, offsets, indexing="ij")
-    return np.stack([rows, columns], axis=-1)[None].astype(np.float32)
 
 
 def read_buffers(state):
@@ -63,7 +53,7 @@ def read_buffers(state):
     if not windows:
         return {}
     found = {"window_size": windows[0]}
-    tables = [state.get(f"layers.{stage}.blocks.0.attn.relative_coords_table") for stage in range(len(windows))]
+    tables = [_buffer(state, stage, "relative_coords_table") for stage in range(len(windows))]
     if all(_holds_numbers(table) for table in tables):
         pairs = zip(windows, tables, strict=True)
         found["pretrained_window_sizes"] = tuple(_pretrained_window(window, table) for window, table in pairs)
@@ -82,9 +72,7 @@ def _windows(state):
     """Window of each stage, from index tables (M·M, M·M), or flattened as torchvision does."""
     windows = []
     for stage in range(16):
-        ours, theirs = f"layers.{stage}.blocks.0", f"features.{2 * stage + 1}.0"
-        names = (f"{place}.attn.relative_position_index" for place in (ours, theirs))
-        shape = next((tuple(state[name].shape) for name in names if hasattr(state.get(name), "shape")), ())
+        shape = tuple(getattr(_buffer(state, stage, "relative_position_index"), "shape", ()))
         side = math.isqrt(math.isqrt(math.prod(shape)))
         if not shape or side == 0 or side**4 != math.prod(shape):
             break
@@ -92,8 +80,13 @@ def _windows(state):
     return windows
 
 
+def _buffer(state, stage, leaf):
+    """Of a stage's first block, in Microsoft's or torchvision's names; None if there is none."""
+    return state.get(f"layers.{stage}.blocks.0.attn.{leaf}", state.get(f"features.{2 * stage + 1}.0.attn.{leaf}"))
+
+
 def _pretrained_window(window, table):
-    """Undo `_relative_coords_table`; 0 stands for the same window."""
+    """Undo `relative_coordinates`; 0 stands for the same window."""
     largest = float(table.max())
     if window < 2 or not 0 < largest < 10:
         return 0

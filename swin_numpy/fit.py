@@ -30,9 +30,9 @@ def load_fitted(path, config=None, **fields):
     warns     UserWarning that lists what was adapted; see `fit_state`
     """
     raw, metadata = read_file(path)
-    state, config, own = _with_config(path, raw, metadata, config, fields)
-    state, changes = fit_state(state, config, own)
-    _say(path, changes)
+    state, config, own, changes = _with_config(path, raw, metadata, config, fields)
+    state, more = fit_state(state, config, own)
+    _say(path, changes + more)
     return state, config
 
 
@@ -46,10 +46,10 @@ def load_backbone(path, config=None, norms=None, **fields):
     """
     raw, metadata = read_file(path)
     raw, changes = _part(raw, "backbone.", path)
-    state, config, own = _with_config(path, raw, metadata, config, {**fields, "num_classes": 0})
+    state, config, own, bias_changes = _with_config(path, raw, metadata, config, {**fields, "num_classes": 0})
     state, more = fit_state(state, config, own)
     state, norm_changes = _fit_norms(state, config, range(len(config.depths)) if norms is None else norms)
-    _say(path, changes + more + norm_changes)
+    _say(path, changes + bias_changes + more + norm_changes)
     return state, config
 
 
@@ -101,7 +101,7 @@ def _fit_tables(state, config, own):
         old = window_of_table(table.shape[0]) if table.ndim == 2 else 0
         if not stage or not old or int(stage[1]) >= len(config.depths):
             continue
-        new = min(config.window_size, *(config.grids[int(stage[1])] or (config.window_size,)))
+        new = config.windows[int(stage[1])]
         if old != new:
             state[name] = resize_position_bias(table, new)
             windows[old, new] = windows.get((old, new), 0) + 1
@@ -163,7 +163,7 @@ def _part(raw, prefix, path):
 
 
 def _with_config(path, raw, metadata, config, fields):
-    """(state in official names, the wanted configuration, the file's own or None)."""
+    """(state in official names, the wanted configuration, the file's own or None, sentences)."""
     check_fields(fields)
     state = official(raw, path)
     with naming(path):
@@ -174,7 +174,25 @@ def _with_config(path, raw, metadata, config, fields):
             if config is None:
                 raise
             own = None  # what was given will do
-    return state, replace(config or own, **fields), own
+    wanted = replace(config or own, **fields)
+    said = config is not None or "pretrained_window_sizes" in fields
+    wanted, changes = _fit_offsets(wanted, own, said)
+    return state, wanted, own, changes
+
+
+def _fit_offsets(config, own, said):
+    """V2 at other windows: its network goes on to see offsets on the scale it knows, if nobody `said` otherwise."""
+    unknown = own is None or (own.version, own.depths) != (2, config.depths)
+    if config.version != 2 or unknown or _scales(config) == _scales(own):
+        return config, []
+    if said:
+        return config, [f"V2's bias stretched from windows {_scales(own)} to {_scales(config)}"]
+    return replace(config, pretrained_window_sizes=_scales(own)), [f"pretrained_window_sizes={_scales(own)}"]
+
+
+def _scales(config):
+    """The window of each stage that V2's offsets are measured by."""
+    return tuple(before or now for before, now in zip(config.pretrained_window_sizes, config.windows, strict=True))
 
 
 def _own_config(raw, metadata, state, fields):

@@ -13,6 +13,8 @@ from functools import wraps
 import numpy as np
 from numpy.polynomial import Chebyshev, Polynomial
 
+from .cores import scratch
+
 
 def linear(x, weight, bias=None):
     """x Wᵀ + b. x (..., in), weight (out, in), bias (out,) → (..., out)."""
@@ -78,53 +80,87 @@ def normalise(x, eps):
 
 
 def in_pieces(function):
-    """`function`, which treats each number by itself, on pieces that fit into the processor's cache: twice as fast."""
+    """`function`, which treats each number by itself, on pieces that fit into the processor's cache: twice as fast.
+
+    It is given the piece of the result that it shall write, and the pieces of its arguments.
+    """
 
     @wraps(function)
-    def pieced(x):
-        x = x if x.dtype.kind == "f" else x.astype(float)
-        pieces = np.array_split(x.reshape(-1), 1 + x.size // 2**16)
-        return np.concatenate([function(piece) for piece in pieces]).reshape(x.shape)
+    def pieced(*arrays):
+        arrays = np.broadcast_arrays(*(x if x.dtype.kind == "f" else x.astype(float) for x in map(np.asarray, arrays)))
+        result = np.empty(arrays[0].shape, np.result_type(*arrays))
+        flat = [result.reshape(-1), *(x.reshape(-1) for x in arrays)]
+        for start in range(0, result.size, PIECE):
+            function(*(x[start : start + PIECE] for x in flat))
+        return result
 
     return pieced
 
 
+PIECE = 2**16  # numbers
+
+
 @in_pieces
-def gelu(x):
+def gelu(y, x):
     """x · Φ(x), Φ the normal distribution function (Hendrycks & Gimpel 2016). Exact, not the tanh formula.
 
     Written with the tail Q(u) = 1 - Φ(u) of u = |x|, for then neither sign of x loses digits:
     x > 0: x - u · Q(u);  x < 0: -u · Q(u).
     """
-    u = np.abs(x)
-    return np.maximum(x, 0) - u * normal_tail(u)
+    u = np.abs(x, out=scratch("u", x.shape, x.dtype))
+    normal_tail(u, out=y)
+    y *= u
+    np.subtract(relu(x, out=u), y, out=y)
 
 
-def gelu_backward(dy, x, y):
+@in_pieces
+def gelu_backward(dx, dy, x, y):
     """→ dx = dy · (Φ(x) + x · φ(x)): the product rule on y = x · Φ(x), with the normal density φ = Φ'.
 
     Φ(x) need not be computed again: it is y / x, and ½ at x = 0.
     """
-    dx = np.exp(-0.5 * x * x)
-    dx *= 1 / math.sqrt(2 * math.pi)  # φ
+    normal_density(x, out=dx)
     dx *= x
-    dx += np.divide(y, x, out=np.full_like(x, 0.5), where=x != 0)  # Φ
+    with np.errstate(invalid="ignore"):
+        cdf = np.divide(y, x, out=scratch("u", x.shape, x.dtype))
+    np.copyto(cdf, 0.5, where=x == 0)
+    dx += cdf
     dx *= dy
-    return dx
 
 
-def normal_tail(u):
+def relu(x, out):
+    """max(x, 0). NumPy compares with an array of zeros three times as fast as with the number 0."""
+    return np.maximum(x, np.broadcast_to(np.zeros(1, x.dtype), x.shape), out=out)
+
+
+def normal_density(x, out):
+    """φ(x) = exp(-x²/2) / √2π."""
+    np.multiply(x, x, out=out)
+    out *= -0.5
+    np.exp(out, out=out)
+    out *= 1 / math.sqrt(2 * math.pi)
+    return out
+
+
+def normal_tail(u, out=None):
     """Q(u) = ½ erfc(u/√2), the chance that a standard normal number exceeds u >= 0.
 
-    exp(u²/2) · Q(u) is so smooth a function of t = (u - 3)/(u + 3) that one polynomial gives every digit.
+    exp(u²/2) · Q(u) is so smooth a function of t = (u - 4)/(u + 4) that one polynomial gives every digit.
     """
     polynomial = _TAIL32 if u.dtype == np.float32 else _TAIL64
-    t = (u - 3) / (u + 3)
-    value = np.full_like(u, polynomial[-1])
-    for coefficient in polynomial[-2::-1]:  # Horner's rule
-        value *= t
+    t = scratch("t", u.shape, u.dtype)
+    value = np.add(u, 4, out=out)
+    np.subtract(u, 4, out=t)
+    t /= value
+    np.multiply(t, polynomial[-1], out=value)
+    for coefficient in polynomial[-2:0:-1]:  # Horner's rule
         value += coefficient
-    return value * np.exp(-0.5 * u * u)
+        value *= t
+    value += polynomial[0]
+    np.multiply(u, u, out=t)
+    t *= -0.5
+    value *= np.exp(t, out=t)
+    return value
 
 
 def _fit_tail(degree):
@@ -132,10 +168,30 @@ def _fit_tail(degree):
     nodes = np.cos(np.linspace(0, math.pi, 400))
     u = np.float32(4.5 + 4.5 * nodes).astype(float)  # 24 bits, so u · u below is exact
     values = [math.exp(v * v / 2) * math.erfc(v / math.sqrt(2)) / 2 for v in u]
-    return Chebyshev.fit((u - 3) / (u + 3), values, degree).convert(kind=Polynomial).coef.tolist()
+    return Chebyshev.fit((u - 4) / (u + 4), values, degree).convert(kind=Polynomial).coef.tolist()
 
 
-_TAIL32, _TAIL64 = _fit_tail(9), _fit_tail(20)
+_TAIL32, _TAIL64 = _fit_tail(7), _fit_tail(20)
+
+
+def relu(x):
+    """max(x, 0): a negative number becomes 0."""
+    return np.maximum(x, 0)
+
+
+def relu_backward(dy, y):
+    """→ dx, from the output y alone: where that is 0, nothing went through."""
+    return dy * (y > 0)
+
+
+def sigmoid(x):
+    """1 / (1 + exp(-x)), a number from 0 to 1. Written with tanh, which can't overflow."""
+    return 0.5 * np.tanh(0.5 * x) + 0.5
+
+
+def sigmoid_backward(dy, y):
+    """→ dx, from the output y alone."""
+    return dy * y * (1 - y)
 
 
 def cross_entropy(logits, labels, label_smoothing=0.0):

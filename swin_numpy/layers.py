@@ -5,7 +5,18 @@ import zlib
 import numpy as np
 
 from .checkpoint import initial_state
-from .functional import gelu, gelu_backward, layer_norm, layer_norm_backward, linear, linear_backward
+from .functional import (
+    gelu,
+    gelu_backward,
+    layer_norm,
+    layer_norm_backward,
+    linear,
+    linear_backward,
+    relu,
+    relu_backward,
+    sigmoid,
+    sigmoid_backward,
+)
 from .module import Module, Parameter
 
 
@@ -57,6 +68,51 @@ class Conv2d(Module):
         super().__init__()
         self.weight = Parameter(small_normal(out_channels, in_channels, kernel_size, kernel_size))
         self.bias = Parameter(np.zeros(out_channels, np.float32))
+
+
+class ReLU(Module):
+    """max(x, 0)."""
+
+    def forward(self, x):
+        y = relu(x)
+        self.save(y)
+        return y
+
+    def backward(self, dy):
+        (y,) = self.saved
+        return relu_backward(dy, y)
+
+
+class Sigmoid(Module):
+    """1 / (1 + exp(-x))."""
+
+    def forward(self, x):
+        y = sigmoid(x)
+        self.save(y)
+        return y
+
+    def backward(self, dy):
+        (y,) = self.saved
+        return sigmoid_backward(dy, y)
+
+
+class Sequential(Module):
+    """Layers, one after the other. Their names are 0, 1, 2, …"""
+
+    def __init__(self, *layers):
+        super().__init__()
+        self.layers = {str(i): layer for i, layer in enumerate(layers)}
+        vars(self).update(self.layers)
+
+    def forward(self, x):
+        for layer in self.layers.values():
+            x = layer(x)
+        return x
+
+    def backward(self, dy):
+        for layer in reversed(self.layers.values()):
+            dy = layer.backward(dy)
+        return dy
 
 
 class Dropout(Module):

@@ -4,6 +4,7 @@ A Module owns Parameters and other Modules; their dotted names ("layers.0.blocks
 the attribute names on the way down, as in PyTorch, so that both twins read the same checkpoints.
 """
 
+from copy import deepcopy
 from types import SimpleNamespace
 
 import numpy as np
@@ -129,6 +130,11 @@ class Module:
     def eval(self):
         """Evaluation mode: dropout is off, and nothing is kept."""
         return self.train(False)
+
+    def replica(self):
+        """A copy that has the same parameters, but gradients and saved values of its own: for another thread."""
+        shared = {id(parameter): parameter.view() for _, parameter in self.named_parameters()}
+        return deepcopy(self, shared)
 
     def to(self, dtype):
         """Turn every parameter into `dtype`, in place. Gradients are dropped."""

@@ -76,6 +76,30 @@ class PatchMerging(Module):
         return rearrange(dx[:, :H, :W], "n h w c -> n (h w) c")
 
 
+class PatchMergingV2(PatchMerging):
+    """Four neighbours become one token: their channels side by side (4c), mapped to 2c, and normed only then."""
+
+    def __init__(self, dim):
+        super().__init__(dim)
+        self.norm = LayerNorm(2 * dim)
+
+    def forward(self, x, grid):
+        """x (n, h·w, c), grid (h, w) → (n, h/2·w/2, 2c), (h/2, w/2). Odd sides are padded with zeros."""
+        check_tokens(x, grid, self.dim)
+        self.save(grid)
+        x = pad_to_multiple(rearrange(x, "n (h w) c -> n h w c", h=grid[0]), 2)
+        grid = x.shape[1] // 2, x.shape[2] // 2
+        x = rearrange(x, "n (h p1) (w p2) c -> n (h w) (p2 p1 c)", p1=2, p2=2)
+        return self.norm(self.reduction(x)), grid
+
+    def backward(self, dy):
+        """dy (n, h/2·w/2, 2c) → dx (n, h·w, c)."""
+        ((H, W),) = self.saved
+        dx = self.reduction.backward(self.norm.backward(dy))
+        dx = rearrange(dx, "n (h w) (p2 p1 c) -> n (h p1) (w p2) c", h=-(-H // 2), p1=2, p2=2)
+        return rearrange(dx[:, :H, :W], "n h w c -> n (h w) c")
+
+
 def check_images(images, in_chans):
     check_array("images", images)
     if images.ndim != 4 or images.shape[1] != in_chans or 0 in images.shape:

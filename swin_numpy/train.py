@@ -4,6 +4,7 @@ import sys
 
 import numpy as np
 
+from . import cores
 from .checkpoint import check_state
 from .environment import environment
 from .functional import cross_entropy, cross_entropy_backward
@@ -12,6 +13,8 @@ from .model import SwinTransformer
 from .optim import AdamW, clip_grad_norm
 from .sizes import shapes_of
 from .training import first_weights, main
+
+PARTS = 2  # of a batch: each on a core of its own, one after the other if there is but one
 
 
 class Trainer:
@@ -26,6 +29,7 @@ class Trainer:
         self.model_config, self.recipe = config, recipe
         self.model, self.dtype = SwinTransformer(config, recipe.seed, dtype), np.dtype(dtype)
         self.model.load_state_dict(first_weights(shapes_of(self.weights()), recipe))
+        self.models = [self.model, *(self.model.replica() for _ in range(1, PARTS))]  # the same parameters
         self.optimizer = AdamW(self.model.named_parameters(), recipe.base_lr, weight_decay=recipe.weight_decay)
         self.losses = []
 
@@ -36,17 +40,31 @@ class Trainer:
 
     def step(self, images, labels, lr):
         """One step on images (n, c, H, W) and labels (n,). Returns how many it classified correctly."""
-        smoothing = self.recipe.label_smoothing
-        seed_dropout(self.model, (self.recipe.seed, self.steps))  # dropout depends on the step alone
         self.optimizer.lr = lr
-        self.model.train()
-        logits = self.model(images.astype(self.dtype))
-        self.losses.append(float(cross_entropy(logits, labels, smoothing)))
-        self.model.zero_grad()
-        self.model.backward(cross_entropy_backward(logits, labels, smoothing))
+        losses, right = [0.0] * PARTS, [0] * PARTS
+
+        def forward_and_backward(part):
+            share = slice(part, None, PARTS)
+            losses[part], right[part] = self.gradients(part, images[share], labels[share], len(images))
+
+        cores.run(forward_and_backward, range(min(PARTS, len(images))))
+        for (_, parameter), (_, other) in zip(*(model.named_parameters() for model in self.models), strict=True):
+            if other.grad is not None:
+                parameter.accumulate(other.grad)
+        self.losses.append(sum(losses))
         clip_grad_norm([parameter for _, parameter in self.model.named_parameters()], self.recipe.clip_grad)
         self.optimizer.step()
-        return int((logits.argmax(axis=1) == labels).sum())
+        return sum(right)
+
+    def gradients(self, part, images, labels, batch_size):
+        """Forward and backward of one part of a batch. Returns its share of the loss, and how many are right."""
+        model, smoothing, share = self.models[part], self.recipe.label_smoothing, len(images) / batch_size
+        seed_dropout(model, (self.recipe.seed, self.steps, part))  # dropout depends on the step and the part alone
+        model.train().zero_grad()
+        logits = model(images.astype(self.dtype))
+        model.backward(share * cross_entropy_backward(logits, labels, smoothing))
+        loss = share * float(cross_entropy(logits, labels, smoothing))
+        return loss, int((logits.argmax(axis=1) == labels).sum())
 
     def logits(self, images):
         """images (n, c, H, W) → logits (n, classes)."""

@@ -1,12 +1,16 @@
 """W-MSA and SW-MSA: multi-head self-attention inside windows, with relative position bias (Liu et al. 2021, eq. 4)."""
 
+import math
+
 import numpy as np
 from einops import rearrange, reduce
 
 from .functional import softmax, softmax_backward
-from .layers import Dropout, Linear, small_normal
+from .layers import Dropout, Linear, ReLU, Sequential, Sigmoid, small_normal
 from .module import Module, Parameter
-from .windows import check_array, pair, relative_position_index
+from .windows import check_array, pair, relative_coordinates, relative_position_index
+
+LOG_100 = math.log(100)  # V2: its learned scale is exp of a parameter, which counts only up to here
 
 
 class WindowAttention(Module):
@@ -63,6 +67,92 @@ class WindowAttention(Module):
         entry, rows = self.relative_position_index.ravel(), len(self.relative_position_bias_table)
         dtable = [np.bincount(entry, dhead.ravel(), rows) for dhead in dbias]  # one column for each head
         self.relative_position_bias_table.accumulate(np.stack(dtable, axis=1))
+
+
+class WindowAttentionV2(WindowAttention):
+    """softmax(scale · cos(Q, K) + B) V in every window: Swin V2 (Liu et al. 2022, sections 3.2 and 3.3).
+
+    Queries and keys are compared by their direction alone; the scale, at most 100, is learned for each head. B is
+    16 · sigmoid of what a small network says of each offset. Keys have no bias. The rest is WindowAttention's.
+
+    pretrained_window_size: the window that the small network was trained at; 0: the same as window_size.
+    """
+
+    def __init__(
+        self, dim, window_size, num_heads, qkv_bias=True, attn_drop=0.0, proj_drop=0.0, pretrained_window_size=0
+    ):
+        super().__init__(dim, window_size, num_heads, False, attn_drop, proj_drop)
+        del self.scale, self.relative_position_bias_table  # V2 learns the one and computes the other
+        self.q_bias = Parameter(np.zeros(dim, np.float32)) if qkv_bias else None
+        self.v_bias = Parameter(np.zeros(dim, np.float32)) if qkv_bias else None
+        self.logit_scale = Parameter(np.full((num_heads, 1, 1), math.log(10), np.float32))
+        self.cpb_mlp = Sequential(Linear(2, 512), ReLU(), Linear(512, num_heads, bias=False))
+        self.sigmoid = Sigmoid()
+        self.relative_coords_table = relative_coordinates(window_size, pretrained_window_size)
+
+    def forward(self, x, mask=None):
+        """x (n, k, m, c), mask (k, m, m) → (n, k, m, c). Raises ValueError for any other shape."""
+        check_windows(x, mask, self.relative_position_index.shape[0], self.qkv.weight.shape[1])
+        q, k, v = rearrange(self.qkv(x), "n k m (three a d) -> three n k a m d", three=3, a=self.num_heads)
+        if self.q_bias is not None:
+            q = q + rearrange(self.q_bias, "(a d) -> a 1 d", a=self.num_heads)
+            v = v + rearrange(self.v_bias, "(a d) -> a 1 d", a=self.num_heads)
+        scale = np.exp(np.minimum(self.logit_scale, LOG_100))
+        scores = scale * unit_vectors(q) @ unit_vectors(k).mT + self.relative_position_bias()
+        if mask is not None:
+            scores = scores + rearrange(mask, "k i j -> k 1 i j")
+        weights = softmax(scores, dim=-1)
+        dropped = self.attn_drop(weights)
+        self.save(q, k, v, weights, dropped, scale)
+        z = rearrange(dropped @ v, "n k a m d -> n k m (a d)")
+        return self.proj_drop(self.proj(z))
+
+    def backward(self, dy):
+        """dy (n, k, m, c) → dx (n, k, m, c)."""
+        q, k, v, weights, dropped, scale = self.saved
+        dz = self.proj.backward(self.proj_drop.backward(dy))
+        dz = rearrange(dz, "n k m (a d) -> n k a m d", a=self.num_heads)
+        ddropped, dv = dz @ v.mT, dropped.mT @ dz
+        dscores = softmax_backward(self.attn_drop.backward(ddropped), weights)
+        self.relative_position_bias_backward(reduce(dscores, "n k a i j -> a i j", "sum"))
+        dscaled = dscores @ unit_vectors(k)  # the gradient of scale · unit_vectors(q)
+        dscale = reduce(dscaled * unit_vectors(q), "n k a m d -> a 1 1", "sum")
+        self.logit_scale.accumulate(dscale * scale * (self.logit_scale <= LOG_100))
+        dq = unit_vectors_backward(scale * dscaled, q)
+        dk = unit_vectors_backward(scale * dscores.mT @ unit_vectors(q), k)
+        if self.q_bias is not None:
+            self.q_bias.accumulate(reduce(dq, "n k a m d -> (a d)", "sum"))
+            self.v_bias.accumulate(reduce(dv, "n k a m d -> (a d)", "sum"))
+        return self.qkv.backward(rearrange([dq, dk, dv], "three n k a m d -> n k m (three a d)"))
+
+    def relative_position_bias(self):
+        """B (a, i, j): for each head, what the small network says of the offset from token j to token i."""
+        table = 16 * self.sigmoid(self.cpb_mlp(self.relative_coords_table.astype(self.logit_scale.dtype)))
+        bias = table[self.relative_position_index]
+        return rearrange(bias, "i j a -> a i j")
+
+    def relative_position_bias_backward(self, dbias):
+        """dbias (a, i, j). V1 learns the table's entries; here their gradients go on into the small network."""
+        entry, rows = self.relative_position_index.ravel(), len(self.relative_coords_table)
+        dtable = np.stack([np.bincount(entry, dhead.ravel(), rows) for dhead in dbias], axis=1)
+        self.cpb_mlp.backward(self.sigmoid.backward(16 * dtable.astype(dbias.dtype)))
+
+
+def unit_vectors(x):
+    """Every vector brought to length 1, but zeros stay zeros. x (..., d) → same."""
+    return x / lengths(x)
+
+
+def unit_vectors_backward(dy, x):
+    """→ dx: a longer x gives the same output, so dy's part along x doesn't count, and the longer, the less the rest."""
+    y = unit_vectors(x)
+    return (dy - np.vecdot(dy, y, keepdims=True) * y) / lengths(x)
+
+
+def lengths(x):
+    """‖x‖ over the last axis, or a tiny number where it is less, to divide by. x (..., d) → (..., 1)."""
+    tiny = max(1e-12, np.finfo(x.dtype).tiny)  # in half precision 1e-12 would be 0
+    return np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), tiny)
 
 
 def check_heads(dim, num_heads):

@@ -4,6 +4,7 @@ Axis names: n batch · h w grid rows, columns · c channels · k windows (kh kw 
 (mh mw per axis) · i query token · j key token.
 """
 
+import math
 from numbers import Integral
 
 import numpy as np
@@ -90,6 +91,28 @@ def relative_position_index(window_size):
     rows = row[:, None] - row[None, :] + mh - 1
     columns = column[:, None] - column[None, :] + mw - 1
     return rows * (2 * mw - 1) + columns
+
+
+def relative_coordinates(window_size, pretrained_window_size=0):
+    """Offsets (rows, columns) between two tokens of a window on a log scale. Returns ((2M-1)², 2), float32.
+
+    In the order of the bias table, from (-(M-1), -(M-1)) on. V2 asks a small network for the bias of each (Liu et al.
+    2022, section 3.3). The largest offset of the window that the network was trained at, pretrained_window_size (0:
+    window_size), is 8 before the logarithm and log2(1 + 8) / log2(8) after it: in a larger window only a little more.
+    """
+    mh, mw = pair(window_size)
+    check_window(mh, mw)
+    ph, pw = pair(pretrained_window_size)
+    rows, columns = log_spaced(mh, ph), log_spaced(mw, pw)
+    offsets = rearrange(list(np.meshgrid(rows, columns, indexing="ij")), "two h w -> (h w) two")
+    return offsets.astype(np.float32)  # as the official code, whatever the type of the model
+
+
+def log_spaced(window, pretrained):
+    """The offsets from -(M-1) to M-1 of one axis: x = 8 · offset / (M' - 1), then sign(x) · log2(1 + |x|) / log2(8)."""
+    largest = max((pretrained or window) - 1, 1)  # a window of one token has no offset but 0
+    x = 8 * np.arange(1 - window, window, dtype=np.float64) / largest
+    return np.sign(x) * np.log2(1 + np.abs(x)) / math.log2(8)
 
 
 def check_array(name, value):

@@ -2,14 +2,15 @@
 
 from .attention import Attention, multi_head_self_attention, self_attention
 from .backbone import Backbone
-from .block import SwinTransformerBlock
+from .block import SwinTransformerBlock, SwinTransformerBlockV2
 from .layers import Mlp
 from .model import BasicLayer, SwinTransformer
-from .patches import PatchEmbed, PatchMerging
-from .window_attention import WindowAttention
+from .patches import PatchEmbed, PatchMerging, PatchMergingV2
+from .window_attention import WindowAttention, WindowAttentionV2
 from .windows import (
     cyclic_shift,
     pad_to_multiple,
+    relative_coordinates,
     relative_position_index,
     shift_mask,
     window_partition,

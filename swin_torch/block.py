@@ -5,7 +5,7 @@ from torch.nn import LayerNorm, Module
 
 from .layers import DropPath, Mlp
 from .patches import check_tokens
-from .window_attention import WindowAttention
+from .window_attention import WindowAttention, WindowAttentionV2
 from .windows import cyclic_shift, pad_to_multiple, shift_mask, window_partition, window_reverse
 
 
@@ -78,6 +78,41 @@ class SwinTransformerBlock(Module):
         if shift == (0, 0):
             return None
         return shift_mask(*padded, self.window_size, shift).to(x)
+
+
+class SwinTransformerBlockV2(SwinTransformerBlock):
+    """x + norm(attention(x)), then x + norm(mlp(x)): what is added has a set size (Liu et al. 2022, section 3.2).
+
+    The attention is V2's too. pretrained_window_size: see there. The rest is SwinTransformerBlock's.
+    """
+
+    def __init__(
+        self,
+        dim,
+        num_heads,
+        input_resolution=None,
+        window_size=7,
+        shift_size=0,
+        mlp_ratio=4.0,
+        qkv_bias=True,
+        drop=0.0,
+        attn_drop=0.0,
+        drop_path=0.0,
+        pretrained_window_size=0,
+    ):
+        super().__init__(
+            dim, num_heads, input_resolution, window_size, shift_size, mlp_ratio, qkv_bias, drop, attn_drop, drop_path
+        )
+        self.attn = WindowAttentionV2(
+            dim, self.window_size, num_heads, qkv_bias, attn_drop, drop, pretrained_window_size
+        )
+
+    def forward(self, x, grid):
+        """x (n, h·w, c), grid (h, w) → (n, h·w, c)."""
+        check_tokens(x, grid, self.dim)
+        x = x + self.drop_path1(self.norm1(self.attend(x, grid)))
+        x = x + self.drop_path2(self.norm2(self.mlp(x)))
+        return x
 
 
 def check_shift_size(shift_size, window_size):

@@ -3,21 +3,23 @@
 `model.use_attention("fused")` leads here. What differs from the plain way, which the chapters show:
 
 - shift and partition are one gather of tokens, their way back another (plain: roll, cut, join, roll);
-- bias and mask are folded into one array, and added in the same pass that scales the scores;
-- on a GPU, scores, softmax and weighted sum are one kernel: scaled_dot_product_attention;
-- on a processor without gradients, the batch goes through in groups whose largest array fits into the cache, and
-  products of matrices are oneDNN's, which PyTorch uses for convolutions, but not for float32 linear layers.
+- scores, softmax and weighted sum are one call, scaled_dot_product_attention, to which bias and mask go as one array;
+- on a processor without gradients, the batch goes through in groups whose largest array fits into the cache, the
+  MLP's products are oneDNN's, and the array of bias and mask is kept until the weights behind it change.
 
-Axis names as in windows.py; h heads of all windows (k a).
+Axis names as in windows.py.
 """
 
 from functools import lru_cache
+from weakref import WeakKeyDictionary
 
 import torch
 from einops import rearrange
+from torch.backends import mkldnn
 from torch.nn import functional as F
 
 from .windows import cyclic_shift, pad_to_multiple, shift_mask, window_partition
+from .window_attention import LOG_100, WindowAttentionV2, unit_vectors
 
 # The most numbers that an array in the middle of an MLP may have: 5 MB of float32, one image in Swin-T's first stage.
 AT_ONCE = 56 * 56 * 384
@@ -33,53 +35,78 @@ def stage(blocks, x, grid):
 
 def through(blocks, x, grid):
     for block in blocks:
-        x = x + block.drop_path1(attend(block, block.norm1(x), grid))
-        x = x + block.drop_path2(mlp(block.mlp, block.norm2(x)))
+        if isinstance(block.attn, WindowAttentionV2):  # V2 norms what is added, V1 what goes in
+            x = x + block.drop_path1(block.norm1(attend(block, x, grid)))
+            x = x + block.drop_path2(block.norm2(mlp(block.mlp, x)))
+        else:
+            x = x + block.drop_path1(attend(block, block.norm1(x), grid))
+            x = x + block.drop_path2(mlp(block.mlp, block.norm2(x)))
     return x
 
 
 def attend(block, x, grid):
-    """W-MSA or SW-MSA of a whole map, tokens (n, h·w, c) → same: SwinTransformerBlock.attend."""
+    """W-MSA or SW-MSA of a whole map, tokens (n, h·w, c) → same: what SwinTransformerBlock.attend does."""
     H, W = grid
-    shift = block.shift_for(grid)
-    x = rearrange(x, "n (h w) c -> n h w c", h=H)
-    x = pad_to_multiple(x, block.window_size)
+    shift = tuple(block.shift_for(grid))
+    x = pad_to_multiple(rearrange(x, "n (h w) c -> n h w c", h=H), block.window_size)
     padded = tuple(x.shape[1:3])
-    there, back = places(padded, block.window_size, shift, x.device)
+    there, back, mask = geometry(padded, block.window_size, shift, x.device)
     x = Gather.apply(rearrange(x, "n h w c -> n (h w) c"), there, back)
-    x = window_attention(block.attn, x, mask_for(padded, block.window_size, shift, x.device))
+    x = window_attention(block.attn, x, mask)
     x = rearrange(Gather.apply(x, back, there), "n (h w) c -> n h w c", h=padded[0])
     return rearrange(x[:, :H, :W], "n h w c -> n (h w) c")
 
 
 def window_attention(attn, x, mask):
     """WindowAttention on windows that lie one behind the other: x (n, k·m, c), mask (k, m, m) or None → same as x."""
-    qkv = linear(x, attn.qkv.weight, attn.qkv.bias)
-    m, a = len(attn.relative_position_index), attn.num_heads
-    q, k, v = rearrange(qkv, "n (k m) (three a d) -> three n (k a) m d", three=3, m=m, a=a)
-    z = attention(q, k, v, folded(attn, mask, q), attn.scale, attn.attn_drop)
-    z = rearrange(z, "n (k a) m d -> n (k m) (a d)", a=a)
-    return attn.proj_drop(linear(z, attn.proj.weight, attn.proj.bias))
+    n, tokens, _ = x.shape
+    m = attn.relative_position_index.shape[0]
+    q, k, v = rearrange(attn.qkv(x), "n (k m) (three a d) -> three (n k) a m d", three=3, m=m, a=attn.num_heads)
+    q, k, v, scale = prepared(attn, q, k, v)
+    drop = attn.attn_drop.p if attn.training else 0.0
+    z = F.scaled_dot_product_attention(q, k, v, folded(attn, mask, n), drop, scale=scale)
+    return attn.proj_drop(attn.proj(rearrange(z, "(n k) a m d -> n (k m) (a d)", n=n)))
 
 
-def attention(q, k, v, bias, scale, drop):
-    """softmax(scale · q kᵀ + bias) v. q, k, v (n, h, m, d), bias (h, m, m) → (n, h, m, d)."""
-    if q.is_cuda:
-        probability = drop.p if drop.training else 0.0
-        return F.scaled_dot_product_attention(q, k, v, bias[None], probability, scale=scale)
-    n = len(q)
-    q, k, v = (rearrange(each, "n h m d -> (n h) m d") for each in (q, k, v))
-    scores = torch.baddbmm(bias.repeat(n, 1, 1), q, k.mT, alpha=scale)
-    return rearrange(drop(scores.softmax(dim=-1)) @ v, "(n h) m d -> n h m d", n=n)
+def prepared(attn, q, k, v):
+    """Queries, keys and values as their product wants them, and the number that it is to be multiplied by."""
+    if not isinstance(attn, WindowAttentionV2):
+        return q, k, v, attn.scale
+    if attn.q_bias is not None:
+        q = q + rearrange(attn.q_bias, "(a d) -> a 1 d", a=attn.num_heads)
+        v = v + rearrange(attn.v_bias, "(a d) -> a 1 d", a=attn.num_heads)
+    return torch.exp(torch.clamp(attn.logit_scale, max=LOG_100)) * unit_vectors(q), unit_vectors(k), v, 1.0
 
 
-def folded(attn, mask, like):
-    """Bias and mask in one array (k·a, m, m), in the type of `like`."""
-    bias = attn.relative_position_bias().to(like)
-    windows = like.shape[1] // attn.num_heads
+def folded(attn, mask, n):
+    """Bias and mask in one array: (1, a, m, m), or (n·k, a, m, m) where windows differ.
+
+    It is kept only if a comparison of all weights behind it is quicker than making it again: on a processor, without
+    gradients. A stale one can't be given out, whatever changed the weights.
+    """
+    if attn.training or not small_steps(attn.qkv.weight):
+        return fold(attn, mask, n)
+    weights = [value for name, value in attn.named_parameters() if name.startswith(("relative_position", "cpb_mlp"))]
+    found = kept.setdefault(attn, {}).get((id(mask), n))
+    if found is None or not all(map(same, found[0], weights)):
+        found = [value.detach().clone() for value in weights], fold(attn, mask, n), mask
+        kept[attn] = {key: old for key, old in kept[attn].items() if all(map(same, old[0], weights))}
+        kept[attn][id(mask), n] = found
+    return found[1]
+
+
+def fold(attn, mask, n):
+    bias = attn.relative_position_bias()[None]
     if mask is None:
-        return bias.repeat(windows, 1, 1)
-    return rearrange(bias + mask[:, None].to(like), "k a i j -> (k a) i j")
+        return bias
+    return (bias + rearrange(mask, "k i j -> k 1 i j").to(bias)).repeat(n, 1, 1, 1)
+
+
+kept = WeakKeyDictionary()  # {WindowAttention: {(mask, images): (weights, bias and mask, mask)}}
+
+
+def same(a, b):
+    return a.dtype == b.dtype and a.device == b.device and torch.equal(a, b)
 
 
 def mlp(layers, x):
@@ -90,23 +117,11 @@ def mlp(layers, x):
 
 
 def two_layers(layers, x):
-    y = F.gelu(F.linear(enter(x), layers.fc1.weight, layers.fc1.bias))
-    return layers.drop2(leave(F.linear(layers.drop1(y), layers.fc2.weight, layers.fc2.bias)))
-
-
-def linear(x, weight, bias):
-    """F.linear for tokens (n, l, c)."""
-    rows = enter(rearrange(x, "n l c -> (n l) c"))
-    return rearrange(leave(F.linear(rows, weight, bias)), "(n l) c -> n l c", n=len(x))
-
-
-def enter(x):
-    """To oneDNN's kind of tensor, whose products of matrices are oneDNN's."""
-    return x.to_mkldnn() if small_steps(x) and x.dtype == torch.float32 and torch.backends.mkldnn.is_available() else x
-
-
-def leave(x):
-    return x.to_dense() if x.is_mkldnn else x
+    """The Mlp's two layers. Tensors of oneDNN's kind have its products, which are faster than those of float32's."""
+    onednn = small_steps(x) and x.dtype == torch.float32 and not layers.training and mkldnn.is_available()
+    y = layers.drop1(F.gelu(layers.fc1(x.to_mkldnn() if onednn else x)))
+    y = layers.fc2(y)
+    return layers.drop2(y.to_dense() if onednn else y)
 
 
 def small_steps(x):
@@ -138,16 +153,27 @@ class Gather(torch.autograd.Function):
         return Gather.apply(dy, back, there), None, None
 
 
-@lru_cache(maxsize=256)
+def geometry(*which):
+    """`places` and `mask_for` of (padded grid, window size, shift, device): made once, but part of what is compiled."""
+    make = make_geometry if torch.compiler.is_compiling() else known_geometry
+    return make(*which)
+
+
+def make_geometry(*which):
+    return *places(*which), mask_for(*which)
+
+
+known_geometry = lru_cache(maxsize=256)(make_geometry)
+
+
 def places(padded, window_size, shift, device):
     """Where the tokens of the windows lie in the map, and where those of the map lie in the windows: (h·w,) each."""
     with torch.inference_mode(False):  # what is kept must also serve training
-        tokens = torch.arange(padded[0] * padded[1], device=device).reshape(1, *padded, 1)
+        tokens = torch.arange(padded[0] * padded[1]).reshape(1, *padded, 1)
         there = window_partition(cyclic_shift(tokens, shift), window_size).flatten()
-        return there, there.argsort()
+        return there.to(device), there.argsort().to(device)
 
 
-@lru_cache(maxsize=256)
 def mask_for(padded, window_size, shift, device):
     """The shift mask (k, m, m), float32; None where nothing is shifted."""
     with torch.inference_mode(False):

@@ -8,10 +8,10 @@ from swin_numpy.config import SwinConfig
 from swin_numpy.fit import load_fitted
 
 from . import fused
-from .block import SwinTransformerBlock
+from .block import SwinTransformerBlock, SwinTransformerBlockV2
 from .layers import init_weights
 from .module import Module
-from .patches import PatchEmbed, PatchMerging
+from .patches import PatchEmbed, PatchMerging, PatchMergingV2
 
 
 class BasicLayer(Module):
@@ -19,8 +19,9 @@ class BasicLayer(Module):
 
     def __init__(self, config, stage):
         super().__init__()
+        Block, Merging, options = parts_of(config, stage)
         self.blocks = ModuleList(
-            SwinTransformerBlock(
+            Block(
                 dim=config.widths[stage],
                 num_heads=config.num_heads[stage],
                 input_resolution=config.grids[stage],
@@ -31,11 +32,12 @@ class BasicLayer(Module):
                 drop=config.drop_rate,
                 attn_drop=config.attn_drop_rate,
                 drop_path=config.drop_path_rates[stage][i],
+                **options,
             )
             for i in range(config.depths[stage])
         )
         last = stage == len(config.depths) - 1
-        self.downsample = None if last else PatchMerging(config.widths[stage])
+        self.downsample = None if last else Merging(config.widths[stage])
         self.attention = "plain"
 
     def forward(self, x, grid):
@@ -47,8 +49,16 @@ class BasicLayer(Module):
         return x
 
 
+def parts_of(config, stage):
+    """What a stage is made of: the classes of its blocks and its PatchMerging, and what only V2's blocks are told."""
+    if config.version == 1:
+        return SwinTransformerBlock, PatchMerging, {}
+    pretrained = {"pretrained_window_size": config.pretrained_window_sizes[stage]}
+    return SwinTransformerBlockV2, PatchMergingV2, pretrained
+
+
 class SwinTransformer(Module):
-    """Swin Transformer (Liu et al. 2021). The same seed gives the same weights in both packages.
+    """Swin Transformer V1 (Liu et al. 2021) or V2 (2022). The same seed gives the same weights in both packages.
 
     config: a SwinConfig. seed: of the weights.
     """
@@ -101,8 +111,9 @@ class SwinTransformer(Module):
         raises    CheckpointError for a file that is damaged or fits no such model; OSError where it can't be opened
         warns     UserWarning that lists what was adapted, and one for each array that holds NaN or infinity
 
-        Adapted are: the head, made anew if num_classes differs; bias tables, if windows differ; the absolute
-        position embedding, if the grid differs; the patch convolution, if in_chans differs. For example
+        Adapted are: the head, made anew if num_classes differs; bias tables, if windows differ (V2 has none: its
+        pretrained_window_sizes become the file's windows); the absolute position embedding, if the grid differs; the
+        patch convolution, if in_chans differs. For example
         from_checkpoint(path, num_classes=10), from_checkpoint(path, img_size=384, window_size=12).
         """
         state, config = load_fitted(path, config, **fields)
@@ -138,8 +149,6 @@ def with_weights(model, state):
 def check_config(config):
     if not isinstance(config, SwinConfig):
         raise TypeError(f"config: expected a SwinConfig, got {config!r}; presets: swin_numpy.get_config(name)")
-    if config.version != 1:
-        raise ValueError(f"version: this is Swin V1, got version={config.version}; V2 is not written yet")
 
 
 def check_attention(kind):

@@ -7,6 +7,7 @@ import pytest
 import torch
 from einops import rearrange
 
+from swin_numpy import relative_coordinates
 from tests.twin import random_state, tensor
 
 FAMILIES = ("torchvision", "timm", "transformers")
@@ -20,7 +21,18 @@ def peer(family, config):
     shapes = {name: tuple(value.shape) for name, value in model.named_parameters()}
     values = {name: tensor(value) for name, value in random_state(shapes, seed=2).items()}
     model.double().load_state_dict(values, strict=False)  # buffers stay as they are
+    for module in model.modules():
+        if hasattr(module, "relative_coords_table"):
+            _take_our_coordinates(module)
     return model.eval()
+
+
+def _take_our_coordinates(module):
+    """V2: all compute these in float32, which leaves each with roundings of its own in the last digit."""
+    ours = relative_coordinates(tuple(module.window_size), getattr(module, "pretrained_window_size", 0))
+    theirs = module.relative_coords_table
+    assert np.abs(theirs.numpy().reshape(ours.shape) - ours).max() < 1e-6
+    theirs.copy_(tensor(ours).view(theirs.shape))
 
 
 def peer_outputs(family, model, images):
@@ -38,7 +50,8 @@ def _stages(model):
     """What gives a stage's output: its last block."""
     if hasattr(model, "features"):
         return [stage[-1] for stage in model.features[1::2]]
-    layers = model.swin.encoder.layers if hasattr(model, "swin") else model.layers
+    trunk = getattr(model, "swin", None) or getattr(model, "swinv2", None)  # transformers
+    layers = trunk.encoder.layers if trunk else model.layers
     return [layer.blocks[-1] for layer in layers]
 
 
@@ -48,9 +61,10 @@ def _tokens(output):
 
 
 def _torchvision(config):
-    from torchvision.models.swin_transformer import SwinTransformer
+    from torchvision.models import swin_transformer as peers
 
-    return SwinTransformer(
+    version2 = {"block": peers.SwinTransformerBlockV2, "downsample_layer": peers.PatchMergingV2}
+    return peers.SwinTransformer(
         patch_size=[config.patch_size] * 2,
         embed_dim=config.embed_dim,
         depths=list(config.depths),
@@ -58,13 +72,16 @@ def _torchvision(config):
         window_size=[config.window_size] * 2,
         mlp_ratio=config.mlp_ratio,
         num_classes=config.num_classes,
+        **(version2 if config.version == 2 else {}),
     )
 
 
 def _timm(config):
     from timm.models.swin_transformer import SwinTransformer
+    from timm.models.swin_transformer_v2 import SwinTransformerV2
 
-    return SwinTransformer(
+    pretrained = {"pretrained_window_sizes": config.pretrained_window_sizes}
+    return (SwinTransformerV2 if config.version == 2 else SwinTransformer)(
         img_size=config.img_size,
         patch_size=config.patch_size,
         in_chans=config.in_chans,
@@ -75,14 +92,18 @@ def _timm(config):
         window_size=config.window_size,
         mlp_ratio=config.mlp_ratio,
         qkv_bias=config.qkv_bias,
+        **(pretrained if config.version == 2 else {}),
     )
 
 
 def transformers_config(config):
     import transformers
 
-    return transformers.SwinConfig(
-        image_size=config.image_shape or (32, 32),
+    # V1's eager attention computes its softmax in float32, V2 has no other, which doesn't
+    version1 = {"attn_implementation": "sdpa"}
+    version2 = {"pretrained_window_sizes": list(config.pretrained_window_sizes)}
+    return (transformers.Swinv2Config if config.version == 2 else transformers.SwinConfig)(
+        image_size=config.image_shape or (512, 512),  # V2's windows shrink to this, V1's to what comes
         patch_size=config.patch_size,
         num_channels=config.in_chans,
         embed_dim=config.embed_dim,
@@ -93,14 +114,16 @@ def transformers_config(config):
         qkv_bias=config.qkv_bias,
         use_absolute_embeddings=config.ape,
         num_labels=config.num_classes,
-        attn_implementation="sdpa",  # the other one computes its softmax in float32
         out_indices=list(range(1, len(config.depths) + 1)),  # of a backbone; 0 is the patches
+        **(version2 if config.version == 2 else version1),
     )
 
 
 def _transformers(config):
     import transformers
 
+    if config.version == 2:
+        return transformers.Swinv2ForImageClassification(transformers_config(config))
     return transformers.SwinForImageClassification(transformers_config(config))
 
 

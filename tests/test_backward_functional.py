@@ -5,8 +5,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from swin_numpy import attention, functional
+from swin_numpy import attention, functional, window_attention
 from swin_torch import attention as torch_attention
+from swin_torch import window_attention as torch_window_attention
 from tests.gradients import assert_close, assert_slope
 
 RNG = np.random.default_rng(0)
@@ -60,6 +61,34 @@ def test_gelu():
     got = functional.gelu_backward(dy, x, functional.gelu(x))
     assert_all_close([got], autograd(F.gelu, dy, x))
     assert_slopes(functional.gelu, dy, [x], [got])
+
+
+@pytest.mark.parametrize("name", ["relu", "sigmoid"])
+def test_relu_and_sigmoid(name):
+    x, dy = 3 * RNG.normal(size=200), RNG.normal(size=200)
+    x[np.abs(x) < 1e-3] = -1  # at 0 the slope of relu is no number
+    got = getattr(functional, f"{name}_backward")(dy, getattr(functional, name)(x))
+    assert_all_close([got], autograd(getattr(torch, name), dy, x))
+    assert_slopes(getattr(functional, name), dy, [x], [got])
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1, 1e3])
+def test_unit_vectors(scale):
+    x, dy = scale * RNG.normal(size=(3, 4, 5)), RNG.normal(size=(3, 4, 5))
+    got = window_attention.unit_vectors_backward(dy, x)
+    assert_all_close([got], autograd(lambda x: F.normalize(x, dim=-1), dy, x))
+    assert_all_close([got], autograd(torch_window_attention.unit_vectors, dy, x))
+    assert np.abs((got * x).sum(-1)).max() < 1e-13  # a longer x is the same direction
+    if scale == 1:
+        assert_slopes(window_attention.unit_vectors, dy, [x], [got])
+
+
+def test_unit_vectors_of_zeros():
+    """Padding makes keys of zeros, as they have no bias."""
+    x, dy = np.zeros((2, 3)), RNG.normal(size=(2, 3))
+    got = window_attention.unit_vectors_backward(dy, x)
+    assert_all_close([got], autograd(torch_window_attention.unit_vectors, dy, x))
+    assert_all_close([got], autograd(lambda x: F.normalize(x, dim=-1), dy, x))
 
 
 def test_gelu_in_float32():

@@ -23,6 +23,8 @@ T_SHAPED = SwinConfig(
     window_size=4, drop_path_rate=0.0,
 )  # fmt: skip
 SMALL = replace(T_SHAPED, depths=(2, 2), num_heads=(2, 4), img_size=(22, 30), window_size=3)
+T_SHAPED_V2 = replace(T_SHAPED, version=2)
+SMALL_V2 = replace(SMALL, version=2)
 DROP = {"drop_rate": 0.1, "attn_drop_rate": 0.2, "drop_path_rate": 0.2}
 
 # name: (config, image height and width)
@@ -35,6 +37,10 @@ CASES = {
     "position embedding, dropout": (replace(SMALL, ape=True, **DROP), (22, 30)),
     "features": (replace(SMALL, num_classes=0), (22, 30)),
     "no biases, no norm": (replace(SMALL, qkv_bias=False, patch_norm=False, in_chans=1), (22, 30)),
+    "V2, T-shaped": (T_SHAPED_V2, (48, 64)),
+    "V2, T-shaped, other size, dropout": (replace(T_SHAPED_V2, **DROP), (37, 51)),
+    "V2, any size": (replace(SMALL_V2, img_size=None, pretrained_window_sizes=(5, 2)), (25, 17)),
+    "V2, no biases, no norm": (replace(SMALL_V2, qkv_bias=False, patch_norm=False, in_chans=1), (22, 30)),
     "one stage": (replace(SMALL, depths=(2,), num_heads=(2,), pretrained_window_sizes=(0,)), (22, 30)),
 }
 
@@ -55,7 +61,7 @@ def test_against_autograd(config, size, monkeypatch):
     assert bool(masks) == (config.drop_rate > 0)
 
 
-@pytest.mark.parametrize("name", ["padded", "any size", "features", "no biases, no norm"])
+@pytest.mark.parametrize("name", ["padded", "any size", "features", "no biases, no norm", "V2, any size"])
 def test_against_finite_differences(name):
     config, size = CASES[name]
     rng = np.random.default_rng(2)
@@ -104,9 +110,10 @@ def test_evaluation_mode_keeps_nothing():
         model.backward(np.zeros((3, 5)))
 
 
-def test_float32_gradients_are_near_the_float64_ones():
+@pytest.mark.parametrize("config", [SMALL, SMALL_V2], ids=["V1", "V2"])
+def test_float32_gradients_are_near_the_float64_ones(config):
     rng = np.random.default_rng(4)
-    model = make(SMALL)[0]
+    model = make(config)[0]
     images, dlogits = images_for(SMALL, (22, 30), rng), rng.normal(size=(3, 5))
     model(images)
     model.backward(dlogits)

@@ -16,8 +16,8 @@ def twins_of(name, *arguments, **options):
     return getattr(swin_numpy, name)(*arguments, **options), getattr(swin_torch, name)(*arguments, **options)
 
 
-def block(**options):
-    return twins_of("SwinTransformerBlock", 8, 2, **options)
+def block(version=1, **options):
+    return twins_of("SwinTransformerBlock" + "V2" * (version == 2), 8, 2, **options)
 
 
 MASK = shift_mask(6, 9, 3, (1, 1)).astype(float)
@@ -40,6 +40,25 @@ CASES = {
     "W-MSA, oblong": (lambda: twins_of("WindowAttention", 12, (2, 3), 3), (2, 4, 6, 12), ()),
     "W-MSA, dropout": (lambda: twins_of("WindowAttention", 8, 3, 2, True, 0.3, 0.2), (2, 6, 9, 8), ()),
     "SW-MSA": (lambda: twins_of("WindowAttention", 8, 3, 2), (2, 6, 9, 8), (MASK,)),
+    "V2 PatchMerging": (lambda: twins_of("PatchMergingV2", 5), (2, 4 * 6, 5), ((4, 6),)),
+    "V2 PatchMerging, odd": (lambda: twins_of("PatchMergingV2", 5), (2, 3 * 5, 5), ((3, 5),)),
+    "V2 W-MSA": (lambda: twins_of("WindowAttentionV2", 8, 3, 2), (2, 6, 9, 8), ()),
+    "V2 W-MSA, no qkv bias": (lambda: twins_of("WindowAttentionV2", 8, 3, 2, False), (2, 6, 9, 8), ()),
+    "V2 W-MSA, oblong": (lambda: twins_of("WindowAttentionV2", 12, (2, 3), 3), (2, 4, 6, 12), ()),
+    "V2 W-MSA, dropout": (lambda: twins_of("WindowAttentionV2", 8, 3, 2, True, 0.3, 0.2), (2, 6, 9, 8), ()),
+    "V2 SW-MSA, other window": (
+        lambda: twins_of("WindowAttentionV2", 8, 3, 2, pretrained_window_size=2), (2, 6, 9, 8), (MASK,)
+    ),
+    "V2 block": (lambda: block(2, input_resolution=(6, 9), window_size=3), (2, 6 * 9, 8), ((6, 9),)),
+    "V2 block, shift": (lambda: block(2, input_resolution=(6, 9), window_size=3, shift_size=1), (2, 54, 8), ((6, 9),)),
+    "V2 block, shift, padding": (lambda: block(2, window_size=4, shift_size=2), (2, 5 * 7, 8), ((5, 7),)),
+    "V2 block, padding, no qkv bias": (lambda: block(2, window_size=4, qkv_bias=False), (2, 5 * 7, 8), ((5, 7),)),
+    "V2 block, window shrunk": (
+        lambda: block(2, input_resolution=(3, 7), window_size=4, shift_size=2), (2, 3 * 7, 8), ((3, 7),)
+    ),
+    "V2 block, dropout": (
+        lambda: block(2, window_size=3, shift_size=1, drop=0.2, attn_drop=0.2, drop_path=0.4), (4, 35, 8), ((5, 7),)
+    ),
     "block": (lambda: block(input_resolution=(6, 9), window_size=3), (2, 6 * 9, 8), ((6, 9),)),
     "block, shift": (lambda: block(input_resolution=(6, 9), window_size=3, shift_size=1), (2, 54, 8), ((6, 9),)),
     "block, padding": (lambda: block(window_size=3), (2, 5 * 7, 8), ((5, 7),)),
@@ -115,6 +134,20 @@ def test_evaluation_mode_keeps_nothing(case):
 def test_backward_before_any_forward():
     with pytest.raises(ValueError, match=r"^Linear.backward needs what forward saves in training mode"):
         layers.Linear(3, 2).train().backward(np.zeros((1, 2)))
+
+
+def test_beyond_its_limit_version_2_s_scale_has_no_gradient():
+    twins = make_twins(*twins_of("WindowAttentionV2", 8, 3, 2))
+    rng = np.random.default_rng(0)
+    for attention in twins:
+        state = dict(attention.state_dict())
+        state["logit_scale"] = np.array([5.0, 4.0]).reshape(2, 1, 1)  # log 100 is 4.6
+        attention.load_state_dict({name: torch.as_tensor(np.asarray(value)) for name, value in state.items()})
+    x = 0.3 * rng.normal(size=(2, 6, 9, 8))
+    assert_like_autograd(twins, x, rng=rng)
+    assert_like_differences(twins[0], x, rng=rng, bound=1e-5)  # steep, so its slopes bend
+    first, second = twins[0].logit_scale.grad.ravel()
+    assert first == 0 != second
 
 
 def test_without_dropout_its_backward_is_the_identity():

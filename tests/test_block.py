@@ -1,5 +1,6 @@
 """The Swin block. Shift + mask against attention over the true, unequal windows, which needs neither."""
 
+import math
 from collections import defaultdict
 from itertools import product
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.nn.functional import gelu, layer_norm, linear
+from torch.nn.functional import cosine_similarity, gelu, layer_norm, linear, relu
 
 import swin_numpy
 import swin_torch
@@ -17,9 +18,13 @@ from tests.twin import PACKAGES, WHICH, assert_same_steps, inputs_for, normal, r
 DIM, HEADS = 6, 2
 
 
-def blocks(built=None, window=4, shift=2, seed=0, dtype=np.float64, **options):
-    make = lambda swin: swin.SwinTransformerBlock(DIM, HEADS, built, window, shift, **options)
+def blocks(built=None, window=4, shift=2, seed=0, dtype=np.float64, version=1, **options):
+    name = "SwinTransformerBlock" if version == 1 else "SwinTransformerBlockV2"
+    make = lambda swin: getattr(swin, name)(DIM, HEADS, built, window, shift, **options)
     return twins(make, seed, dtype)
+
+
+VERSIONS = pytest.mark.parametrize("version", [1, 2])
 
 
 def tokens(grid, n=2, dtype=np.float64):
@@ -31,17 +36,38 @@ def tokens(grid, n=2, dtype=np.float64):
 
 def attention_in(state, x, rows, columns, M):
     """Attention among the tokens x (n, m, c) that lie at (rows, columns) of the image, with relative position bias."""
-    qkv = linear(tensor(x), state["attn.qkv.weight"], state.get("attn.qkv.bias")).numpy()
+    version2 = "attn.logit_scale" in state
+    biases = state.get("attn.qkv.bias")
+    if version2:
+        biases = torch.cat([state["attn.q_bias"], torch.zeros(DIM, dtype=torch.float64), state["attn.v_bias"]])
+    qkv = linear(tensor(x), state["attn.qkv.weight"], biases).numpy()
     q, k, v = np.split(qkv, 3, axis=-1)
-    table = state["attn.relative_position_bias_table"].numpy().reshape(2 * M - 1, 2 * M - 1, HEADS)
-    bias = table[rows[:, None] - rows + M - 1, columns[:, None] - columns + M - 1]  # (i, j, a)
+    up, left = rows[:, None] - rows, columns[:, None] - columns
+    bias = (asked_for_bias if version2 else looked_up_bias)(state, up, left, M)  # (i, j, a)
     heads = []
     for a in range(HEADS):
         own = slice(a * DIM // HEADS, (a + 1) * DIM // HEADS)
-        scores = np.einsum("nid,njd->nij", q[..., own], k[..., own]) / np.sqrt(DIM / HEADS) + bias[..., a]
+        scores = np.einsum("nid,njd->nij", q[..., own], k[..., own]) / np.sqrt(DIM / HEADS)
+        if version2:
+            scores = cosine_similarity(tensor(q[:, :, None, own]), tensor(k[:, None, :, own]), dim=-1).numpy()
+            scores = scores * np.exp(state["attn.logit_scale"].numpy()[a])
+        scores = scores + bias[..., a]
         weights = np.exp(scores)
         heads.append(weights / weights.sum(-1, keepdims=True) @ v[..., own])
     return linear(tensor(np.concatenate(heads, -1)), state["attn.proj.weight"], state["attn.proj.bias"]).numpy()
+
+
+def looked_up_bias(state, up, left, M):
+    table = state["attn.relative_position_bias_table"].numpy().reshape(2 * M - 1, 2 * M - 1, HEADS)
+    return table[up + M - 1, left + M - 1]
+
+
+def asked_for_bias(state, up, left, M):
+    """V2: offsets in windows of 8, log-spaced, through a small network."""
+    x = torch.tensor(np.stack([up, left], -1)) * 8 / max(M - 1, 1)
+    x = (torch.sign(x) * torch.log(1 + x.abs()) / math.log(8)).float().double()
+    hidden = relu(linear(x, state["attn.cpb_mlp.0.weight"], state["attn.cpb_mlp.0.bias"]))
+    return 16 * torch.sigmoid(linear(hidden, state["attn.cpb_mlp.2.weight"])).numpy()
 
 
 def attention_over_true_windows(state, x, grid, M, shift):
@@ -60,11 +86,19 @@ def attention_over_true_windows(state, x, grid, M, shift):
 
 
 def whole_block(state, x, grid, M, shift):
-    """Equation 3 of the paper: two branches, each normed first, each added to what came in."""
+    """Equation 3 of the paper: two branches, each normed first, each added to what came in. V2: normed last."""
     norm = lambda name, x: layer_norm(tensor(x), (DIM,), state[f"{name}.weight"], state[f"{name}.bias"]).numpy()
-    x = x + attention_over_true_windows(state, norm("norm1", x), grid, M, shift)
-    hidden = gelu(linear(tensor(norm("norm2", x)), state["mlp.fc1.weight"], state["mlp.fc1.bias"]))
-    return x + linear(hidden, state["mlp.fc2.weight"], state["mlp.fc2.bias"]).numpy()
+    attention = lambda x: attention_over_true_windows(state, x, grid, M, shift)
+    if "attn.logit_scale" in state:
+        x = x + norm("norm1", attention(x))
+        return x + norm("norm2", whole_mlp(state, x))
+    x = x + attention(norm("norm1", x))
+    return x + whole_mlp(state, norm("norm2", x))
+
+
+def whole_mlp(state, x):
+    hidden = gelu(linear(tensor(x), state["mlp.fc1.weight"], state["mlp.fc1.bias"]))
+    return linear(hidden, state["mlp.fc2.weight"], state["mlp.fc2.bias"]).numpy()
 
 
 def state_of(module):
@@ -98,9 +132,10 @@ RULES = [
 
 
 @WHICH
+@VERSIONS
 @pytest.mark.parametrize(("built", "window", "shift", "grid", "used", "shifted"), RULES)
-def test_shift_and_mask_are_attention_over_the_true_windows(which, built, window, shift, grid, used, shifted):
-    block = blocks(built, window, shift)[which]
+def test_shift_and_mask_are_attention_over_the_true_windows(which, version, built, window, shift, grid, used, shifted):
+    block = blocks(built, window, shift, version=version)[which]
     assert block.window_size == used and tuple(block.shift_for(grid)) == shifted
     x = tokens(grid)
     with torch.no_grad():
@@ -119,9 +154,10 @@ def test_any_grid_window_and_shift(H, W, window, data):
     assert relative(output, whole_block(state_of(ours), x, (H, W), window, shifted)) < 1e-12
 
 
+@VERSIONS
 @pytest.mark.parametrize(("built", "window", "shift", "grid", "used", "shifted"), RULES)
-def test_twins_at_every_step(built, window, shift, grid, used, shifted):
-    assert_same_steps(*blocks(built, window, shift), tokens(grid), grid)
+def test_twins_at_every_step(version, built, window, shift, grid, used, shifted):
+    assert_same_steps(*blocks(built, window, shift, version=version), tokens(grid), grid)
 
 
 @pytest.mark.parametrize("options", [{"qkv_bias": False}, {"mlp_ratio": 2.5}, {"mlp_ratio": 0.5}], ids=str)
@@ -140,11 +176,13 @@ def test_twins_in_float32():
 
 
 @WHICH
-def test_half_precision_stays_half_precision(which):
+@VERSIONS
+def test_half_precision_stays_half_precision(which, version):
     """A mask of float32 would turn all that follows into float32, or be refused by PyTorch."""
-    expected = run(blocks((8, 12))[which], tokens((8, 12)), (8, 12))
-    block = blocks((8, 12), dtype=np.float16)[which]
-    output = run(block, tokens((8, 12), dtype=np.float16), (8, 12))
+    grid = (8, 12) if version == 1 else (7, 12)  # V2: padding's keys are zeros, which have no direction
+    expected = run(blocks(grid, version=version)[which], tokens(grid), grid)
+    block = blocks(grid, dtype=np.float16, version=version)[which]
+    output = run(block, tokens(grid, dtype=np.float16), grid)
     assert output.dtype == np.float16 and relative(output.astype(float), expected) < 2e-2
 
 
@@ -183,19 +221,21 @@ def test_a_list_is_a_grid_too(which):
 
 
 @PACKAGES
-def test_drop_path_takes_the_branches_never_the_residual(package):
+@VERSIONS
+def test_drop_path_takes_the_branches_never_the_residual(package, version):
     torch.manual_seed(0)
-    block = package.SwinTransformerBlock(DIM, HEADS, window_size=4, drop_path=0.5).train()
+    Block = package.SwinTransformerBlock if version == 1 else package.SwinTransformerBlockV2
+    block = Block(DIM, HEADS, window_size=4, drop_path=0.5).train()
     x = tokens((4, 4), n=64, dtype=np.float32)
-    norm, attend, mlp = block.norm2, block.attend, block.mlp
+    branch1 = lambda x: block.attend(block.norm1(x), (4, 4)) if version == 1 else block.norm1(block.attend(x, (4, 4)))
+    branch2 = lambda x: block.mlp(block.norm2(x)) if version == 1 else block.norm2(block.mlp(x))
     with torch.no_grad():
-        start = inputs_for(package, x)[0]
-        attended = np.asarray(attend(block.norm1(start), (4, 4)))
+        attended = np.asarray(branch1(inputs_for(package, x)[0]))
         got = run(block, x, (4, 4))
         kinds = set()
         for first, second in product((0, 1), repeat=2):  # attention kept or dropped, MLP kept or dropped
             y = x + 2 * first * attended
-            y = y + 2 * second * np.asarray(mlp(norm(inputs_for(package, y)[0])))
+            y = y + 2 * second * np.asarray(branch2(inputs_for(package, y)[0]))
             hits = np.abs(got - y).max(axis=(1, 2)) < 1e-5
             assert hits.any()
             kinds |= {(first, second, i) for i in np.flatnonzero(hits)}
@@ -203,8 +243,9 @@ def test_drop_path_takes_the_branches_never_the_residual(package):
 
 
 @PACKAGES
-def test_rates_reach_their_layers(package):
-    block = package.SwinTransformerBlock(DIM, HEADS, drop=0.1, attn_drop=0.2, drop_path=0.3)
+@pytest.mark.parametrize("name", ["SwinTransformerBlock", "SwinTransformerBlockV2"])
+def test_rates_reach_their_layers(package, name):
+    block = getattr(package, name)(DIM, HEADS, drop=0.1, attn_drop=0.2, drop_path=0.3)
     assert block.attn.attn_drop.p == 0.2
     assert [layer.p for layer in (block.attn.proj_drop, block.mlp.drop1, block.mlp.drop2)] == [0.1] * 3
     assert block.drop_path1.drop_prob == block.drop_path2.drop_prob == 0.3
@@ -219,14 +260,16 @@ def test_every_layer_runs():
 
 
 @WHICH
-def test_the_input_stays_as_it_is(which):
-    block, x = blocks()[which], tokens((8, 8))
+@VERSIONS
+def test_the_input_stays_as_it_is(which, version):
+    block, x = blocks(version=version)[which], tokens((8, 8))
     before = x.copy()
     run(block, x, (8, 8))
     np.testing.assert_array_equal(x, before)
 
 
 @WHICH
+@VERSIONS
 @pytest.mark.parametrize(
     ("shape", "grid", "message"),
     [
@@ -236,9 +279,27 @@ def test_the_input_stays_as_it_is(which):
         ((64, 6), (8, 8), r"got shape \(64, 6\)"),
     ],
 )
-def test_tokens_that_do_not_fit(which, shape, grid, message):
+def test_tokens_that_do_not_fit(which, version, shape, grid, message):
     with pytest.raises(ValueError, match=message):
-        run(blocks()[which], normal(*shape), grid)
+        run(blocks(version=version)[which], normal(*shape), grid)
+
+
+@PACKAGES
+def test_version_2_s_pre_training_reaches_its_attention(package):
+    for built, window, pretrained in (((8, 8), 4, 0), ((8, 8), 4, 6), ((3, 8), 4, 0)):
+        block = package.SwinTransformerBlockV2(DIM, HEADS, built, window, pretrained_window_size=pretrained)
+        used = min(window, *built)  # a window that shrinks measures its own offsets, if not told another
+        expected = package.relative_coordinates(used, pretrained or used)
+        np.testing.assert_array_equal(block.attn.relative_coords_table, expected)
+
+
+@PACKAGES
+def test_version_2_starts_as_the_identity(package):
+    """Its norms start at zero, as in the official code; with them anywhere else, that's over."""
+    block = package.SwinTransformerBlockV2(DIM, HEADS, window_size=4, shift_size=2)
+    package.layers.init_weights(block)
+    x = tokens((7, 9), dtype=np.float32)
+    np.testing.assert_array_equal(run(block, x, (7, 9)), x)
 
 
 @PACKAGES

@@ -16,22 +16,49 @@ PAPER = {
     "swin_large_patch4_window12_384": (192, (2, 2, 18, 2), (6, 12, 24, 48), 12, 384, 0.2),
 }
 
+# V2: the official training configurations.
+PAPER |= {
+    "swinv2_tiny_patch4_window8_256": (96, (2, 2, 6, 2), (3, 6, 12, 24), 8, 256, 0.2),
+    "swinv2_tiny_patch4_window16_256": (96, (2, 2, 6, 2), (3, 6, 12, 24), 16, 256, 0.2),
+    "swinv2_small_patch4_window8_256": (96, (2, 2, 18, 2), (3, 6, 12, 24), 8, 256, 0.3),
+    "swinv2_small_patch4_window16_256": (96, (2, 2, 18, 2), (3, 6, 12, 24), 16, 256, 0.3),
+    "swinv2_base_patch4_window8_256": (128, (2, 2, 18, 2), (4, 8, 16, 32), 8, 256, 0.5),
+    "swinv2_base_patch4_window16_256": (128, (2, 2, 18, 2), (4, 8, 16, 32), 16, 256, 0.5),
+    "swinv2_base_patch4_window12_192": (128, (2, 2, 18, 2), (4, 8, 16, 32), 12, 192, 0.2),
+    "swinv2_base_patch4_window12to16_192to256": (128, (2, 2, 18, 2), (4, 8, 16, 32), 16, 256, 0.2),
+    "swinv2_base_patch4_window12to24_192to384": (128, (2, 2, 18, 2), (4, 8, 16, 32), 24, 384, 0.2),
+    "swinv2_large_patch4_window12_192": (192, (2, 2, 18, 2), (6, 12, 24, 48), 12, 192, 0.2),
+    "swinv2_large_patch4_window12to16_192to256": (192, (2, 2, 18, 2), (6, 12, 24, 48), 16, 256, 0.2),
+    "swinv2_large_patch4_window12to24_192to384": (192, (2, 2, 18, 2), (6, 12, 24, 48), 24, 384, 0.2),
+}
+
 
 @pytest.mark.parametrize("name", PAPER)
 def test_presets_are_the_published_ones(name):
     config = get_config(name)
     width, depths, heads, window, size, drop_path = PAPER[name]
+    assert config.version == 1 + name.startswith("swinv2")
+    assert config.pretrained_window_sizes == ((12, 12, 12, 6) if "12to" in name else (0, 0, 0, 0))
+    assert config.num_classes == (21841 if name.endswith("_192") else 1000)  # the 192x192 ones know ImageNet-22k
     assert (config.embed_dim, config.depths, config.num_heads) == (width, depths, heads)
     assert (config.window_size, config.img_size, config.drop_path_rate) == (window, size, drop_path)
     assert all(w // h == 32 for w, h in zip(config.widths, config.num_heads, strict=True))
     rest = {field.name: field.default for field in fields(SwinConfig)}
-    for field in ("patch_size", "in_chans", "num_classes", "mlp_ratio", "qkv_bias", "drop_rate", "ape", "patch_norm"):
+    for field in ("patch_size", "in_chans", "mlp_ratio", "qkv_bias", "drop_rate", "ape", "patch_norm"):
         assert getattr(config, field) == rest[field]
 
 
-def test_all_version_1_presets_are_there():
-    published = {name for name, config in CONFIGS.items() if config.version == 1 and "fashion" not in name}
-    assert published == set(PAPER)
+def test_all_presets_are_there():
+    assert {name for name in CONFIGS if "fashion" not in name} == set(PAPER)
+
+
+def test_windows_of_the_published_models_shrink_in_the_last_stages():
+    windows = {name: get_config(name).windows for name in PAPER}
+    assert windows["swin_tiny_patch4_window7_224"] == (7, 7, 7, 7)
+    assert windows["swinv2_tiny_patch4_window16_256"] == (16, 16, 16, 8)
+    assert windows["swinv2_base_patch4_window12_192"] == (12, 12, 12, 6)  # what its fine-tuned models are told
+    assert SwinConfig(img_size=None).windows == (7, 7, 7, 7)
+    assert SwinConfig(img_size=(64, 224)).windows == (7, 7, 4, 2)
 
 
 def test_fields_and_defaults():

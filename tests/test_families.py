@@ -2,7 +2,7 @@
 
 At any size each family has its own habits. torchvision does what our img_size=None does. timm rolls before it
 pads, so it is compared where nothing needs padding. transformers shrinks a window at call time, so it is compared
-where every map is larger than a window.
+where every map is larger than a window; its V2 shrinks it when built, to sides that it rounds down after merging.
 """
 
 from dataclasses import replace
@@ -14,8 +14,8 @@ import torch
 import swin_numpy
 import swin_torch
 from swin_numpy import SwinConfig, convert_state_dict, export_state_dict, infer_config
-from tests.families import FAMILIES, assert_close, peer, peer_outputs
-from tests.twin import PACKAGES, inputs_for, normal
+from tests.families import FAMILIES, NEEDS_TORCHVISION, assert_close, peer, peer_outputs
+from tests.twin import PACKAGES, inputs_for, normal, random_state
 
 TWO = dict(embed_dim=8, depths=(2, 3), num_heads=(2, 4), num_classes=5, drop_path_rate=0.0)
 FOUR = dict(embed_dim=4, depths=(2, 2, 2, 2), num_heads=(1, 2, 4, 8), num_classes=5, drop_path_rate=0.0)
@@ -63,12 +63,28 @@ CASES |= {
     "Swin-T at 224": (ONE, dict(SWIN_T, img_size=224), (224, 224)),
     "Swin-B at 96": (ONE, dict(SWIN_B, img_size=96, window_size=3), (96, 96)),
 }
+
+# Version 2 of the same, and what it has of its own. torchvision can't be told of a window of pre-training.
+OF_BOTH = [*BUILT, *ANY, "rectangle", "patches padded", "any size, padded", "odd sides merged", "no qkv bias"]
+CASES |= {f"V2, {name}": (CASES[name][0], dict(CASES[name][1], version=2), CASES[name][2]) for name in OF_BOTH}
+TUNED = dict(TWO, version=2, img_size=64, window_size=8, pretrained_window_sizes=(4, 3))
+SWIN_V2_T = dict(SWIN_T, version=2, img_size=128, window_size=8, pretrained_window_sizes=(6, 6, 6, 3))
+CASES |= {
+    "V2, another window than at pre-training": (FAMILIES[1:], TUNED, (64, 64)),
+    "V2, Swin-T at 128, last stage is one window": (FAMILIES[1:], SWIN_V2_T, (128, 128)),
+}
 RUNS = [(case, family) for case, (families, _, _) in CASES.items() for family in families]
 
 
 def config_of(case):
     options = CASES[case][1]
-    return SwinConfig(**options, pretrained_window_sizes=(0,) * len(options["depths"]))
+    return SwinConfig(**{"pretrained_window_sizes": (0,) * len(options["depths"])} | options)
+
+
+def untold(config):
+    """The fields that a V2 state dict doesn't tell."""
+    names = ("img_size", "window_size", "pretrained_window_sizes") if config.version == 2 else ()
+    return {name: getattr(config, name) for name in names}
 
 
 @PACKAGES
@@ -90,7 +106,7 @@ def test_logits_and_stages_are_theirs(case, family, package):
         assert_close(tokens, expected)
 
 
-@pytest.mark.parametrize(("case", "family"), [(case, family) for case, family in RUNS if case != "windows shrink"])
+@pytest.mark.parametrize(("case", "family"), [(case, family) for case, family in RUNS if "windows shrink" not in case])
 def test_their_strict_loader_takes_what_we_export_and_gives_it_back(case, family):
     config = config_of(case)
     theirs = peer(family, config)
@@ -103,13 +119,27 @@ def test_their_strict_loader_takes_what_we_export_and_gives_it_back(case, family
         np.testing.assert_array_equal(value, state[name])
 
 
+@NEEDS_TORCHVISION
+def test_torchvision_takes_the_window_of_pre_training_from_our_file():
+    """It has no option for that, but what we export holds the coordinates that it takes."""
+    config = config_of("V2, another window than at pre-training")
+    model = swin_numpy.SwinTransformer(config, dtype=np.float64)
+    model.load_state_dict(random_state({name: value.shape for name, value in model.state_dict().items()}))
+    theirs = peer("torchvision", config)
+    exported = export_state_dict(model.state_dict(), "torchvision", config)
+    theirs.load_state_dict({name: torch.from_numpy(value) for name, value in exported.items()}, strict=True)
+    images = normal(2, 3, 64, 64)
+    assert_close(model(images), peer_outputs("torchvision", theirs, images)[0])
+
+
 @PACKAGES
+@pytest.mark.parametrize("case", ["four stages", "V2, four stages"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_their_saved_file_becomes_a_model(tmp_path, family, package):
-    config = config_of("four stages")
+def test_their_saved_file_becomes_a_model(tmp_path, family, case, package):
+    config = config_of(case)
     theirs = peer(family, config)
     torch.save({"model": theirs.state_dict(), "epoch": 3}, tmp_path / "theirs.pth")
-    model = package.SwinTransformer.from_checkpoint(tmp_path / "theirs.pth", img_size=64)
+    model = package.SwinTransformer.from_checkpoint(tmp_path / "theirs.pth", **{"img_size": 64} | untold(config))
     assert replace(model.config, drop_path_rate=0.0) == config
     images = normal(1, 3, 64, 64)
     logits, _ = peer_outputs(family, theirs, images)
@@ -117,9 +147,10 @@ def test_their_saved_file_becomes_a_model(tmp_path, family, package):
         assert_close(model(*inputs_for(package, images)), logits)
 
 
-def test_a_folder_of_theirs_is_read(tmp_path):
-    """What `save_pretrained` writes; its names on disk are not those in memory."""
-    theirs = peer("transformers", config_of("four stages"))
+@pytest.mark.parametrize("case", ["four stages", "V2, four stages"])
+def test_a_folder_of_theirs_is_read(tmp_path, case):
+    """What `save_pretrained` writes; V1's names on disk are not those in memory."""
+    theirs = peer("transformers", config_of(case))
     theirs.save_pretrained(tmp_path)
     state = swin_numpy.load_checkpoint(tmp_path / "model.safetensors")
     expected = convert_state_dict(theirs.state_dict())
@@ -132,7 +163,7 @@ def test_a_folder_of_theirs_is_read(tmp_path):
 def test_an_inferred_configuration_gives_the_same_logits(case):
     config = config_of(case)
     model = swin_numpy.SwinTransformer(config, seed=5, dtype=np.float64)
-    other = swin_numpy.SwinTransformer(infer_config(model.state_dict()), dtype=np.float64)
+    other = swin_numpy.SwinTransformer(infer_config(model.state_dict(), **untold(config)), dtype=np.float64)
     other.load_state_dict(model.state_dict())
     images = normal(1, config.in_chans, *CASES[case][2])
     assert_close(other(images), model(images))

@@ -157,6 +157,69 @@ def test_a_window_shrinks_with_the_grid(path, package):
     )
 
 
+# V2 at another window: nothing is resized, but its network must go on to see offsets on the scale that it knows.
+V2 = replace(CONFIG, version=2, ape=False, img_size=(32, 48), window_size=4)  # grids 8x12 and 4x6
+
+
+@pytest.fixture
+def path2(tmp_path):
+    save_checkpoint(tmp_path / "v2.npz", state_of(V2), {"config": V2})
+    return tmp_path / "v2.npz"
+
+
+@PACKAGES
+def test_version_2_at_another_window_keeps_its_bias(path2, package):
+    model, said = adapted(package, path2, img_size=64, window_size=6)
+    assert said == "pretrained_window_sizes=(4, 4)"
+    assert model.config == replace(V2, img_size=64, window_size=6, pretrained_window_sizes=(4, 4))
+    assert_same(arrays(model), state_of(V2))
+    large, small = (blocks_bias(m) for m in (model, package.SwinTransformer.from_checkpoint(path2)))
+    corner = [row * 6 + column for row in range(4) for column in range(4)]
+    np.testing.assert_allclose(large[:, corner][:, :, corner], small, rtol=1e-5)
+    with torch.no_grad():
+        assert model(*inputs_for(package, normal(1, 3, 64, 64, dtype=np.float32))).shape == (1, 5)
+
+
+def blocks_bias(model):
+    with torch.no_grad():
+        return np.asarray(model.layers[1].blocks[0].attn.relative_position_bias())
+
+
+@PACKAGES
+def test_version_2_with_windows_that_shrink_or_were_pre_trained(path2, tmp_path, package):
+    model, said = adapted(package, path2, img_size=16)  # grids of 4x4 and 2x2
+    assert said == "pretrained_window_sizes=(4, 4)" and model.config.windows == (4, 2)
+    tuned = replace(V2, pretrained_window_sizes=(3, 0))
+    save_checkpoint(tmp_path / "tuned.npz", state_of(V2), {"config": tuned})
+    model, said = adapted(package, tmp_path / "tuned.npz", img_size=None, window_size=5)
+    assert model.config.pretrained_window_sizes == (3, 4)  # the first is as before, the second was the file's own
+
+
+@PACKAGES
+def test_version_2_is_taken_at_its_word(path2, package):
+    for arguments in ({"config": replace(V2, window_size=5, img_size=None)},
+                      {"window_size": 5, "img_size": None, "pretrained_window_sizes": (0, 0)}):  # fmt: skip
+        model, said = adapted(package, path2, **arguments)
+        assert said == "V2's bias stretched from windows (4, 4) to (5, 5)"
+        assert model.config == replace(V2, window_size=5, img_size=None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        same = package.SwinTransformer.from_checkpoint(path2, img_size=(64, 64)).config  # the same windows
+        assert same == replace(V2, img_size=(64, 64))
+        told = package.SwinTransformer.from_checkpoint(path2, window_size=5, pretrained_window_sizes=(4, 4)).config
+        assert told.pretrained_window_sizes == (4, 4)
+
+
+@PACKAGES
+def test_a_version_2_backbone_at_another_window(path2, package):
+    with pytest.warns(UserWarning, match=r"pretrained_window_sizes=\(4, 4\)"):
+        backbone = package.Backbone.from_checkpoint(path2, img_size=None, window_size=5)
+    assert backbone.config.pretrained_window_sizes == (4, 4)
+    with torch.no_grad():
+        maps = backbone(*inputs_for(package, normal(1, 3, 37, 51, dtype=np.float32)))
+    assert [tuple(x.shape) for x in maps] == [(1, 8, 10, 13), (1, 16, 5, 7)]
+
+
 @PACKAGES
 @pytest.mark.parametrize("channels", [1, 4])
 def test_other_channels(path, package, channels):

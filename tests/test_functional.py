@@ -143,6 +143,21 @@ def test_linear_of_a_view():
     assert relative(F.linear(x, weight), x @ weight.T) < 1e-13
 
 
+# ReLU and sigmoid, of V2's position bias
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", ["relu", "sigmoid"])
+def test_relu_and_sigmoid_equal_pytorchs(name, dtype):
+    x = np.concatenate([np.linspace(-50, 50, 1001), [0.0, -0.0, 1e4, -1e4]]).astype(dtype)
+    before = x.copy()
+    with np.errstate(all="raise"):
+        got = getattr(F, name)(x)
+    assert got.dtype == dtype
+    np.testing.assert_array_equal(x, before)
+    np.testing.assert_allclose(got, getattr(torch, name)(tensor(x)), rtol=0, atol=2 * np.finfo(dtype).eps * got.max())
+
+
 @pytest.mark.parametrize("function", ["gelu", "softmax"])
 def test_inputs_stay_as_they_are(function):
     x = normal(3, 4)

@@ -14,15 +14,22 @@ from tests.twin import PACKAGES, WHICH, assert_same_steps, inputs_for, normal, r
 NN = torch.nn
 
 
+def three_layers(package):
+    return package.Sequential(package.Linear(6, 4), package.ReLU(), package.Linear(4, 5, bias=False))
+
+
 @pytest.mark.parametrize(
     ("ours", "theirs", "inputs"),
     [
         (lambda: swin_numpy.layers.Linear(5, 7), lambda: NN.Linear(5, 7), [normal(2, 3, 5)]),
         (lambda: swin_numpy.layers.Linear(5, 7, bias=False), lambda: NN.Linear(5, 7, bias=False), [normal(2, 3, 5)]),
         (lambda: swin_numpy.layers.LayerNorm(6), lambda: NN.LayerNorm(6), [normal(2, 3, 6)]),
+        (swin_numpy.layers.ReLU, NN.ReLU, [normal(2, 3, 6)]),
+        (swin_numpy.layers.Sigmoid, NN.Sigmoid, [normal(2, 3, 6)]),
+        (lambda: three_layers(swin_numpy.layers), lambda: three_layers(NN), [normal(2, 3, 6)]),
         (lambda: swin_numpy.layers.Dropout(0.5), lambda: NN.Dropout(0.5), [normal(2, 3, 6)]),
     ],
-    ids=["Linear", "Linear without bias", "LayerNorm", "Dropout in eval"],
+    ids=["Linear", "Linear without bias", "LayerNorm", "ReLU", "Sigmoid", "Sequential", "Dropout in eval"],
 )
 def test_what_pytorch_already_has(ours, theirs, inputs):
     both = twins(lambda swin: ours() if swin is swin_numpy else theirs())

@@ -15,8 +15,12 @@ def embeddings(patch=4, channels=3, norm=True, dtype=np.float64):
     return twins(lambda swin: swin.PatchEmbed(patch, channels, 8, norm), dtype=dtype)
 
 
-def mergings(dim=3, dtype=np.float64):
-    return twins(lambda swin: swin.PatchMerging(dim), dtype=dtype)
+def mergings(dim=3, dtype=np.float64, version=1):
+    make = lambda swin: {1: swin.PatchMerging, 2: swin.PatchMergingV2}[version](dim)
+    return twins(make, dtype=dtype)
+
+
+VERSIONS = pytest.mark.parametrize("version", [1, 2])
 
 
 def weights(module):
@@ -113,25 +117,29 @@ def test_images_of_a_wrong_kind(which):
 # PatchMerging
 
 
+@VERSIONS
 @pytest.mark.parametrize("grid", [(4, 6), (3, 6), (4, 5), (5, 3), (1, 1), (1, 4)])
-def test_merging_twins_at_every_step(grid):
-    tokens, half = assert_same_steps(*mergings(), normal(2, grid[0] * grid[1], 3), grid)
+def test_merging_twins_at_every_step(grid, version):
+    tokens, half = assert_same_steps(*mergings(version=version), normal(2, grid[0] * grid[1], 3), grid)
     assert half == ((grid[0] + 1) // 2, (grid[1] + 1) // 2)
     assert tokens.shape == (2, half[0] * half[1], 6)
 
 
 @WHICH
+@VERSIONS
 @pytest.mark.parametrize("grid", [(4, 6), (5, 6), (3, 7)])
-def test_merging_is_the_official_order(which, grid):
-    module = mergings()[which]
+def test_merging_is_the_official_order(which, grid, version):
+    module = mergings(version=version)[which]
     w, x = weights(module), normal(2, grid[0] * grid[1], 3)
     image = tensor(x).view(2, *grid, 3)
     image = pad(image, (0, 0, 0, grid[1] % 2, 0, grid[0] % 2))
     # Top left, bottom left, top right, bottom right: the row offset runs fastest
     four = [image[:, 0::2, 0::2], image[:, 1::2, 0::2], image[:, 0::2, 1::2], image[:, 1::2, 1::2]]
     neighbours = torch.cat(four, -1).flatten(1, 2)
-    normed = torch_layer_norm(neighbours, (12,), w["norm.weight"], w["norm.bias"], 1e-5)
-    assert relative(run(module, x, grid), normed @ w["reduction.weight"].T) < 1e-12
+    norm = lambda x: torch_layer_norm(x, x.shape[-1:], w["norm.weight"], w["norm.bias"], 1e-5)
+    reduce = lambda x: x @ w["reduction.weight"].T
+    expected = reduce(norm(neighbours)) if version == 1 else norm(reduce(neighbours))
+    assert relative(run(module, x, grid), expected) < 1e-12
 
 
 def test_merging_twins_in_float32():
@@ -142,9 +150,12 @@ def test_merging_twins_in_float32():
 def test_merging_has_the_official_names_and_shapes(package):
     shapes = {name: tuple(value.shape) for name, value in package.PatchMerging(6).state_dict().items()}
     assert shapes == {"reduction.weight": (12, 24), "norm.weight": (24,), "norm.bias": (24,)}
+    shapes = {name: tuple(value.shape) for name, value in package.PatchMergingV2(6).state_dict().items()}
+    assert shapes == {"reduction.weight": (12, 24), "norm.weight": (12,), "norm.bias": (12,)}
 
 
 @WHICH
+@VERSIONS
 @pytest.mark.parametrize(
     ("shape", "grid", "message"),
     [
@@ -156,9 +167,9 @@ def test_merging_has_the_official_names_and_shapes(package):
         ((2, 24, 3), (-4, -6), "for a grid of -4x-6"),
     ],
 )
-def test_tokens_of_a_wrong_shape(which, shape, grid, message):
+def test_tokens_of_a_wrong_shape(which, version, shape, grid, message):
     with pytest.raises(ValueError, match=message):
-        run(mergings()[which], normal(*shape), grid)
+        run(mergings(version=version)[which], normal(*shape), grid)
 
 
 @WHICH

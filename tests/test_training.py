@@ -120,6 +120,8 @@ def test_first_weights():
         if name in linear:
             inputs = shapes[name][1]
             np.testing.assert_allclose(value * math.sqrt(inputs), published[name] / 0.02, rtol=1e-6)
+        elif name.endswith("relative_position_bias_table"):
+            np.testing.assert_allclose(value, published[name] / 0.02, rtol=1e-6)
         else:
             np.testing.assert_array_equal(value, published[name])
 
@@ -134,10 +136,12 @@ def test_both_start_from_the_same_weights(init):
 # ---- training ---------------------------------------------------------------------------------------------------
 
 
-def test_both_trainers_in_step(tmp_path):
+@pytest.mark.parametrize("version", [1, 2])
+def test_both_trainers_in_step(tmp_path, version):
     """The whole loop in float64, order and augmentation included: 20 steps, and the loss falls."""
     recipe = Recipe(epochs=4, batch_size=8, base_lr=1e-2, clip_grad=0.7, seed=2)
-    ours, theirs = trainer_of(swin_numpy, recipe), trainer_of(swin_torch, recipe)
+    config = replace(TINY, version=version)
+    ours, theirs = trainer_of(swin_numpy, recipe, config), trainer_of(swin_torch, recipe, config)
     result = fit(ours, TRAIN, TEST, tmp_path / "numpy")
     assert result == fit(theirs, TRAIN, TEST, tmp_path / "torch")
     assert ours.steps == theirs.steps == 20
@@ -438,13 +442,14 @@ def test_resume_with_other_options(package, data_folder, tmp_path, capsys):
     before = (tmp_path / "run" / "last.safetensors").read_bytes()
     capsys.readouterr()
     for more, found in (
-        (["--base-lr", "0.1"], "base_lr=0.002"),
+        (["--base-lr", "0.1"], "base_lr=0.003"),
         (["--seed", "1", "--no-augmentation"], "augmented=True, seed=0"),
         (["--dtype", "float64"], "dtype="),
         (["--data", "subset"], "data=40 images"),
         (["--config", json.dumps(CHANGES | {"drop_rate": 0.5})], "drop_rate=0.0"),
         (["--config", json.dumps(CHANGES | {"embed_dim": 16})], "embed_dim=8"),
         (["--init", "published"], "init=fan_in"),
+        (["--max-shift", "2"], "max_shift=1"),
     ):
         line = fails(package, [*arguments, "--resume", *more], capsys)
         assert found in line and "--resume needs the same options" in line

@@ -19,8 +19,8 @@ TWINS = {"attention", "backbone", "block", "layers", "model", "patches", "window
 
 # PyTorch is these things already (module, functional, optim), or shares the NumPy package's (configurations,
 # checkpoints, pictures, data): they exist once.
-NUMPY_ONLY = """__main__ check checkpoint classes config data derived environment fit functional images infer initial
-    names optim record resize sizes training""".split()
+NUMPY_ONLY = """__main__ check checkpoint classes config cores data derived environment fit functional images infer
+    initial names optim record resize sizes training""".split()
 TORCH_ONLY = ["compare", "convert", "tour"]  # rooms that know both twins
 TRAINERS = {"train"}  # in both; the same outside, but PyTorch's brings its own AdamW and several processes
 NO_TWINS = {"module"}  # all there is in NumPy, one method in PyTorch
@@ -31,6 +31,9 @@ TORCH_HAS = {
     "layers.LayerNorm",
     "layers.Conv2d",
     "layers.Dropout",
+    "layers.ReLU",
+    "layers.Sigmoid",
+    "layers.Sequential",
     "layers.small_normal",
     "layers.seed_dropout",
     "model.check_dtype",  # with a PyTorch model it is .double(), .half(), …

@@ -226,3 +226,143 @@ def test_mask_of_the_shift_fits_as_it_is():
     ours, theirs = pair_of_modules((2, 3))
     masks = both("shift_mask", 4, 9, (2, 3), 1)
     assert_same_steps(ours, theirs, normal(2, 6, 6, DIM), masks[0].astype(float))
+
+
+# Version 2
+
+
+def version_2(window=(3, 4), qkv_bias=True, pretrained=0, dtype=np.float64):
+    make = lambda swin: swin.WindowAttentionV2(DIM, window, HEADS, qkv_bias, pretrained_window_size=pretrained)
+    return twins(make, dtype=dtype)
+
+
+def with_values(module, **values):
+    state = {name: np.asarray(value).copy() for name, value in module.state_dict().items()}
+    for name, value in values.items():
+        state[name][...] = value
+    module.load_state_dict({name: tensor(value) for name, value in state.items()})
+    return module
+
+
+@pytest.mark.parametrize("masked", [False, True], ids=["W-MSA", "SW-MSA"])
+@pytest.mark.parametrize("qkv_bias", [True, False])
+@pytest.mark.parametrize(("window", "pretrained"), [(3, 0), ((3, 4), 2), ((1, 5), (2, 3)), (1, 0)])
+def test_version_2_twins_at_every_step(window, pretrained, qkv_bias, masked):
+    ours, theirs = version_2(window, qkv_bias, pretrained)
+    m = math.prod(ours.window_size)
+    steps = assert_same_steps(ours, theirs, normal(2, 6, m, DIM), random_mask(6, m) if masked else None)
+    assert steps.shape == (2, 6, m, DIM)
+
+
+@WHICH
+@pytest.mark.parametrize("pretrained", [0, 5])
+def test_version_2_every_number_against_loops(which, pretrained):
+    module = with_values(version_2((2, 3), True, pretrained)[which], logit_scale=np.array([[[1.0]], [[4.0]], [[5.0]]]))
+    state = {name: np.asarray(value) for name, value in module.state_dict().items()}
+    x, mask = normal(2, 4, 6, DIM), random_mask(4, 6)
+    x[0, 1, 2] = 0  # as a token of padding: without a bias its key has no direction
+    d = DIM // HEADS
+    expected = np.empty_like(x)
+    for n, k in itertools.product(range(2), range(4)):
+        rows = x[n, k] @ state["qkv.weight"].T
+        q, key, v = rows[:, :DIM] + state["q_bias"], rows[:, DIM : 2 * DIM], rows[:, 2 * DIM :] + state["v_bias"]
+        z = np.empty((6, DIM))
+        for head, i in itertools.product(range(HEADS), range(6)):
+            own = slice(head * d, (head + 1) * d)
+            scores = np.empty(6)
+            for j in range(6):
+                lengths = np.linalg.norm(q[i, own]) * np.linalg.norm(key[j, own])
+                cosine = q[i, own] @ key[j, own] / lengths if lengths else 0
+                scale = min(math.exp(state["logit_scale"][head, 0, 0]), 100)
+                bias = bias_by_hand(state, (i // 3 - j // 3, i % 3 - j % 3), (2, 3), pretrained)[head]
+                scores[j] = scale * cosine + bias + mask[k, i, j]
+            weights = np.exp(scores - scores.max())
+            z[i, own] = weights / weights.sum() @ v[:, own]
+        expected[n, k] = z @ state["proj.weight"].T + state["proj.bias"]
+    assert relative(run(module, x, mask), expected) < 1e-12
+
+
+def bias_by_hand(state, offset, window, pretrained):
+    """What the small network says of one offset (rows, columns), a number for each head."""
+    hidden = state["cpb_mlp.0.bias"].copy()
+    for axis in (0, 1):
+        x = 8 * offset[axis] / ((pretrained or window[axis]) - 1)
+        hidden += state["cpb_mlp.0.weight"][:, axis] * np.float32(math.copysign(math.log(1 + abs(x), 8), x))
+    said = state["cpb_mlp.2.weight"] @ np.where(hidden > 0, hidden, 0)
+    return 16 / (1 + np.exp(-said))
+
+
+@WHICH
+def test_version_2_bias_goes_on_where_a_larger_window_adds_offsets(which):
+    """With the window of pre-training, offsets that both windows have keep their bias; without, it is stretched."""
+    small, large, stretched = (version_2(*options)[which] for options in ((3,), (5, True, 3), (5,)))
+    biases = [np.asarray(module.relative_position_bias().detach() if which else module.relative_position_bias())
+              for module in (small, large, stretched)]  # fmt: skip
+    corner = [row * 5 + column for row in range(3) for column in range(3)]
+    assert relative(biases[1][:, corner][:, :, corner], biases[0]) < 1e-15
+    assert relative(biases[2][:, corner][:, :, corner], biases[0]) > 1e-2
+    ends = np.ix_(range(HEADS), [0, 4, 20, 24], [0, 4, 20, 24])  # the corners of the larger window
+    assert relative(biases[2][ends], biases[0][:, [0, 2, 6, 8]][:, :, [0, 2, 6, 8]]) < 1e-15
+
+
+@WHICH
+def test_version_2_cares_for_directions_only(which):
+    """Queries and keys that are longer, each token's by its own factor, give the same weights."""
+    module = with_values(version_2()[which], q_bias=0, v_bias=0)
+    x = normal(2, 3, 12, DIM)
+    factors = np.exp(normal(2, 3, 12, 1, seed=2))
+    package = [swin_numpy, swin_torch][which]
+    weights = [np.asarray(record(module, *inputs_for(package, y))[1]["attn_drop"]) for y in (x, factors * x)]
+    assert relative(*weights) < 1e-13
+    assert relative(run(module, factors * x), run(module, x)) > 1e-2  # the values do grow
+
+
+@WHICH
+def test_version_2_scale_stops_at_100(which):
+    x = normal(2, 3, 12, DIM)
+    limit, beyond, below = (
+        run(with_values(version_2()[which], logit_scale=value), x) for value in (math.log(100), 9.0, math.log(99))
+    )
+    np.testing.assert_array_equal(limit, beyond)
+    assert relative(below, limit) > 1e-6
+
+
+@WHICH
+def test_version_2_in_half_precision_takes_padding(which):
+    """There 1e-12 is 0, and a key of zeros divided by that is no number."""
+    x = normal(1, 2, 12, DIM)
+    x[0, 0, 6:] = 0
+    output = run(version_2(dtype=np.float16)[which], x.astype(np.float16))
+    assert output.dtype == np.float16
+    assert relative(output.astype(float), run(version_2()[which], x)) < 2e-2
+
+
+def test_version_2_parameters_have_the_official_names_and_shapes():
+    for swin in (swin_numpy, swin_torch):
+        shapes = {name: tuple(value.shape) for name, value in swin.WindowAttentionV2(12, 3, 2).state_dict().items()}
+        assert shapes == {
+            "logit_scale": (2, 1, 1),
+            "cpb_mlp.0.weight": (512, 2),
+            "cpb_mlp.0.bias": (512,),
+            "cpb_mlp.2.weight": (2, 512),
+            "q_bias": (12,),
+            "v_bias": (12,),
+            "qkv.weight": (36, 12),
+            "proj.weight": (12, 12),
+            "proj.bias": (12,),
+        }
+        assert not {"q_bias", "v_bias"} & set(swin.WindowAttentionV2(12, 3, 2, qkv_bias=False).state_dict())
+
+
+@WHICH
+@pytest.mark.parametrize("case", WRONG)
+def test_version_2_wrong_shapes(which, case):
+    inputs, message = WRONG[case]
+    with pytest.raises(ValueError, match=message):
+        run(version_2()[which], *inputs)
+
+
+def test_version_2_dropout_sits_on_the_weights_and_on_the_output():
+    for swin in (swin_numpy, swin_torch):
+        module = swin.WindowAttentionV2(12, 2, 3, True, 0.25, 0.5)
+        assert (module.attn_drop.p, module.proj_drop.p) == (0.25, 0.5)

@@ -1,6 +1,7 @@
 """Windows, cyclic shift, shift mask and relative positions, each against a loop written from its meaning."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -193,6 +194,32 @@ def test_functions_keep_the_type(dtype):
 
 
 x = normal(2, 6, 8, 3)
+# V2's coordinates
+
+
+@pytest.mark.parametrize("pretrained", [0, 1, 4, (5, 2)])
+@pytest.mark.parametrize("window", [1, 2, 8, (2, 5)])
+def test_relative_coordinates_against_loops(window, pretrained):
+    (mh, mw), (ph, pw) = (value if isinstance(value, tuple) else (value, value) for value in (window, pretrained))
+    ours, theirs = both("relative_coordinates", window, pretrained)
+    assert_twins(ours, theirs, 0)
+    assert ours.dtype == np.float32 and ours.shape == ((2 * mh - 1) * (2 * mw - 1), 2)
+    index = swin_numpy.relative_position_index(window)
+    for i, j in itertools.product(range(mh * mw), repeat=2):
+        offsets = (i // mw - j // mw, mh, ph), (i % mw - j % mw, mw, pw)
+        for axis, (offset, now, before) in enumerate(offsets):
+            x = 8 * offset / max((before or now) - 1, 1)
+            expected = math.copysign(math.log(1 + abs(x), 8), x)
+            assert ours[index[i, j], axis] == np.float32(expected)
+
+
+def test_relative_coordinates_are_the_papers():
+    """At the largest offset log2(9) / 3, a little more than 1; twice the window adds hardly more than a quarter."""
+    assert swin_numpy.relative_coordinates(8).max() == np.float32(math.log2(9) / 3)
+    assert swin_numpy.relative_coordinates(16, 8).max() == np.float32(math.log2(1 + 8 * 15 / 7) / 3) < 1.4
+    np.testing.assert_array_equal(swin_numpy.relative_coordinates(8, 8), swin_numpy.relative_coordinates(8))
+
+
 WRONG = {
     "not a map": ("window_partition", (x[0], 2), ValueError, r"a map \(n, h, w, c\), got shape \(6, 8, 3\)"),
     "no fit": ("window_partition", (x, 4), ValueError, "windows of 4x4 don't fit a map of 6x8"),
@@ -231,6 +258,7 @@ WRONG = {
     "shift whole columns": ("shift_mask", (6, 8, 2, (0, 2)), ValueError, r"0 <= shift < window size .*, got \(0, 2\)"),
     "negative rows": ("shift_mask", (6, 8, 2, (-1, 0)), ValueError, r"0 <= shift < window size .*, got \(-1, 0\)"),
     "negative shift": ("shift_mask", (6, 8, 2, (0, -1)), ValueError, r"0 <= shift < window size .*, got \(0, -1\)"),
+    "coordinates of nothing": ("relative_coordinates", (0,), ValueError, "window size: expected at least 1, got 0x0"),
     "index of nothing": ("relative_position_index", (0,), ValueError, "window size: expected at least 1, got 0x0"),
 }
 
