@@ -7,6 +7,7 @@ from torch.nn import Dropout, LayerNorm, Linear, ModuleList, Parameter
 from swin_numpy.config import SwinConfig
 from swin_numpy.fit import load_fitted
 
+from . import fused
 from .block import SwinTransformerBlock, SwinTransformerBlockV2
 from .layers import init_weights
 from .module import Module
@@ -37,9 +38,12 @@ class BasicLayer(Module):
         )
         last = stage == len(config.depths) - 1
         self.downsample = None if last else Merging(config.widths[stage])
+        self.attention = "plain"
 
     def forward(self, x, grid):
         """x (n, h·w, c), grid (h, w) → (n, h·w, c): the blocks only, so that a stage gives what it computed."""
+        if self.attention == "fused":
+            return fused.stage(self.blocks, x, grid)
         for block in self.blocks:
             x = block(x, grid)
         return x
@@ -115,6 +119,16 @@ class SwinTransformer(Module):
         state, config = load_fitted(path, config, **fields)
         return with_weights(cls(config), state)
 
+    def use_attention(self, kind):
+        """Choose how the blocks compute: "plain", as the chapters show it, or "fused", faster. Returns the model.
+
+        Weights and results are the same, up to rounding. Raises ValueError for any other kind.
+        """
+        check_attention(kind)
+        for layer in self.layers:
+            layer.attention = kind
+        return self
+
     def embed(self, images):
         """images (n, c, H, W) → the first stage's tokens (n, h·w, c) and grid (h, w)."""
         x, grid = self.patch_embed(images)
@@ -135,6 +149,11 @@ def with_weights(model, state):
 def check_config(config):
     if not isinstance(config, SwinConfig):
         raise TypeError(f"config: expected a SwinConfig, got {config!r}; presets: swin_numpy.get_config(name)")
+
+
+def check_attention(kind):
+    if kind not in ("plain", "fused"):
+        raise ValueError(f'attention: expected "plain" or "fused", got {kind!r}')
 
 
 def check_indices(out_indices, stages):
