@@ -62,7 +62,7 @@ torch.set_num_threads(1)  # small matrices: more threads would mostly wait
 # %%
 state = swin_numpy.load_checkpoint(TRAINED)
 _, about = read_file(TRAINED)
-print(f"{TRAINED.name}: {len(state)} arrays; text: {', '.join(about)}")
+print(f"{TRAINED.name}: {len(state)} arrays; text: {', '.join(sorted(about))}")
 for name, value in list(state.items())[:9]:
     print(f"  {name:48} {value.shape}")
 
@@ -1313,7 +1313,7 @@ for indices in ((0, 1, 2, 3), (1, 2, 3), (0, 1), (3,)):
 # %% [markdown]
 # Leaving out the finest map, (1, 2, 3), saves nothing in the backbone: stage 0 must be computed all the same. It saves
 # in the decoder, whose work grows with the numbers in the maps. Leaving out the last stages does save time; but then
-# their parameters stay without gradient, and PyTorch's DDP (training on several GPUs) complains about unused
+# their parameters stay without gradient (of layer 1 it is the merging at its end), and PyTorch's DDP (training on several GPUs) complains about unused
 # parameters unless told to look for them.
 
 # %% [markdown]
