@@ -28,8 +28,8 @@ CONFIG = SwinConfig(
 ODD = (52, 36)
 
 
-def backbones(*args, **kwargs):
-    return twins(lambda package: package.Backbone(CONFIG, *args, **kwargs))
+def backbones(*args, version=1, **kwargs):
+    return twins(lambda package: package.Backbone(replace(CONFIG, version=version), *args, **kwargs))
 
 
 def maps_of(model, images):
@@ -74,11 +74,12 @@ def test_stages_that_are_not_there(package, indices):
 # ---- maps -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("version", [1, 2])
 @pytest.mark.parametrize("norm", [True, False])
 @pytest.mark.parametrize("indices", [None, (1, 2)])
 @pytest.mark.parametrize("size", [(64, 96), ODD, (5, 7)])
-def test_twins(size, indices, norm):
-    maps = assert_same_steps(*backbones(indices, norm), normal(2, 3, *size))
+def test_twins(size, indices, norm, version):
+    maps = assert_same_steps(*backbones(indices, norm, version=version), normal(2, 3, *size))
     strides = {i: 4 * 2**i for i in (indices or range(4))}
     expected = [(2, 8 * 2**i, -(-size[0] // s), -(-size[1] // s)) for i, s in strides.items()]
     assert [x.shape for x in maps] == expected
@@ -137,10 +138,11 @@ def test_maps_are_those_of_transformers(tmp_path):
 # ---- backward ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("version", [1, 2])
 @pytest.mark.parametrize("norm", [True, False])
 @pytest.mark.parametrize("indices", [None, (0, 2), (1,)])
-def test_gradients_are_autograd_s(indices, norm):
-    ours, theirs = backbones(indices, norm)
+def test_gradients_are_autograd_s(indices, norm, version):
+    ours, theirs = backbones(indices, norm, version=version)
     images = normal(2, 3, *ODD)
     inputs = tensor(images).requires_grad_()
     maps = ours.train()(images)
