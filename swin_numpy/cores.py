@@ -9,6 +9,7 @@ OMP_NUM_THREADS=1 in the environment keeps all on one core, as it does for matri
 """
 
 import ctypes
+import math
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -86,7 +87,7 @@ _lock, _inside, _before = threading.Lock(), 0, 1
 def one_thread_each():
     """Matrix products stay on the thread that asks for them, until the last one who wanted it has left."""
     global _inside, _before
-    get, put = blas()
+    get, put = blas() or (lambda: 1, lambda _: None)
     with _lock:
         _inside += 1
         if _inside == 1:
@@ -107,7 +108,7 @@ _own = threading.local()
 def scratch(name, shape, dtype):
     """An array to write into that this thread keeps under `name`: fresh memory can cost more than the arithmetic."""
     kept = vars(_own)
-    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    size = math.prod(shape) * np.dtype(dtype).itemsize
     if name not in kept or kept[name].size < size:
         kept[name] = np.empty(size, np.uint8)
     return kept[name][:size].view(dtype).reshape(shape)

@@ -3,6 +3,7 @@
 import numpy as np
 from einops import reduce, repeat
 
+from . import fused
 from .block import SwinTransformerBlock, SwinTransformerBlockV2
 from .config import SwinConfig
 from .fit import load_fitted
@@ -149,6 +150,15 @@ class SwinTransformer(Module):
         state, config = load_fitted(path, config, **fields)
         return with_weights(cls(config), state)
 
+    def use_attention(self, kind):
+        """Choose how the blocks compute: "plain", as the chapters show it, or "fused", faster. Returns the model.
+
+        Weights and results are the same, up to rounding. Raises ValueError for any other kind.
+        """
+        check_attention(kind)
+        fused.switch(self, kind == "fused")
+        return self
+
     def embed(self, images):
         """images (n, c, H, W) → the first stage's tokens (n, h·w, c) and grid (h, w)."""
         x, grid = self.patch_embed(images)
@@ -176,6 +186,11 @@ def with_weights(model, state):
 def check_config(config):
     if not isinstance(config, SwinConfig):
         raise TypeError(f"config: expected a SwinConfig, got {config!r}; presets: swin_numpy.get_config(name)")
+
+
+def check_attention(kind):
+    if kind not in ("plain", "fused"):
+        raise ValueError(f'attention: expected "plain" or "fused", got {kind!r}')
 
 
 def check_dtype(dtype):

@@ -19,7 +19,7 @@ class Parameter(np.ndarray):
     """
 
     def __new__(cls, value):
-        return np.array(value).view(cls)
+        return np.array(value, order="C").view(cls)
 
     def __array_finalize__(self, parent):
         self.grad = None

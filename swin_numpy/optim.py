@@ -8,6 +8,8 @@ import math
 import numpy as np
 
 from .check import check_state
+from .cores import run, scratch
+from .module import plain
 
 # Parameters that are no matrices of a layer, though some have two or more axes. The last two are V2's.
 NO_DECAY = ("relative_position_bias_table", "absolute_pos_embed", "cpb_mlp", "logit_scale")
@@ -37,23 +39,37 @@ class AdamW:
 
     def step(self):
         """Move every parameter that has a gradient."""
-        for name, parameter in self.parameters.items():
-            if parameter.grad is not None:
-                self.update(name, parameter, parameter.grad)
+        run(self.update, [name for name, parameter in self.parameters.items() if parameter.grad is not None])
 
-    def update(self, name, parameter, gradient):
-        beta1, beta2 = self.betas
-        mean, square = self.mean[name], self.square[name]
+    def update(self, name):
+        """Move one parameter, piece after piece, so that it fits the cache."""
+        parameter = self.parameters[name]
         self.steps[name] += 1
-        mean += (1 - beta1) * (gradient - mean)
-        square *= beta2
-        square += (1 - beta2) * gradient * gradient
-        mean_scale = 1 - beta1 ** self.steps[name]  # both means start at 0: early on, they are too small by this
-        square_scale = 1 - beta2 ** self.steps[name]
+        mean_scale = (
+            1 - self.betas[0] ** self.steps[name]
+        )  # both means start at 0: early on, they are too small by this
+        square_scale = 1 - self.betas[1] ** self.steps[name]
+        decay = 0 if no_decay(name, parameter) else self.lr * self.weight_decay
+        for piece in pieces(parameter, parameter.grad, self.mean[name], self.square[name]):
+            self.update_piece(*piece, decay, mean_scale, square_scale)
 
-        if not no_decay(name, parameter):
-            parameter *= 1 - self.lr * self.weight_decay
-        parameter -= self.lr / mean_scale * mean / (np.sqrt(square) / math.sqrt(square_scale) + self.eps)
+    def update_piece(self, parameter, gradient, mean, square, decay, mean_scale, square_scale):
+        beta1, beta2 = self.betas
+        change = np.subtract(gradient, mean, out=scratch("change", mean.shape, mean.dtype))
+        change *= 1 - beta1
+        mean += change
+        np.multiply(gradient, gradient, out=change)
+        change *= 1 - beta2
+        square *= beta2
+        square += change
+
+        parameter *= 1 - decay
+        np.sqrt(square, out=change)
+        change /= math.sqrt(square_scale)
+        change += self.eps
+        np.divide(mean, change, out=change)
+        change *= self.lr / mean_scale
+        parameter -= change
 
     def state_dict(self):
         """{"step.NAME", "mean.NAME", "square.NAME": array} for exact resumption. The arrays are no copies."""
@@ -69,6 +85,13 @@ class AdamW:
             self.steps[name] = int(state[f"step.{name}"])
             self.mean[name][...] = state[f"mean.{name}"]
             self.square[name][...] = state[f"square.{name}"]
+
+
+def pieces(*arrays, size=2**16):
+    """Matching pieces of arrays of one shape, as flat views: small enough for the processor's cache."""
+    flat = [plain(array).reshape(-1) for array in arrays]
+    for start in range(0, flat[0].size, size):
+        yield [array[start : start + size] for array in flat]
 
 
 def cosine_schedule(step, total_steps, warmup_steps, base_lr, min_lr=0.0, warmup_lr=0.0):

@@ -23,7 +23,7 @@ NUMPY_ONLY = """__main__ check checkpoint classes config cores data derived envi
     initial names optim record resize sizes training""".split()
 TORCH_ONLY = ["compare", "convert", "tour"]  # rooms that know both twins
 TRAINERS = {"train"}  # in both; the same outside, but PyTorch's brings its own AdamW and several processes
-NO_TWINS = {"module"}  # all there is in NumPy, one method in PyTorch
+NO_TWINS = {"fused", "module"}  # the fast way differs; a Module is all there is in NumPy, one method in PyTorch
 
 # Layers that PyTorch has, and what stands behind random numbers there.
 TORCH_HAS = {
