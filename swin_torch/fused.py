@@ -18,8 +18,8 @@ from einops import rearrange
 from torch.backends import mkldnn
 from torch.nn import functional as F
 
-from .windows import cyclic_shift, pad_to_multiple, shift_mask, window_partition
 from .window_attention import LOG_100, WindowAttentionV2, unit_vectors
+from .windows import cyclic_shift, pad_to_multiple, shift_mask, window_partition
 
 # The most numbers that an array in the middle of an MLP may have: 5 MB of float32, one image in Swin-T's first stage.
 AT_ONCE = 56 * 56 * 384
@@ -59,8 +59,7 @@ def attend(block, x, grid):
 
 def window_attention(attn, x, mask):
     """WindowAttention on windows that lie one behind the other: x (n, k·m, c), mask (k, m, m) or None → same as x."""
-    n, tokens, _ = x.shape
-    m = attn.relative_position_index.shape[0]
+    n, m = len(x), len(attn.relative_position_index)
     q, k, v = rearrange(attn.qkv(x), "n (k m) (three a d) -> three (n k) a m d", three=3, m=m, a=attn.num_heads)
     q, k, v, scale = prepared(attn, q, k, v)
     drop = attn.attn_drop.p if attn.training else 0.0

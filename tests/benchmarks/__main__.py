@@ -1,8 +1,16 @@
-"""`make bench`: how long the twins take beside each other, as ratios measured in one run, and how much memory."""
+"""`make bench`: how long the twins take beside each other and beside other people's Swin, as ratios of one run.
+
+Contenders take turns, call by call, so that a slow moment of the machine hits all alike; ratios are medians over the
+rounds. Peers (timm, torchvision, transformers) take part where they are installed; the report says which are missing.
+"""
 
 import argparse
+import json
+import sys
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
 
-import numpy as np
 import torch
 
 import swin_numpy.train
@@ -10,15 +18,26 @@ import swin_torch.train
 from swin_numpy.config import CONFIGS, get_config
 from swin_numpy.environment import environment
 from swin_numpy.training import MODEL, Recipe
+from swin_torch.compare import device_name, find_device
 
-from .measure import interleaved, peak_memory, table
+from .contenders import KINDS, examples, numpy_models, torch_forward, torch_models, torch_step
+from .growth import SIDES, exponent, growing
+from .measure import interleaved, peak_memory, summary, table
 
-TRAINED = [(MODEL, 64), ("swin_tiny_patch4_window7_224", 4)]
+PARTS = ("forward", "training", "memory", "growth")
+SWIN_T = "swin_tiny_patch4_window7_224"
+EXAMPLES = """examples:
+  python -m tests.benchmarks --quick                          a minute: is it worth a longer look?
+  python -m tests.benchmarks --only forward --batch 1 8
+  python -m tests.benchmarks --json runs/bench.json --plot runs/bench.png
+  python -m tests.benchmarks --device cuda --dtype float32 tf32 float16 bfloat16 --batch 1 32 128
+        --model swin_tiny_patch4_window7_224 swin_base_patch4_window7_224 --compile
+"""
 
 ONE_FORWARD = """
 import numpy as np
 from swin_numpy import SwinTransformer, get_config
-model = SwinTransformer(get_config({model!r}))
+model = SwinTransformer(get_config({model!r})).use_attention({kind!r})
 model(np.zeros(({batch}, model.config.in_chans, *model.config.image_shape), np.float32))
 """
 TWO_STEPS = """
@@ -34,69 +53,171 @@ for _ in range(2):
 """
 
 
-def examples(config, batch):
-    """Random images (batch, c, H, W) and labels (batch,)."""
-    rng = np.random.default_rng(0)
-    images = rng.standard_normal((batch, config.in_chans, *config.image_shape), dtype=np.float32)
-    return images, rng.integers(0, config.num_classes, batch)
+def parse(arguments):
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="parts to run (default: all)")
+    parser.add_argument("--model", nargs="+", choices=CONFIGS, metavar="NAME", default=[SWIN_T], help="of the forward "
+                        "and, on a GPU, of training; default: Swin-T at 224")  # fmt: skip
+    parser.add_argument("--batch", type=int, nargs="+", help="of the forward (default: 1 8; on a GPU 1 32 128)")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N; on a GPU the NumPy twin stays out")
+    parser.add_argument("--dtype", nargs="+", choices=("float32", "tf32", "float16", "bfloat16"), default=["float32"],
+                        help="tf32: float32 with products in TensorFloat-32 (default: float32)")  # fmt: skip
+    parser.add_argument("--compile", action="store_true", help="PyTorch models also through torch.compile, with CUDA "
+                        "graphs on a GPU; on a processor it needs a C compiler")  # fmt: skip
+    parser.add_argument("--repeats", type=int, help="rounds (default: 11, or 3 with --quick)")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds, batch 1, images up to 448, no memory")
+    parser.add_argument("--json", metavar="FILE", help="write all times and what they were measured on there")
+    parser.add_argument("--plot", metavar="FILE", help="draw the results there (PNG or SVG)")
+    args = parser.parse_args(arguments)
+    args.gpu = args.device != "cpu"
+    args.repeats = args.repeats or (3 if args.quick else 11)
+    args.batch = args.batch or ([1] if args.quick else [1, 32, 128] if args.gpu else [1, 8])
+    if args.quick:
+        args.only = [part for part in args.only if part != "memory"]
+    if min(args.batch) < 1 or args.repeats < 2:
+        parser.error("--batch: expected at least 1; --repeats: at least 2")
+    return args
 
 
-def forward(name, batch):
-    """{twin: a call that takes `batch` random images through the model}."""
-    config = get_config(name)
-    images, _ = examples(config, batch)
-    numpy_model, torch_model = swin_numpy.SwinTransformer(config), swin_torch.SwinTransformer(config).eval()
-
-    def torch_forward():
-        with torch.inference_mode():
-            torch_model(torch.from_numpy(images))
-
-    return {"NumPy twin": lambda: numpy_model(images), "PyTorch twin": torch_forward}
+def set_dtype(name):
+    """Switch TensorFloat-32 on or off; the torch.dtype that `name` stands for."""
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = name == "tf32"
+    return torch.float32 if name == "tf32" else getattr(torch, name)
 
 
-def training(name, batch):
-    """{twin: a call that takes one training step: forward, backward, clipping, AdamW}."""
-    config = get_config(name)
-    images, labels = examples(config, batch)
-    ours, theirs = (package.train.Trainer(config, Recipe()) for package in (swin_numpy, swin_torch))
-    return {
-        "NumPy twin": lambda: ours.step(images, labels, 1e-3),
-        "PyTorch twin": lambda: theirs.step(images, labels, 1e-3),
+def runs(args):
+    """What is to be timed: dicts that begin with what it is and end with the calls."""
+    for model in args.model:
+        config = get_config(model)
+        for name in args.dtype:
+            dtype = set_dtype(name)
+            for batch in args.batch if "forward" in args.only else ():
+                images, _ = examples(config, batch)
+                models, missing = torch_models(config, args.compile)
+                calls = {who: torch_forward(each, images, args.device, dtype) for who, each in models.items()}
+                if not args.gpu and name == "float32":
+                    calls |= {who: partial(each, images) for who, each in numpy_models(config).items()}
+                yield about("forward", model, batch, name), calls, missing
+    if "training" not in args.only:
+        return
+    for model, batch in [(model, batch) for model in args.model for batch in ([32] if args.gpu else [4])]:
+        config = get_config(model)
+        for name in (name for name in args.dtype if name in ("float32", "tf32", "bfloat16")):
+            dtype = set_dtype(name)
+            images, labels = examples(config, batch)
+            models, missing = torch_models(config, args.compile)
+            calls = {who: torch_step(each, images, labels, args.device, dtype) for who, each in models.items()}
+            if not args.gpu and name == "float32":
+                calls["NumPy twin, plain"] = trainer_step(swin_numpy, config, images, labels)
+            yield about("training step", model, batch, name), calls, missing
+    if not args.gpu:
+        config = get_config(MODEL)
+        images, labels = examples(config, 64)
+        packages = {"PyTorch twin, plain": swin_torch, "NumPy twin, plain": swin_numpy}
+        calls = {who: trainer_step(package, config, images, labels) for who, package in packages.items()}
+        yield about("training step", MODEL, 64, "float32"), calls, {}
+
+
+def about(what, model, batch, dtype):
+    return {"what": what, "model": model, "batch": batch, "dtype": dtype}
+
+
+def trainer_step(package, config, images, labels):
+    trainer = package.train.Trainer(config, Recipe())
+    return lambda: trainer.step(images, labels, 1e-3)
+
+
+def time_runs(args):
+    results = []
+    for run, calls, missing in runs(args):
+        seconds = interleaved(calls, args.repeats)
+        title = f"{run['model']}, {run['what']}, {run['dtype']}, batch {run['batch']}, {args.device}"
+        reference = best_peer(seconds)
+        print("\n".join(table(title, seconds, reference)))
+        for name, why in missing.items():
+            print(f"  {name:34} NOT HERE: {why}")
+        memory = {who: gpu_memory(call) for who, call in calls.items()} if args.gpu else {}
+        for who, megabytes in memory.items():
+            print(f"  {who:34} {megabytes:9.0f} MB of the GPU's memory at most")
+        results.append({**run, "reference": reference, "missing": missing, "seconds": seconds,
+                        "summary": summary(seconds, reference), "gpu_memory_mb": memory})  # fmt: skip
+    return results
+
+
+def best_peer(seconds):
+    """The quickest of other people's models, or our plain PyTorch twin where there is none; eager."""
+    peers = [name for name in seconds if "twin" not in name and "compiled" not in name]
+    return min(peers, key=lambda name: sorted(seconds[name])[len(seconds[name]) // 2], default="PyTorch twin, plain")
+
+
+def gpu_memory(call):
+    torch.cuda.reset_peak_memory_stats()
+    call()
+    return torch.cuda.max_memory_allocated() / 2**20
+
+
+def process_memory(args):
+    """Peak memory of whole processes, in MB: NumPy's forward, and training of both."""
+    found = {}
+    for batch in args.batch:
+        for kind in KINDS:
+            code = ONE_FORWARD.format(model=args.model[0], batch=batch, kind=kind)
+            found[f"NumPy forward, {kind}, batch {batch}"] = peak_memory(code)
+    for package in ("swin_numpy", "swin_torch"):
+        found[f"training step, {package}, batch 4"] = peak_memory(
+            TWO_STEPS.format(package=package, model=args.model[0], batch=4)
+        )
+    print("peak memory of the whole process")
+    for name, megabytes in found.items():
+        print(f"  {name:34} {megabytes:9.0f} MB")
+    return found
+
+
+def time_growth(args):
+    config, sides = get_config(args.model[0]), SIDES[:-1] if args.quick else SIDES
+    dtype, seconds = set_dtype(args.dtype[0]), {}
+    for side in sides:
+        times = interleaved(growing(config, side, args.device, dtype), 3)
+        for name, values in times.items():
+            seconds.setdefault(name, []).append(sorted(values)[1])
+    exponents = {name: exponent(sides, values) for name, values in seconds.items()}
+    print(f"growth with the image, {args.model[0]}, batch 1, sides {', '.join(map(str, sides))}")
+    for name, values in seconds.items():
+        listed = "  ".join(f"{1000 * value:9.1f}" for value in values)
+        print(f"  {name:34} {listed} ms   time ~ pixels^{exponents[name]:.2f}")
+    return {"sides": list(sides), "seconds": seconds, "exponents": exponents}
+
+
+def main(arguments=None):
+    args = parse(arguments)
+    try:
+        find_device(args.device, args.dtype[0])
+    except ValueError as error:
+        sys.exit(f"python -m tests.benchmarks: {error}")
+    where = environment("numpy", "torch", "timm", "torchvision", "transformers")
+    report = {
+        "machine": where,
+        "device": device_name(args.device),
+        "threads": torch.get_num_threads(),
+        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "command": " ".join(["python -m tests.benchmarks", *(sys.argv[1:] if arguments is None else arguments)]),
     }
+    print(f"{where}; PyTorch on {report['threads']} threads, {report['device']}\n")
+    report["runs"] = time_runs(args)
+    report["memory_mb"] = process_memory(args) if "memory" in args.only and not args.gpu else {}
+    report["growth"] = time_growth(args) if "growth" in args.only else {}
+    if args.json:
+        Path(args.json).parent.mkdir(parents=True, exist_ok=True)
+        Path(args.json).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    if args.plot:
+        from figures.bench import bench
 
-
-def main():
-    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("--model", default="swin_tiny_patch4_window7_224", choices=CONFIGS, help="of the forward")
-    parser.add_argument("--batch", type=int, nargs="+", default=[1, 8], help="of the forward")
-    parser.add_argument("--repeats", type=int, default=15)
-    parser.add_argument("--only", choices=("forward", "training"), help="leave the other out")
-    args = parser.parse_args()
-    print(f"{environment('numpy', 'torch')}; PyTorch on {torch.get_num_threads()} threads\n")
-    if args.only != "training":
-        bench_forward(args)
-    if args.only != "forward":
-        bench_training(args)
-
-
-def bench_forward(args):
-    for batch in args.batch:
-        title = f"{args.model}, forward, float32, batch {batch}"
-        print("\n".join(table(title, interleaved(forward(args.model, batch), args.repeats), "PyTorch twin")))
-    for batch in args.batch:
-        memory = peak_memory(ONE_FORWARD.format(model=args.model, batch=batch))
-        print(f"peak memory of the NumPy forward, batch {batch}, whole process: {memory:.0f} MB")
-
-
-def bench_training(args):
-    for name, batch in TRAINED:
-        title = f"{name}, training step, float32, batch {batch}"
-        print("\n".join(table(title, interleaved(training(name, batch), args.repeats), "PyTorch twin")))
-        memory = [
-            peak_memory(TWO_STEPS.format(package=package, model=name, batch=batch))
-            for package in ("swin_numpy", "swin_torch")
-        ]
-        print("  peak memory of training, whole process: NumPy {:.0f} MB, PyTorch {:.0f} MB".format(*memory))
+        bench(report).savefig(args.plot)
 
 
 if __name__ == "__main__":

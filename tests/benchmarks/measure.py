@@ -21,15 +21,30 @@ def interleaved(contenders, repeats=15):
     return times
 
 
+def summary(times, reference):
+    """{name: median and quartiles in seconds, and the median and quartiles of its ratio to `reference`}.
+
+    The ratio is that of the two calls of one round: what slows the machine for a while stands above and below.
+    """
+    found = {}
+    for name, seconds in times.items():
+        ratios = [mine / theirs for mine, theirs in zip(seconds, times[reference], strict=True)]
+        found[name] = {
+            "seconds": statistics.quantiles(seconds, n=4, method="inclusive"),
+            "ratio": statistics.quantiles(ratios, n=4, method="inclusive"),
+        }
+    return found
+
+
 def table(title, times, reference):
     """Lines that give each contender's median, its spread (middle half) and its ratio to `reference`."""
     yield title
-    base = statistics.median(times[reference])
-    for name, seconds in times.items():
-        low, middle, high = statistics.quantiles(seconds, n=4)
+    for name, numbers in summary(times, reference).items():
+        low, middle, high = (1000 * value for value in numbers["seconds"])
+        least, ratio, most = numbers["ratio"]
         yield (
-            f"  {name:24} {1000 * middle:9.1f} ms   half of all in {1000 * low:.1f} to {1000 * high:.1f} ms   "
-            f"{middle / base:5.2f} x {reference}"
+            f"  {name:34} {middle:9.1f} ms   half of all in {low:.1f} to {high:.1f} ms   "
+            f"{ratio:5.2f} x {reference} ({least:.2f} to {most:.2f})"
         )
 
 
