@@ -30,18 +30,17 @@ DASHES = {"linestyle": (0, (4, 3)), "linewidth": 1.2}
 def agreement(names, differences, steps):
     """Largest relative difference after each layer, one line for each dtype, on a log scale.
 
-    names (n,); differences {dtype: (n,)}, all above 0; steps {dtype: number}: the dtype's rounding step (the gap
+    names (n,); differences {dtype: (n,)}; steps {dtype: number}: the dtype's rounding step (the gap
     between 1 and the next number), drawn as a dashed line of the dtype's colour.
+    Exact agreement, 0, has no place on a log scale: the line has a gap there.
     """
     figure, axes = panels(1, 1, (PAGE, 4.2))
     panel, places = axes[0, 0], np.arange(len(names))
     for index, (name, values) in enumerate(differences.items()):
         values, color = as_array(name, values, (len(names),)), CYCLE[index % len(CYCLE)]
-        if not (values > 0).all():
-            raise ValueError(f"{name}: expected numbers above 0, got {values.min()}; a log scale has no 0")
-        panel.plot(places, values, "o-", color=color, markersize=4.5, label=name)
+        panel.plot(places, np.where(values > 0, values, np.nan), "o-", color=color, markersize=4.5, label=name)
         panel.axhline(steps[name], color=color, **DASHES)
-        panel.text(len(names) - 0.4, steps[name], f"rounding step\nof {name}", color=color, fontsize=8.5, va="center")
+        panel.text(len(names) - 0.4, steps[name], f"step of {name}", color=color, fontsize=8.5, va="center")
     panel.set(yscale="log", ylabel="largest relative difference", xticks=places, xlim=(-0.5, len(names) - 0.5))
     panel.set_xticklabels(names, rotation=40, ha="right", rotation_mode="anchor", fontsize=8.5)
     panel.grid(True, axis="y")
@@ -59,7 +58,7 @@ def spread(maps, titles):
         panel.imshow(colors, interpolation="nearest")
         panel.set_title(title, fontsize=9.5)
         panel.set(xticks=(), yticks=())
-        panel.set_xlabel(f"{bad.mean():.1%} NaN", fontsize=9.5)
+        panel.set_xlabel(f"{100 * bad.mean():.2g}% NaN", fontsize=9.5)
     return figure
 
 
@@ -189,7 +188,7 @@ def growth(sides, seconds, memory, crossing=None):
 def roofline(peak, bandwidth, parts):
     """How far parts are from the machine's limit. peak in operations a second, bandwidth in bytes a second.
 
-    parts: {name: (operations, bytes, seconds)}. Across: operations for each byte that is moved; up: operations a second.
+    parts: {name: (operations, bytes, seconds)}. Across: operations for each byte moved; up: operations a second.
     The roof is min(peak, bandwidth · operations per byte).
     """
     figure, axes = panels(1, 1, (PAGE, 4.4))

@@ -137,10 +137,15 @@ for name in BOUNDS:
     assert fine, sentence
     print(sentence)
 
+
 # %%
-steps = [
-    row.name.replace("layers.", "").replace("blocks.", "") for row in rows["float64"]
-]
+def short(name):
+    """layers.2.blocks.3 → 2.3: block 3 of stage 2, both counted from 0."""
+    name = name.replace("layers.", "").replace("blocks.", "")
+    return name.replace("downsample", "merge")
+
+
+steps = [short(row.name) for row in rows["float64"]]
 differences = {name: np.array([row.relative for row in rows[name]]) for name in BOUNDS}
 eps = {name: torch.finfo(getattr(torch, name)).eps for name in BOUNDS}
 chapter13.agreement(steps, differences, eps)
@@ -253,14 +258,21 @@ maps, titles = [], []
 for step in seen:
     side = int(step.output.shape[1] ** 0.5)
     maps.append(np.isnan(step.output[0]).any(-1).reshape(side, side))
-    titles.append(step.name.replace("layers.", "").replace("blocks.", "block "))
+    titles.append(short(step.name))
 chapter13.spread(maps, titles)
 
 # %% [markdown]
 # One token; then its whole window, since each output there is a weighted sum over all of the window. Then the shifted
 # windows that touch it; and on it goes, as far as information travels ([chapter
-# 05](05_shifted_windows.ipynb)). A weight of 0 doesn't help: $0 \cdot \mathrm{NaN} = \mathrm{NaN}$. So no mask stops it.
-#
+# 05](05_shifted_windows.ipynb)). A weight of 0 doesn't help: $0 \cdot \mathrm{NaN} = \mathrm{NaN}$. So no mask stops it: in block 1.1
+# the NaN has come through the seam, to the other side of the picture.
+
+# %%
+left, right = (maps[5][:, column].any() for column in (0, -1))
+print("NaN at both edges after block 1.1:", left and right)
+assert left and right and not maps[4][:, -1].any()
+
+# %% [markdown]
 # At the end of the model everything is NaN, and nothing tells where it began. So look at the steps in order, the layers inside the
 # blocks too (`details=True`), and take the first that isn't finite. As an example, one weight matrix is made far too large:
 
@@ -340,13 +352,14 @@ def stopwatches(watch, package, model, stack):
         )
 
     for _, module in model.named_modules():
-        put(module, "forward", MODULES.get(type(module).__name__, REST))
+        if hasattr(module, "forward"):
+            put(module, "forward", MODULES.get(type(module).__name__, REST))
     for file, names in FUNCTIONS.items():
         for name, part in names.items():
             put(getattr(package, file), name, part)
 
 
-def time_parts(package, model, run, repeats=3):
+def time_parts(package, model, run, repeats=2):
     """{part: seconds of one run}."""
     watch = Stopwatch()
     with ExitStack() as stack:
@@ -495,7 +508,7 @@ def gelu_in(size):
     return functional.in_pieces(functional.write_gelu, hidden, size=size)
 
 
-sizes = 2 ** np.arange(9, 21, 1)
+sizes = 2 ** np.arange(10, 22, 2)
 agree("step 3", gelu_in(2**12), gelu_in(hidden.size), 1e-6)
 times = by_turns(
     {size: lambda size=size: gelu_in(size) for size in (*sizes, hidden.size)}, 3
@@ -710,22 +723,23 @@ print(
 # Is it faster *because* the windows are small? The same number of tokens, in windows of other sizes, without bias and
 # mask:
 
+
 # %%
+def attend(q, k, v):
+    return torch.softmax(scale * q @ k.mT, -1) @ v
+
+
+fused = F.scaled_dot_product_attention
 print("tokens in a window   plain ms   fused ms   ratio   MB of all scores")
 for side in (7, 14, 28):
     shape = (H * H // side**2, heads, side**2, C // heads)
-    a, b, c = torch.randn(3, *shape)
-    times = by_turns(
-        {
-            "plain": lambda: torch.softmax(scale * a @ b.mT, -1) @ c,
-            "fused": lambda: F.scaled_dot_product_attention(a, b, c),
-        },
-        3,
-    )
-    plain, fused = (1000 * np.median(t) for t in times.values())
+    three = torch.randn(3, *shape)  # q, k, v
+    calls = {"plain": lambda x=three: attend(*x), "fused": lambda x=three: fused(*x)}
+    times = by_turns(calls, 3)
+    slow, fast = (1000 * np.median(t) for t in times.values())
     megabytes = 4e-6 * heads * H * H * side**2
     print(
-        f"{side**2:18} {plain:10.2f} {fused:10.2f} {plain / fused:7.2f} {megabytes:18.1f}"
+        f"{side**2:18} {slow:10.2f} {fast:10.2f} {slow / fast:7.2f} {megabytes:18.1f}"
     )
 
 # %% [markdown]
@@ -774,7 +788,7 @@ calls = {
     for name, call in runs.items()
     for kind in ("plain", "fused")
 }
-whole = by_turns(calls, 5)
+whole = by_turns(calls, 3)
 for name, seconds_of in whole.items():
     low, middle, high = 1000 * quartiles(seconds_of)
     print(f"{name:15} {middle:7.1f} ms   half of all: {low:.1f} to {high:.1f}")
@@ -924,7 +938,7 @@ assert 14**2 * 49 > 8**4 and 15**4 > 21**2 * 49
 for side in (8, 42):
     x = rng.standard_normal((1, side * side, C), dtype=np.float32)
     grid = (side, side)
-    parts = time_parts(swin_numpy, layer, lambda: layer(x, grid), 5)
+    parts = time_parts(swin_numpy, layer, lambda x=x, grid=grid: layer(x, grid), 5)
     total = sum(parts.values())
     shares = ", ".join(
         f"{part} {parts[part] / total:.0%}" for part in (LINEAR, SOFTMAX, CORE, MOVE)
@@ -943,7 +957,7 @@ free = swin_torch.SwinTransformer(
     swin_numpy.SwinConfig(img_size=None, num_classes=10)
 ).eval()
 free.use_attention("fused")
-pictures = {side: torch.randn(1, 3, side, side) for side in (112, 224, 448)}
+pictures = {side: torch.randn(1, 3, side, side) for side in (112, 224, 336)}
 with torch.inference_mode():
     times = by_turns({side: lambda x=x: free(x) for side, x in pictures.items()}, 2)
 fastest = [t.min() for t in times.values()]
@@ -1067,7 +1081,14 @@ def show_results(name, flags):
         )
         return
     report = json.loads(path.read_text(encoding="utf-8"))
-    print(f"{name}: {report['environment']}, on {report['device']}")
+    print(f"{name}: {report['machine']}; on {report['device']}, {report['date']}")
+    for run in report["runs"]:
+        print(f"\n{run['model']}, {run['what']}, {run['dtype']}, batch {run['batch']}")
+        for who, numbers in run["summary"].items():
+            middle, ratio = numbers["seconds"][1], numbers["ratio"][1]
+            print(
+                f"  {who:34}{1000 * middle:9.1f} ms {ratio:6.2f} x {run['reference']}"
+            )
 
 
 show_results("cpu", "")
