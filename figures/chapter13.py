@@ -114,7 +114,8 @@ def gains(ratios):
     panel.hlines(places, values[:, 0], values[:, 2], color=tint(BLUE, 0.45), linewidth=6)
     panel.plot(values[:, 1], places, "o", color=BLUE, markersize=8)
     for place, middle in enumerate(values[:, 1]):
-        panel.annotate(f"{middle:.2f}", (middle, place), (0, 8), textcoords="offset points", ha="center", fontsize=9)
+        panel.annotate(f"{middle:.2f}", (middle, place), (0, 8), textcoords="offset points", ha="center", fontsize=9,
+                       bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8})  # fmt: skip
     low, high = min(values.min(), 0.8), max(values.max(), 1.25)
     panel.set(xscale="log", yticks=places, yticklabels=list(ratios), ylim=(len(ratios) - 0.5, -0.8))
     panel.set(xlim=(low / 1.15, high * 1.15), xlabel="times as fast as the plain way (1: no gain)")
