@@ -1,6 +1,7 @@
 """Pictures of chapter 13: agreement by layer, how NaN spreads, profiles, gains, growth, roofline."""
 
 import numpy as np
+from matplotlib.ticker import NullFormatter
 
 from .measure import _apart, color_of
 from .style import (
@@ -197,19 +198,21 @@ def roofline(peak, bandwidth, parts):
     points = {name: (work / moved, work / seconds) for name, (work, moved, seconds) in parts.items()}
     across = [x for x, _ in points.values()] + [peak / bandwidth]
     x = np.geomspace(min(across) / 3, max(across) * 6, 200)
-    panel.plot(x, np.minimum(peak, bandwidth * x) / 1e9, color=INK)
+    roof = f"the roof: {peak / 1e9:.0f} GFLOP/s,\n{bandwidth / 1e9:.1f} GB/s"
+    panel.plot(x, np.minimum(peak, bandwidth * x) / 1e9, color=INK, label=roof)
     panel.axvline(peak / bandwidth, color=GREY, **DASHES)
     for index, (name, (work_per_byte, rate)) in enumerate(points.items()):
         color = PARTS[index % len(PARTS)]
-        roof = min(peak, bandwidth * work_per_byte)
-        panel.plot([work_per_byte] * 2, [rate / 1e9, roof / 1e9], color=color, linewidth=1, linestyle=":")
+        highest = min(peak, bandwidth * work_per_byte)
+        panel.plot([work_per_byte] * 2, [rate / 1e9, highest / 1e9], color=color, linewidth=1, linestyle=":")
         panel.plot(work_per_byte, rate / 1e9, "o", color=color, mec=INK, mew=0.6, markersize=8,
-                   label=f"{name}: {rate / roof:.0%} of its roof")  # fmt: skip
-    lowest = min(rate for _, rate in points.values())
-    panel.set(xscale="log", yscale="log", ylim=(lowest / 3e9, peak * 2.5 / 1e9), xlim=(x[0], x[-1]))
+                   label=f"{name}: {rate / highest:.0%} of its roof")  # fmt: skip
+    rates = [rate for _, rate in points.values()]
+    panel.set(xscale="log", yscale="log", ylim=(min(rates) / 3e9, max(peak, *rates) * 2.5 / 1e9), xlim=(x[0], x[-1]))
     panel.set(xlabel="operations for each byte moved", ylabel="10⁹ operations a second")
-    panel.text(x[-1], peak * 1.12 / 1e9, f"matrix products: {peak / 1e9:.0f} ", ha="right", fontsize=9)
-    panel.text(x[0], bandwidth * x[0] * 2.2 / 1e9, f" memory: {bandwidth / 1e9:.1f} GB/s", fontsize=9)
+    panel.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    panel.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    panel.yaxis.set_minor_formatter(NullFormatter())
     panel.grid(True)
     figure.legend(loc="outside right upper", fontsize=9)
     return figure

@@ -58,9 +58,10 @@ print(environment("numpy", "torch"))
 # A computer does other things too. A single measurement of a single function says little; the same function twice gives
 # two different times. Five habits help:
 #
-# 1. **Choose the clock.** `perf_counter` is a clock on the wall: it also runs while another program has the core. `process_time` only
-#    counts while the processor works for *this* program, and so is hardly disturbed by others. On one core, and where nobody waits for a
-#    disk or a GPU, it is the better one; with several threads it adds up all of them, and the wall clock is the right one.
+# 1. **Choose the clock.** `perf_counter` is a clock on the wall: it also runs while another program has the core.
+#    `process_time` only counts while the processor works for *this* program, and so is hardly disturbed by others. On
+#    one core, and where nobody waits for a disk or a GPU, it is the better one; with several threads it adds up all
+#    of them, and the wall clock is the right one.
 # 2. **Warm up**: the first call also pays for what is set up once.
 # 3. **Take turns**: one call of each contender, then again one of each. A slow moment then hits all of them.
 # 4. **Repeat, and take the median**: half of all turns were faster, half slower. Say how wide the middle half is.
@@ -155,8 +156,9 @@ eps = {name: torch.finfo(getattr(torch, name)).eps for name in BOUNDS}
 chapter13.agreement(steps, differences, eps)
 
 # %% [markdown]
-# The difference (largest difference over largest number) starts near the rounding step of the format. It doesn't explode on the way down:
-# each block adds its result to the tokens as they were, and the norms bring them back to one scale. In rounding steps:
+# The difference (largest difference over largest number) starts near the rounding step of the format. It doesn't
+# explode on the way down: each block adds its result to the tokens as they were, and the norms bring them back to one
+# scale. In rounding steps:
 
 # %%
 for name in BOUNDS:
@@ -168,9 +170,9 @@ for name in BOUNDS:
 # %% [markdown]
 # ### Rounding or a mistake?
 #
-# Both twins round, in another order: $(a + b) + c$ isn't $a + (b + c)$ in floating point. How can you tell that from a real
-# difference? **Rounding shrinks with the rounding step. A mistake stays.** As a mistake we take GELU's well-known
-# approximation with tanh, in the NumPy twin only:
+# Both twins round, in another order: $(a + b) + c$ isn't $a + (b + c)$ in floating point. How can you tell that from
+# a real difference? **Rounding shrinks with the rounding step. A mistake stays.** As a mistake we take GELU's
+# well-known approximation with tanh, in the NumPy twin only:
 
 
 # %%
@@ -197,11 +199,11 @@ assert changed > 1000 * worst(rows["float64"]).relative
 # %% [markdown]
 # ## 3 · Where a NaN comes from
 #
-# NaN ("not a number") is the result of $\infty - \infty$, $0 \cdot \infty$, $\infty / \infty$, and of everything that has a NaN in it. So
-# there is usually an infinity first. In float16 it isn't far: everything above 65504.
+# NaN ("not a number") is the result of $\infty - \infty$, $0 \cdot \infty$, $\infty / \infty$, and of everything that
+# has a NaN in it. So there is usually an infinity first. In float16 it isn't far: everything above 65504.
 #
-# **The scores.** Sixteen tokens, one head of 32 channels, with values near 50. The sum of 32 products is too large for float16,
-# although the score, which is that sum divided by $\sqrt{32}$, is not:
+# **The scores.** Sixteen tokens, one head of 32 channels, with values near 50. The sum of 32 products is too large
+# for float16, although the score, which is that sum divided by $\sqrt{32}$, is not:
 
 # %%
 q, k = 50 + torch.rand(2, 16, 32)
@@ -216,12 +218,13 @@ for dtype in (torch.float32, torch.bfloat16, torch.float16):
         )
 
 # %% [markdown]
-# The softmax takes the largest score off first, and that is $\infty - \infty$. **Cure 1**: scale the queries *before* the
-# product. Our twins do (`scale * q @ k.mT`: Python goes from left to right), and so do the official code and PyTorch's own
-# attention. **Cure 2**: bfloat16, whose range is float32's. **Cure 3**: cosine attention, whose scores have a limit (Swin
-# V2, chapter 12; it was made because the large models' numbers grew too large).
+# The softmax takes the largest score off first, and that is $\infty - \infty$. **Cure 1**: scale the queries *before*
+# the product. Our twins do (`scale * q @ k.mT`: Python goes from left to right), and so do the official code and
+# PyTorch's own attention. **Cure 2**: bfloat16, whose range is float32's. **Cure 3**: cosine attention, whose scores
+# have a limit (Swin V2, chapter 12; it was made because the large models' numbers grew too large).
 #
-# **The softmax.** Without taking the largest off first, `exp` itself is too large: $e^{x}$ exceeds 65504 from $x \approx 11.1$ on.
+# **The softmax.** Without taking the largest off first, `exp` itself is too large: $e^{x}$ exceeds 65504 from $x
+# \approx 11.1$ on.
 
 # %%
 row = np.array([3.0, 12.0, 7.0], np.float16)
@@ -230,9 +233,9 @@ with np.errstate(all="ignore"):
 print("largest off:   ", functional.softmax(row))
 
 # %% [markdown]
-# **The mask.** A map of 9 × 9 tokens is padded to 14 × 14, and someone wants no token to look at padding. After the shift
-# some rows may have *no* allowed key at all. Blocked once (padding) or twice (padding and seam), with three values; here is a
-# row of which all keys are blocked:
+# **The mask.** A map of 9 × 9 tokens is padded to 14 × 14, and someone wants no token to look at padding. After the
+# shift some rows may have *no* allowed key at all. Blocked once (padding) or twice (padding and seam), with three
+# values; here is a row of which all keys are blocked:
 
 # %%
 scores = torch.tensor([0.5, -1.0, 2.0], dtype=torch.float16)
@@ -243,9 +246,10 @@ for name, fill in (("-100", -100.0), ("finfo.min", half.min), ("-inf", -np.inf))
     print(f"{name:10}", *(np.round(w, 2) for w in weights))
 
 # %% [markdown]
-# -100 twice is -200, a number like any other. The smallest number twice is $-\infty$. A row of nothing but $-\infty$ has no largest
-# number to take off. **Cure**: -100, or block once, or see to it that each row keeps a key. (More fill values and
-# formats: [chapter 05, Q82](05_shifted_windows.ipynb#Q82:--100,--inf,--1e4-or-the-smallest-number-of-the-dtype:-when-does-each-give-NaN?).)
+# -100 twice is -200, a number like any other. The smallest number twice is $-\infty$. A row of nothing but $-\infty$
+# has no largest number to take off. **Cure**: -100, or block once, or see to it that each row keeps a key. (More fill
+# values and formats: [chapter 05,
+# Q82](05_shifted_windows.ipynb#Q82:--100,--inf,--1e4-or-the-smallest-number-of-the-dtype:-when-does-each-give-NaN?).)
 
 # %% [markdown]
 # ### How one NaN spreads
@@ -267,9 +271,9 @@ chapter13.spread(maps, titles)
 
 # %% [markdown]
 # One token; then its whole window, since each output there is a weighted sum over all of the window. Then the shifted
-# windows that touch it; and on it goes, as far as information travels ([chapter
-# 05](05_shifted_windows.ipynb)). A weight of 0 doesn't help: $0 \cdot \mathrm{NaN} = \mathrm{NaN}$. So no mask stops it: in block 1.1
-# the NaN has come through the seam, to the other side of the picture.
+# windows that touch it; and on it goes, as far as information travels ([chapter 05](05_shifted_windows.ipynb)). A
+# weight of 0 doesn't help: $0 \cdot \mathrm{NaN} = \mathrm{NaN}$. So no mask stops it: in block 1.1 the NaN has come
+# through the seam, to the other side of the picture.
 
 # %%
 left, right = (maps[5][:, column].any() for column in (0, -1))
@@ -277,8 +281,9 @@ print("NaN at both edges after block 1.1:", left and right)
 assert left and right and not maps[4][:, -1].any()
 
 # %% [markdown]
-# At the end of the model everything is NaN, and nothing tells where it began. So look at the steps in order, the layers inside the
-# blocks too (`details=True`), and take the first that isn't finite. As an example, one weight matrix is made far too large:
+# At the end of the model everything is NaN, and nothing tells where it began. So look at the steps in order, the
+# layers inside the blocks too (`details=True`), and take the first that isn't finite. As an example, one weight
+# matrix is made far too large:
 
 
 # %%
@@ -297,16 +302,16 @@ for dtype in (torch.float16, torch.bfloat16, torch.float32):
     print(f"{str(dtype)[6:]:9} first bad step: {where}")
 
 # %% [markdown]
-# (The hooks that `record` uses fire when a module is *done*: first the layers inside, then the block. So the first name is
-# the innermost.) In real training, the usual ways out are bfloat16, or autocast with a loss scaler: PyTorch then keeps softmax, norms
-# and sums in float32.
+# (The hooks that `record` uses fire when a module is *done*: first the layers inside, then the block. So the first
+# name is the innermost.) In real training, the usual ways out are bfloat16, or autocast with a loss scaler: PyTorch
+# then keeps softmax, norms and sums in float32.
 
 # %% [markdown]
 # ## 4 · Where the time goes
 #
-# Swin-T and the photograph, both twins, plain: the code that the chapters show. A stopwatch is put round every module and round some
-# functions. Each part is charged only with what isn't charged to a part *inside* it: `Mlp`, say, without its two linear
-# layers.
+# Swin-T and the photograph, both twins, plain: the code that the chapters show. A stopwatch is put round every module
+# and round some functions. Each part is charged only with what isn't charged to a part *inside* it: `Mlp`, say,
+# without its two linear layers.
 
 
 # %%
@@ -431,8 +436,8 @@ for run, parts in seconds.items():
     print(f"{run:15} {parts[LINEAR] / sum(parts.values()):.0%}")
 
 # %% [markdown]
-# What is left of the bars has next to no arithmetic to do. It *moves* numbers: reads an array from memory, does one small thing to
-# each number, and writes an array back. This is where most of the steps below find their time.
+# What is left of the bars has next to no arithmetic to do. It *moves* numbers: reads an array from memory, does one
+# small thing to each number, and writes an array back. This is where most of the steps below find their time.
 
 # %% [markdown]
 # ## 5 · Eight steps
@@ -473,8 +478,8 @@ race(
 # %% [markdown]
 # ### Step 2: memory that is used again
 #
-# `(x - 1) * 0.5 + 2` makes three new arrays. The operating system hands out memory in pages of a few KB, and clears each
-# when it is first touched. For large arrays that can cost more than the arithmetic.
+# `(x - 1) * 0.5 + 2` makes three new arrays. The operating system hands out memory in pages of a few KB, and clears
+# each when it is first touched. For large arrays that can cost more than the arithmetic.
 
 # %%
 hidden = rng.standard_normal((H * H, 4 * C), dtype=np.float32)  # what the MLP widens to
@@ -501,9 +506,9 @@ race(
 # %% [markdown]
 # ### Step 3: pieces that fit the cache
 #
-# GELU takes some thirty small operations for each number. Done on the whole array, each of them reads all of it from memory and writes
-# all of it back. Done on a piece that fits the processor's cache (a small, fast memory), only the first one does. Too small
-# pieces cost again: each call of NumPy takes about a microsecond.
+# GELU takes some thirty small operations for each number. Done on the whole array, each of them reads all of it from
+# memory and writes all of it back. Done on a piece that fits the processor's cache (a small, fast memory), only the
+# first one does. Too small pieces cost again: each call of NumPy takes about a microsecond.
 
 
 # %%
@@ -538,9 +543,9 @@ race(
 # %% [markdown]
 # ### Step 4: roll and partition as one gather
 #
-# The plain way rolls the map (one copy), then cuts it (another), and after attention joins and rolls back (two more). But all
-# of it only says *which token goes where*. Send the tokens' numbers through once, and you have that as a list; from then on
-# one gather brings the tokens into their windows, and one scatter back.
+# The plain way rolls the map (one copy), then cuts it (another), and after attention joins and rolls back (two more).
+# But all of it only says *which token goes where*. Send the tokens' numbers through once, and you have that as a
+# list; from then on one gather brings the tokens into their windows, and one scatter back.
 
 
 # %%
@@ -577,9 +582,9 @@ race(
 # %% [markdown]
 # ### Q87: Is a fused roll and partition worth it?
 #
-# The official code brings a CUDA kernel that does roll and partition at once. Should you build it? Ask first what there is to win.
-# If a part takes the share $p$ of the time, then making it *infinitely* fast makes the whole $1 / (1 - p)$ times as fast (Amdahl's
-# law). From the profile of section 4:
+# The official code brings a CUDA kernel that does roll and partition at once. Should you build it? Ask first what
+# there is to win. If a part takes the share $p$ of the time, then making it *infinitely* fast makes the whole $1 / (1
+# - p)$ times as fast (Amdahl's law). From the profile of section 4:
 
 # %%
 for run, parts in seconds.items():
@@ -589,8 +594,8 @@ for run, parts in seconds.items():
     )
 
 # %% [markdown]
-# And this share also holds making the mask, which needs no kernel, only to be kept. What does one gather in PyTorch give? (It
-# needs nothing to be compiled. Its index is made once; the package's fused path does it this way.)
+# And this share also holds making the mask, which needs no kernel, only to be kept. What does one gather in PyTorch
+# give? (It needs nothing to be compiled. Its index is made once; the package's fused path does it this way.)
 
 # %%
 torch_map, torch_places = torch.from_numpy(grid_map), torch.from_numpy(places)
@@ -629,9 +634,9 @@ moved = np.median(times["move"] / times["block"])
 print(f"roll, windows and back: {moved:.1%} of one SW-MSA block of the first stage")
 
 # %% [markdown]
-# So: look at the share that your own profile shows, and at what one gather gives without any kernel. A kernel of your own has to be
-# compiled for each version of CUDA and PyTorch, and needs a backward. (On a GPU `torch.compile` can join roll and cut with its neighbours by
-# itself; that needs a compiler on the machine, so this page doesn't run it.)
+# So: look at the share that your own profile shows, and at what one gather gives without any kernel. A kernel of your
+# own has to be compiled for each version of CUDA and PyTorch, and needs a backward. (On a GPU `torch.compile` can
+# join roll and cut with its neighbours by itself; that needs a compiler on the machine, so this page doesn't run it.)
 
 # %% [markdown]
 # ### Step 5: bias and mask, once for each kind of window
@@ -701,7 +706,8 @@ agree("step 6", attend_fused(), attend_plainly(), 1e-5)
 race("6 attention in one call", {"plain": attend_plainly, "fused": attend_fused})
 
 # %% [markdown]
-# Which of its ways did it take? The operations that PyTorch ends up doing tell. And with a bias that is being *trained*, and so needs a gradient?
+# Which of its ways did it take? The operations that PyTorch ends up doing tell. And with a bias that is being
+# *trained*, and so needs a gradient?
 
 
 # %%
@@ -726,8 +732,8 @@ trained = folded.clone().requires_grad_()
 print("training:  ", *way_taken(q, k, v, trained))
 
 # %% [markdown]
-# Where there is a `softmax` and a `bmm` (many matrix products), it is the plain way behind the same call. On NVIDIA GPUs it depends on the way as well: PyTorch's flash
-# kernel takes no added array, its memory-efficient one does.
+# Where there is a `softmax` and a `bmm` (many matrix products), it is the plain way behind the same call. On NVIDIA
+# GPUs it depends on the way as well: PyTorch's flash kernel takes no added array, its memory-efficient one does.
 #
 # Is it faster *because* the windows are small? The same number of tokens, in windows of other sizes, without bias and
 # mask:
@@ -752,8 +758,9 @@ for side in (7, 14, 28):
     )
 
 # %% [markdown]
-# Flash attention was made for long rows, whose scores don't fit into fast memory. Compare the first line with the last. And for
-# windows its promise "no array of scores" is broken by the bias: the folded array is exactly as large as the scores.
+# Flash attention was made for long rows, whose scores don't fit into fast memory. Compare the first line with the
+# last. And for windows its promise "no array of scores" is broken by the bias: the folded array is exactly as large
+# as the scores.
 
 # %%
 assert folded.numel() == scores.size
@@ -764,9 +771,9 @@ print(
 # %% [markdown]
 # ### Step 7: groups of windows through the whole block
 #
-# Steps 2 and 3 taken to their end. After the partition, *nothing* that a block does to a window needs another window: norm, attention,
-# MLP. So take a group of windows, small enough for the cache, through the whole block, then the next. This is the heart of the
-# NumPy twin's fast way; steps 1 to 5 are all in it:
+# Steps 2 and 3 taken to their end. After the partition, *nothing* that a block does to a window needs another window:
+# norm, attention, MLP. So take a group of windows, small enough for the cache, through the whole block, then the
+# next. This is the heart of the NumPy twin's fast way; steps 1 to 5 are all in it:
 
 # %%
 print(inspect.getsource(swin_numpy.fused.group_through))
@@ -811,8 +818,8 @@ print(f"→ fused NumPy is {ratio:.2f} times as fast as fused PyTorch, on one co
 # %% [markdown]
 # ### Step 8: threads
 #
-# NumPy shares large matrix products among cores by itself, and nothing else. But while it computes, other Python threads may run. So each
-# thread takes a part of the array. (On the wall clock: that is where the gain shows.)
+# NumPy shares large matrix products among cores by itself, and nothing else. But while it computes, other Python
+# threads may run. So each thread takes a part of the array. (On the wall clock: that is where the gain shows.)
 
 # %%
 halves = np.array_split(hidden, cores())
@@ -833,8 +840,9 @@ calls = {"one thread": without_threads, f"{cores()} threads": with_threads}
 race("8 threads (GELU)", calls, clock=perf_counter)
 
 # %% [markdown]
-# At best the gain is the number of cores, and only if they had nothing else to do. (The package's own version of this is
-# `swin_numpy/cores.py`: there each thread takes *groups of windows*, so that threads meet once a block, not once a step.)
+# At best the gain is the number of cores, and only if they had nothing else to do. (The package's own version of this
+# is `swin_numpy/cores.py`: there each thread takes *groups of windows*, so that threads meet once a block, not once a
+# step.)
 #
 # All steps:
 
@@ -842,9 +850,9 @@ race("8 threads (GELU)", calls, clock=perf_counter)
 chapter13.gains(gained)
 
 # %% [markdown]
-# Read the line at 1 with the first bar in mind: that one is a function against itself. Each step was measured on its own part, and only
-# the two bars of step 7 are the whole model. A step that makes its part three times as fast does little if the part was short:
-# Amdahl again.
+# Read the line at 1 with the first bar in mind: that one is a function against itself. Each step was measured on its
+# own part, and only the two bars of step 7 are the whole model. A step that makes its part three times as fast does
+# little if the part was short: Amdahl again.
 
 # %% [markdown]
 # ## 6 · Growth with the image
@@ -933,8 +941,8 @@ assert memory_of[0][sides == 8] > memory_of[1][sides == 8]
 # %% [markdown]
 # Two reasons why windows can lose on small maps:
 #
-# 1. **Padding.** 8 tokens need two windows of 7, so a map of 8 × 8 is computed as 14 × 14. Look at the jumps behind 7, 14
-#    and 21. Count the numbers in the scores:
+# 1. **Padding.** 8 tokens need two windows of 7, so a map of 8 × 8 is computed as 14 × 14. Look at the jumps behind
+#    7, 14 and 21. Count the numbers in the scores:
 
 # %%
 print("side  padded   scores in windows   scores globally")
@@ -963,7 +971,8 @@ for side in (8, 42):
     print(f"{side} × {side}: {shares}")
 
 # %% [markdown]
-# **And on large maps?** Time is about pixels to some power $e$: fit a straight line in log-log. 1 is linear, 2 is quadratic.
+# **And on large maps?** Time is about pixels to some power $e$: fit a straight line in log-log. 1 is linear, 2 is
+# quadratic.
 
 # %%
 large = sides >= 21
@@ -982,16 +991,16 @@ e, _ = np.polyfit(np.log(np.square(list(times))), np.log(fastest), 1)
 print(f"all of Swin-T, {', '.join(map(str, times))} pixels:  time ~ pixels^{e:.2f}")
 
 # %% [markdown]
-# In the global layer, the quadratic part (scores, softmax) has to outgrow the linear one (`qkv`, `proj`) first; so the fitted exponent
-# lies between 1 and 2 and goes on growing. Advice: on small maps (the last stages, small pictures) let the window be
-# the whole map. The official code does so when the map isn't larger than the window.
+# In the global layer, the quadratic part (scores, softmax) has to outgrow the linear one (`qkv`, `proj`) first; so
+# the fitted exponent lies between 1 and 2 and goes on growing. Advice: on small maps (the last stages, small
+# pictures) let the window be the whole map. The official code does so when the map isn't larger than the window.
 
 # %% [markdown]
 # ## 7 · The roofline: how far from the limit?
 #
-# A processor has two limits: how many operations a second, and how many bytes a second it can get from memory. Which one counts
-# depends on how many operations there are *for each byte*. First measure both limits, with the best that NumPy can do: a large matrix
-# product, and a large copy.
+# A processor has two limits: how many operations a second, and how many bytes a second it can get from memory. Which
+# one counts depends on how many operations there are *for each byte*. First measure both limits, with the best that
+# NumPy can do: a large matrix product, and a large copy.
 
 # %%
 big = rng.standard_normal((1024, 1024), dtype=np.float32)
@@ -1013,8 +1022,8 @@ print(
 print(f"even at {peak / bandwidth:.0f} operations a byte; fewer: memory is the limit")
 
 # %% [markdown]
-# Now some parts of the first stage. Operations: two for each multiply-add; for the others, the NumPy operations in `functional.py`
-# for each number. Bytes: what goes in and what comes out, once. That is the least that has to move.
+# Now some parts of the first stage. Operations: two for each multiply-add; for the others, the NumPy operations in
+# `functional.py` for each number. Bytes: what goes in and what comes out, once. That is the least that has to move.
 
 # %%
 x = rng.standard_normal((H * H, C), dtype=np.float32)
@@ -1056,10 +1065,10 @@ parts = {
 chapter13.roofline(peak, bandwidth, parts)
 
 # %% [markdown]
-# Left of the corner, memory is the limit; right of it, arithmetic. What lies far below the sloping roof moves its numbers more often than it
-# must: several trips instead of one, new memory each time. (A point *above* the sloping roof is no mistake: its numbers came
-# from the cache, not from memory.) What lies below the flat roof and isn't a matrix product can hardly reach it: `exp` and division
-# take longer than a multiplication.
+# Left of the corner, memory is the limit; right of it, arithmetic. What lies far below the sloping roof moves its
+# numbers more often than it must: several trips instead of one, new memory each time. (A point *above* the sloping
+# roof is no mistake: its numbers came from the cache, not from memory.) What lies below the flat roof and isn't a
+# matrix product can hardly reach it: `exp` and division take longer than a multiplication.
 #
 # The whole model: how long would it take if there were nothing but its matrix products, at the speed of the large one?
 
@@ -1074,16 +1083,18 @@ for name, seconds_of in whole.items():
 # %% [markdown]
 # ## 8 · CPU against GPU
 #
-# A GPU is the same picture with a much higher roof and a wide memory: there even more of a Swin lies under the sloping
-# part, so that steps 3, 4, 6 and 7 (fewer trips through memory) count for more. And a third limit appears: each operation has to be *launched* by
-# Python, which takes microseconds. A single small picture often leaves the GPU waiting for the next launch.
+# A GPU is the same picture with a much higher roof and a wide memory: there even more of a Swin lies under the
+# sloping part, so that steps 3, 4, 6 and 7 (fewer trips through memory) count for more. And a third limit appears:
+# each operation has to be *launched* by Python, which takes microseconds. A single small picture often leaves the GPU
+# waiting for the next launch.
 #
 # **No GPU was at hand when this was written, so there are no GPU results here.** On a machine that has one:
 #
 #     python -m tests.benchmarks --device cuda --json tests/benchmarks/results/cuda.json
 #
-# and the next cell shows them, with the device they were made on. The same for this project's results on a CPU with all its cores, beside the models of
-# timm, torchvision and transformers: `python -m tests.benchmarks --json tests/benchmarks/results/cpu.json`.
+# and the next cell shows them, with the device they were made on. The same for this project's results on a CPU with
+# all its cores, beside the models of timm, torchvision and transformers: `python -m tests.benchmarks --json
+# tests/benchmarks/results/cpu.json`.
 
 # %%
 RESULTS = Path("..") / "tests" / "benchmarks" / "results"
@@ -1114,8 +1125,9 @@ show_results("cuda", "--device cuda ")
 # %% [markdown]
 # ## Traps
 #
-# **1. float64 comes in by the back door.** An array of float32 times a *Python* number stays float32. Times a NumPy float64, such
-# as the result of `np.sqrt(32)`, it becomes float64, twice the bytes, from there to the end of the model. Nothing complains.
+# **1. float64 comes in by the back door.** An array of float32 times a *Python* number stays float32. Times a NumPy
+# float64, such as the result of `np.sqrt(32)`, it becomes float64, twice the bytes, from there to the end of the
+# model. Nothing complains.
 
 # %%
 for name, number in (("32 ** -0.5", 32**-0.5), ("1 / np.sqrt(32)", 1 / np.sqrt(32))):
@@ -1137,11 +1149,11 @@ for _ in range(3):
 print("first, second, third call:", *clocks)
 
 # %% [markdown]
-# **3. A GPU answers at once.** `model(x)` only *orders* the work; Python goes on. A clock without `torch.cuda.synchronize()` before
-# each reading measures how long it takes to order.
+# **3. A GPU answers at once.** `model(x)` only *orders* the work; Python goes on. A clock without
+# `torch.cuda.synchronize()` before each reading measures how long it takes to order.
 #
-# **4. Two meanings of a mask of bools.** In `masked_fill`, True means *blocked*. In `scaled_dot_product_attention`, True means
-# *takes part*. Exactly the wrong pairs see each other, and no error:
+# **4. Two meanings of a mask of bools.** In `masked_fill`, True means *blocked*. In `scaled_dot_product_attention`,
+# True means *takes part*. Exactly the wrong pairs see each other, and no error:
 
 # %%
 blocked = torch_mask != 0  # (64, 49, 49)
@@ -1153,11 +1165,12 @@ for name, which in bools.items():
     print(f"{name:9} largest difference {(got - wanted)[some].abs().max():.1e}")
 
 # %% [markdown]
-# **5. `model.eval()` forgotten.** Then dropout and drop path are at work, the NumPy twin keeps all that `backward` needs, and the fused
-# path steps aside. And in PyTorch, without `inference_mode` or `no_grad`, autograd keeps it all too.
+# **5. `model.eval()` forgotten.** Then dropout and drop path are at work, the NumPy twin keeps all that `backward`
+# needs, and the fused path steps aside. And in PyTorch, without `inference_mode` or `no_grad`, autograd keeps it all
+# too.
 #
-# **6. A transposed array isn't moved until somebody needs it.** `rearrange` may be free, and the next `reshape` pays. So a profile
-# charges the wrong line.
+# **6. A transposed array isn't moved until somebody needs it.** `rearrange` may be free, and the next `reshape` pays.
+# So a profile charges the wrong line.
 
 # %%
 turned = hidden.T
@@ -1192,8 +1205,8 @@ check("13.1", whole_gain)
 solution("13.1")
 
 # %% [markdown]
-# **13.2** How many numbers are in all the scores of one head, on a square map: with windows (the map is padded to a multiple of the
-# window first), and globally?
+# **13.2** How many numbers are in all the scores of one head, on a square map: with windows (the map is padded to a
+# multiple of the window first), and globally?
 
 
 # %%
@@ -1208,7 +1221,8 @@ check("13.2", numbers_in_scores)
 solution("13.2")
 
 # %% [markdown]
-# **13.3** The list for step 4, with nothing but NumPy: `tokens[list]` are the tokens of the shifted windows, window after window.
+# **13.3** The list for step 4, with nothing but NumPy: `tokens[list]` are the tokens of the shifted windows, window
+# after window.
 
 
 # %%
@@ -1223,8 +1237,8 @@ check("13.3", gather_list)
 solution("13.3")
 
 # %% [markdown]
-# **13.4** A softmax over the last axis for float16 that never gives NaN: rows near 2000, keys at -inf, and even a row that is -inf
-# throughout, which shall give zeros. The result is float16 again.
+# **13.4** A softmax over the last axis for float16 that never gives NaN: rows near 2000, keys at -inf, and even a row
+# that is -inf throughout, which shall give zeros. The result is float16 again.
 
 
 # %%
@@ -1256,9 +1270,10 @@ solution("13.5")
 # %% [markdown]
 # ## Where to read on
 #
-# - Williams et al. 2009, *Roofline: an insightful visual performance model*. Dao et al. 2022, *FlashAttention*: attention without the
-#   array of scores. Micikevicius et al. 2018, *Mixed precision training*: float16 and loss scaling. Goldberg 1991, *What every computer
-#   scientist should know about floating-point arithmetic*.
-# - In this package: `swin_numpy/fused.py`, `swin_numpy/cores.py` and `swin_torch/fused.py`; `make bench` for real measurements;
-#   `python -m swin_torch.compare PICTURE --dtype float16` for the table of section 2 with your picture and weights.
+# - Williams et al. 2009, *Roofline: an insightful visual performance model*. Dao et al. 2022, *FlashAttention*:
+#   attention without the array of scores. Micikevicius et al. 2018, *Mixed precision training*: float16 and loss
+#   scaling. Goldberg 1991, *What every computer scientist should know about floating-point arithmetic*.
+# - In this package: `swin_numpy/fused.py`, `swin_numpy/cores.py` and `swin_torch/fused.py`; `make bench` for real
+#   measurements; `python -m swin_torch.compare PICTURE --dtype float16` for the table of section 2 with your picture
+#   and weights.
 # - Back to the [start](00_start_here.ipynb), or to [all questions](QUESTIONS.md).
