@@ -112,7 +112,11 @@ def check_4(answer):
             return f"{name}: {np.isnan(got).sum()} NaN in the result"
         if not np.allclose(got.astype(float), wanted.astype(float), atol=2e-3):
             row = int(np.abs(got.astype(float) - wanted.astype(float)).max(-1).argmax())
-            return f"{name}: row {row} should be {wanted[row].round(3).tolist()}, got {got[row].round(3).tolist()}"
+            return f"{name}: row {row} should be {shown(wanted[row])}, got {shown(got[row])}"
+
+
+def shown(row):
+    return row.astype(float).round(3).tolist()
 
 
 def solution_4(scores):

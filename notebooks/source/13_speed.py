@@ -219,12 +219,12 @@ for dtype in (torch.float32, torch.bfloat16, torch.float16):
 
 # %% [markdown]
 # The softmax takes the largest score off first, and that is $\infty - \infty$. **Cure 1**: scale the queries *before*
-# the product. Our twins do (`scale * q @ k.mT`: Python goes from left to right), and so do the official code and
-# PyTorch's own attention. **Cure 2**: bfloat16, whose range is float32's. **Cure 3**: cosine attention, whose scores
+# the product. Our twins do (`scale * q @ k.mT`: Python goes from left to right), and so does the official code.
+# **Cure 2**: bfloat16, whose range is float32's. **Cure 3**: cosine attention, whose scores
 # have a limit (Swin V2, chapter 12; it was made because the large models' numbers grew too large).
 #
-# **The softmax.** Without taking the largest off first, `exp` itself is too large: $e^{x}$ exceeds 65504 from $x
-# \approx 11.1$ on.
+# **The softmax.** Without taking the largest off first, `exp` itself is too large:
+# $e^{x}$ exceeds 65504 from $x \approx 11.1$ on.
 
 # %%
 row = np.array([3.0, 12.0, 7.0], np.float16)
@@ -508,7 +508,7 @@ race(
 #
 # GELU takes some thirty small operations for each number. Done on the whole array, each of them reads all of it from
 # memory and writes all of it back. Done on a piece that fits the processor's cache (a small, fast memory), only the
-# first one does. Too small pieces cost again: each call of NumPy takes about a microsecond.
+# first one does. Too small pieces cost again: each call of NumPy has its price.
 
 
 # %%
@@ -583,8 +583,8 @@ race(
 # ### Q87: Is a fused roll and partition worth it?
 #
 # The official code brings a CUDA kernel that does roll and partition at once. Should you build it? Ask first what
-# there is to win. If a part takes the share $p$ of the time, then making it *infinitely* fast makes the whole $1 / (1
-# - p)$ times as fast (Amdahl's law). From the profile of section 4:
+# there is to win. If a part takes the share $p$ of the time, then making it *infinitely* fast makes the whole
+# $1 / (1 - p)$ times as fast (Amdahl's law). From the profile of section 4:
 
 # %%
 for run, parts in seconds.items():
@@ -992,7 +992,7 @@ print(f"all of Swin-T, {', '.join(map(str, times))} pixels:  time ~ pixels^{e:.2
 
 # %% [markdown]
 # In the global layer, the quadratic part (scores, softmax) has to outgrow the linear one (`qkv`, `proj`) first; so
-# the fitted exponent lies between 1 and 2 and goes on growing. Advice: on small maps (the last stages, small
+# the exponent should lie between 1 and 2, and go on growing with the map. Advice: on small maps (the last stages, small
 # pictures) let the window be the whole map. The official code does so when the map isn't larger than the window.
 
 # %% [markdown]
@@ -1084,7 +1084,7 @@ for name, seconds_of in whole.items():
 # ## 8 · CPU against GPU
 #
 # A GPU is the same picture with a much higher roof and a wide memory: there even more of a Swin lies under the
-# sloping part, so that steps 3, 4, 6 and 7 (fewer trips through memory) count for more. And a third limit appears:
+# sloping part, so that steps 3, 4, 6 and 7 (fewer trips through memory) should count for more. And a third limit appears:
 # each operation has to be *launched* by Python, which takes microseconds. A single small picture often leaves the GPU
 # waiting for the next launch.
 #
@@ -1093,8 +1093,9 @@ for name, seconds_of in whole.items():
 #     python -m tests.benchmarks --device cuda --json tests/benchmarks/results/cuda.json
 #
 # and the next cell shows them, with the device they were made on. The same for this project's results on a CPU with
-# all its cores, beside the models of timm, torchvision and transformers: `python -m tests.benchmarks --json
-# tests/benchmarks/results/cpu.json`.
+# all its cores, beside the models of timm, torchvision and transformers:
+#
+#     python -m tests.benchmarks --json tests/benchmarks/results/cpu.json
 
 # %%
 RESULTS = Path("..") / "tests" / "benchmarks" / "results"
