@@ -144,6 +144,8 @@ def by_size(sizes, series, xlabel, ylabel, marks=None):
         panel.annotate(text, (size, 1), (4, 2), xycoords=("data", "axes fraction"), textcoords="offset points",
                        fontsize=9, color="#555555", va="bottom", ha="center")  # fmt: skip
     panel.set(xscale="log", yscale="log", xlabel=xlabel, ylabel=ylabel)
+    for axis_part in (panel.yaxis.set_major_formatter, panel.yaxis.set_minor_formatter):
+        axis_part(lambda value, _: f"{value:g}")
     places = _apart(sizes)
     panel.set_xticks(places, [short_number(place) for place in places])
     panel.set_xticks([], minor=True)
