@@ -816,10 +816,10 @@ ratio = np.median(whole["PyTorch, fused"] / whole["NumPy, fused"])
 print(f"→ fused NumPy is {ratio:.2f} times as fast as fused PyTorch, on one core here")
 
 # %% [markdown]
-# On *one* core the fused way of NumPy may gain little, or nothing: most of the time goes to linear layers (section
-# 4), and the plain way gives them larger matrices, which suits them. Groups are made for several cores: each core
+# On *one* core the fused way of NumPy may gain little, or nothing: most of the time goes to linear layers, as section 4
+# showed, and the plain way gives them larger matrices, which suits them. Groups are made for several cores: each core
 # takes groups of its own through the whole block, where NumPy by itself would share out nothing but the large
-# products. `make bench` measures that, and so does this page if `OMP_NUM_THREADS` says how many cores it may use.
+# products. `make bench` measures that, on the wall clock and with all cores.
 
 # %% [markdown]
 # ### Step 8: threads
