@@ -19,6 +19,7 @@ def beside_each_other(x, plots, xlabel="", marks=None):
             panel.axvline(place, color=GREY, linestyle=":", linewidth=1.4)
             panel.text(place, 1.0, f"{label} ", transform=panel.get_xaxis_transform(), ha="right", va="top", fontsize=9)
         panel.set(title=title, xlabel=xlabel)
+        panel.margins(y=0.14 if marks else 0.05)  # room for their labels
         panel.grid(True)
         if any(series):
             panel.legend()

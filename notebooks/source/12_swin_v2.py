@@ -208,6 +208,8 @@ for gain in (1, 3):
 by_depth({f"spread of the stream, gain {gain}": forward[gain] for gain in (1, 3)})
 
 # %% [markdown]
+# (The two lines of res-post-norm lie on each other in the left plot. The steps down are patch merging.)
+#
 # - **V1**'s stream follows the weights: with weights three times as large, its end is many times as large.
 # - **V2**'s stream is the same in both plots. It grows, for each branch adds something of spread 1. If these additions
 #   have nothing to do with each other, their variances add up: after k blocks, √(1 + 2k). Patch merging ends with a norm
@@ -647,7 +649,7 @@ log_line = np.array([coordinate(offset, 8) for offset in offsets])
 coordinates(offsets, {"offset / 7": offsets / 7, "V2: log-spaced": log_line}, known=7)
 # %% [markdown]
 # Between the dotted lines lies what window 8 knows. Beyond, the straight line goes on as steeply as before; the log line
-# has almost become flat. To the network, far offsets look nearly like those at the rim that it knows. Near the centre
+# rises only a little more. To the network, far offsets look nearly like those at the rim that it knows. Near the centre
 # it is the other way round: neighbours are told apart best where it matters most. With the factor 8:
 
 # %%
@@ -864,9 +866,9 @@ print(f"log-spaced, 0 instead of 8 {np.mean(found):.3f}")
 # %% [markdown]
 # Look at the last line. The same network can do either, and a single number decides: that by which offsets are divided.
 #
-# ### Q74: What is pretrained_window_sizes for, and what should it be when fine-tuning a fine-tuned model?
+# ### Q74: What are the pretrained window sizes for, and what should they be when fine-tuning a fine-tuned model?
 #
-# It is that number, $M'$, one for each stage: **the window whose scale the network has learned**. 0 stands for "the same
+# `pretrained_window_sizes` is that number, $M'$, one for each stage: **the window whose scale the network has learned**. 0 stands for "the same
 # as the window". It changes neither a shape nor a parameter, so a wrong one is never noticed by loading. Along a row of
 # window 16, from a network that was trained at window 8:
 
@@ -982,7 +984,7 @@ agree("library and loop", y, by_loop)
 config = CONFIGS["swinv2_tiny_patch4_window8_256"]
 model = swin_numpy.SwinTransformer(config, seed=0, dtype=np.float64)
 state = model.state_dict()
-for name, value in state.items():
+for value in state.values():
     spread = 0.3 if value.ndim == 1 else 0.02
     value += spread * rng.standard_normal(value.shape)
 torch_model = swin_torch.SwinTransformer(config).double().eval()
