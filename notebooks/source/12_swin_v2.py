@@ -227,6 +227,8 @@ for name in DESIGNS:
     print(f"{name:28}{a:7.2f} {b:9.2f}")
 
 # %% [markdown]
+# ("Last" is here the end of stage 3, after 22 blocks, before patch merging brings the stream down.)
+#
 # So V2 is **not** the smaller stream in each case: with gain 1 it is a little larger than V1's. What it gives is a size
 # that nobody can blow up, whatever training makes of the matrices. Now the way back:
 
@@ -868,8 +870,8 @@ print(f"log-spaced, 0 instead of 8 {np.mean(found):.3f}")
 #
 # ### Q74: What are the pretrained window sizes for, and what should they be when fine-tuning a fine-tuned model?
 #
-# `pretrained_window_sizes` is that number, $M'$, one for each stage: **the window whose scale the network has learned**. 0 stands for "the same
-# as the window". It changes neither a shape nor a parameter, so a wrong one is never noticed by loading. Along a row of
+# `pretrained_window_sizes` is that number, $M'$, one for each stage: **the window whose scale the network has learned**.
+# 0 stands for "the same as the window". It changes neither a shape nor a parameter, so a wrong one is never noticed by loading. Along a row of
 # window 16, from a network that was trained at window 8:
 
 # %%
