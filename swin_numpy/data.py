@@ -9,6 +9,7 @@ import gzip
 import math
 import zipfile
 import zlib
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -106,7 +107,7 @@ def normalise(images):
     return (images[:, None] / np.float32(255) - MEAN) / STD
 
 
-def augment(images, rng, max_shift=2):
+def augment(images, rng, max_shift=1):
     """Each image (N, H, W) moved by up to `max_shift` pixels along both axes, and half of them mirrored."""
     down, right = rng.integers(-max_shift, max_shift + 1, size=(2, len(images)))
     return shift_and_flip(images, down, right, mirrored=rng.random(len(images)) < 0.5)
@@ -126,7 +127,7 @@ def shift_and_flip(images, down, right, mirrored):
     return padded[np.arange(n)[:, None, None], pad + rows[:, :, None], pad + columns[:, None, :]]
 
 
-def batches(images, labels, batch_size, seed, epoch, *, start=0, augmented=False, rank=0, ranks=1):
+def batches(images, labels, batch_size, seed, epoch, *, start=0, augmented=False, max_shift=1, rank=0, ranks=1):
     """One epoch of training: yields (images (B, 1, 28, 28) float32, normalised; labels (B,)), shuffled.
 
     The order depends on (seed, epoch) alone, augmentation on (seed, epoch, step) alone: `start=step` goes on
@@ -146,17 +147,17 @@ def batches(images, labels, batch_size, seed, epoch, *, start=0, augmented=False
         raise DataError(f"expected 0 <= rank < ranks, ranks dividing {batch_size=}, got {rank=}, {ranks=}")
     share = batch_size // ranks
     mine = slice(rank * share, (rank + 1) * share)
-    return _batches(images, labels, batch_size, (seed, epoch), start, augmented, mine)
+    augmentation = partial(augment, max_shift=max_shift) if augmented else lambda batch, rng: batch
+    return _batches(images, labels, batch_size, (seed, epoch), start, augmentation, mine)
 
 
-def _batches(images, labels, batch_size, key, start, augmented, mine):
+def _batches(images, labels, batch_size, key, start, augmentation, mine):
     """The generator, apart from `batches` so that the checks there run at the call."""
     order = np.random.default_rng((*key, 0)).permutation(len(images))
     for step in range(start, len(images) // batch_size):
         chosen = order[step * batch_size : (step + 1) * batch_size]
-        batch = images[chosen]
-        if augmented:  # the whole batch: an image's draws must not depend on the number of ranks
-            batch = augment(batch, np.random.default_rng((*key, 1 + step)))
+        # the whole batch: an image's draws must not depend on the number of ranks
+        batch = augmentation(images[chosen], np.random.default_rng((*key, 1 + step)))
         yield normalise(batch[mine]), labels[chosen[mine]]
 
 

@@ -47,7 +47,7 @@ class Recipe:
 
     epochs: int = option(20, "how often each image is seen")
     batch_size: int = option(64, "images a step, over all processes")
-    base_lr: float = option(2e-3, "learning rate after the warm-up")
+    base_lr: float = option(3e-3, "learning rate after the warm-up")
     min_lr: float = option(1e-5, "learning rate at the end")
     warmup_lr: float = option(1e-6, "learning rate of the first step")
     warmup_epochs: int = option(1, "epochs in which the learning rate rises")
@@ -55,11 +55,12 @@ class Recipe:
     clip_grad: float = option(5.0, "longest gradient, of all parameters together")
     label_smoothing: float = option(0.1, "share of the target that goes to all classes alike")
     augmented: bool = option(True, "show images moved and mirrored at random")
+    max_shift: int = option(1, "furthest that augmentation moves an image, in pixels; 0: it only mirrors")
     init: str = option("fan_in", "spread of the linear layers' first weights: see first_weights", INITS)
     seed: int = option(0, "of first weights, order, augmentation and dropout")
 
     def __post_init__(self):
-        for name, least in (("epochs", 1), ("batch_size", 1), ("warmup_epochs", 0), ("seed", 0)):
+        for name, least in (("epochs", 1), ("batch_size", 1), ("warmup_epochs", 0), ("max_shift", 0), ("seed", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name}: expected at least {least}, got {getattr(self, name)}")
         if not 0 <= self.label_smoothing <= 1:
@@ -85,11 +86,14 @@ def first_weights(shapes, recipe):
     init="published" draws the linear layers' weights with spread 0.02, so a layer's outputs are 0.02·√inputs times
     as large as what it is given: fine with hundreds of inputs, too little with 32. "fan_in" draws them with
     spread 1/√inputs (LeCun et al., Efficient BackProp, 1998): outputs are as large as inputs, whatever the width.
+    Its bias tables have spread 1, so that from the first step each head looks in directions of its own.
     """
     state = initial_state(shapes, recipe.seed)
     if recipe.init == "fan_in":
         for name, value in state.items():
-            if value.ndim == 2 and not no_decay(name, value):  # the matrices of linear layers; tables stay
+            if name.endswith("relative_position_bias_table"):
+                value *= np.float32(1 / 0.02)
+            elif value.ndim == 2 and not no_decay(name, value):  # the matrices of linear layers
                 value *= np.float32(1 / (0.02 * np.sqrt(value.shape[1])))
     return state
 
@@ -119,7 +123,7 @@ def train_epoch(trainer, train, save, save_every):
     epoch, start = divmod(trainer.steps, per_epoch)
     rest = batches(
         train.images, train.labels, recipe.batch_size, recipe.seed, epoch,
-        start=start, augmented=recipe.augmented, rank=trainer.rank, ranks=trainer.ranks,
+        start=start, augmented=recipe.augmented, max_shift=recipe.max_shift, rank=trainer.rank, ranks=trainer.ranks,
     )  # fmt: skip
     right = seen = 0
     hidden = True if trainer.rank else None  # one bar, however many processes; none in a log file

@@ -7,7 +7,7 @@ import pytest
 
 from notebooks.data.make_subset import PER_CLASS, choose, subset
 from swin_numpy import data
-from swin_numpy.data import SUBSET, DataError, augment, batches, fashion_mnist, read_idx, shift_and_flip
+from swin_numpy.data import SUBSET, DataError, augment, batches, fashion_mnist, normalise, read_idx, shift_and_flip
 
 SPLITS = ("train", "test")
 
@@ -263,7 +263,7 @@ def test_shift_and_flip_against_a_loop(rng, furthest):
 def test_augment_draws_every_shift_and_flip_about_equally(rng):
     image = np.zeros((1, 28, 28), np.uint8)
     image[0, 10, 12], image[0, 10, 13] = 1, 2  # 1 left of 2, unless mirrored
-    out = augment(np.repeat(image, 5000, axis=0), rng)
+    out = augment(np.repeat(image, 5000, axis=0), rng, max_shift=2)
     _, row, column = np.nonzero(out == 2)
     mirrored = out[np.arange(5000), row, column - 1] != 1
     start = np.where(mirrored, 27 - 13, 13)
@@ -344,6 +344,13 @@ def test_augmentation_leaves_the_order_alone_and_differs_between_steps(rng):
     assert not np.array_equal(augmented[0][0], plain[0][0])
     assert len({x.tobytes() for x, _ in augmented}) == 4
     assert not np.array_equal(augmented[0][0], epoch(made, epoch=6)[0][0])
+
+
+def test_batches_move_images_no_further_than_asked(rng):
+    images, labels = some_images(rng)
+    for images_of_batch, _ in batches(images, labels, 50, seed=3, epoch=5, augmented=True, max_shift=0):
+        either = np.concatenate([normalise(images), normalise(images[:, :, ::-1])])
+        assert {x.tobytes() for x in images_of_batch} <= {x.tobytes() for x in either}
 
 
 def test_batches_refuse_what_does_not_fit_at_the_call(rng):

@@ -120,6 +120,8 @@ def test_first_weights():
         if name in linear:
             inputs = shapes[name][1]
             np.testing.assert_allclose(value * math.sqrt(inputs), published[name] / 0.02, rtol=1e-6)
+        elif name.endswith("relative_position_bias_table"):
+            np.testing.assert_allclose(value, published[name] / 0.02, rtol=1e-6)
         else:
             np.testing.assert_array_equal(value, published[name])
 
@@ -438,13 +440,14 @@ def test_resume_with_other_options(package, data_folder, tmp_path, capsys):
     before = (tmp_path / "run" / "last.safetensors").read_bytes()
     capsys.readouterr()
     for more, found in (
-        (["--base-lr", "0.1"], "base_lr=0.002"),
+        (["--base-lr", "0.1"], "base_lr=0.003"),
         (["--seed", "1", "--no-augmentation"], "augmented=True, seed=0"),
         (["--dtype", "float64"], "dtype="),
         (["--data", "subset"], "data=40 images"),
         (["--config", json.dumps(CHANGES | {"drop_rate": 0.5})], "drop_rate=0.0"),
         (["--config", json.dumps(CHANGES | {"embed_dim": 16})], "embed_dim=8"),
         (["--init", "published"], "init=fan_in"),
+        (["--max-shift", "2"], "max_shift=1"),
     ):
         line = fails(package, [*arguments, "--resume", *more], capsys)
         assert found in line and "--resume needs the same options" in line
