@@ -52,6 +52,12 @@ def no_bias(trainer):
         block.attn.relative_position_bias_table.requires_grad_(False).zero_()
 
 
+def narrow_tables(trainer):
+    """As published: the tables start small, and heads much alike."""
+    for block in blocks(trainer):
+        block.attn.relative_position_bias_table.mul_(0.02)
+
+
 def decay_all(trainer):
     for group in trainer.optimizer.param_groups:
         group["weight_decay"] = trainer.recipe.weight_decay
@@ -82,10 +88,15 @@ class Variant:
     length: float = 1.0
 
 
-def sweep(says, change=nothing, **recipe):
-    return Variant(says, "recipe", change=change, recipe=recipe, length=1 / 2)
+def short(change=nothing, optimizer="AdamW", **recipe):
+    """A run of half the length, for questions of optimiser, learning rate and batch."""
+    full = Recipe(**recipe)
+    warmup = "warm-up" if full.warmup_epochs else "no warm-up"
+    batch = f", batch of {full.batch_size}" if "batch_size" in recipe else ""
+    return Variant(f"{optimizer}, rate {full.base_lr:g}, {warmup}{batch}", "recipe", 2, change, recipe, length=1 / 2)
 
 
+RATE = Recipe().base_lr
 # In the order of importance. Groups are trained one after the other, each seed by seed: whenever the script is
 # stopped, seeds are complete.
 VARIANTS = {
@@ -95,19 +106,20 @@ VARIANTS = {
     "no_bias": Variant("bias tables stay zero", "parts", 3, no_bias),
     "no_augmentation": Variant("every image as it is", "training", recipe={"augmented": False}),
     "published_init": Variant("first weights of spread 0.02", "training", recipe={"init": "published"}),
+    "narrow_tables": Variant("only bias tables of spread 0.02", "training", 2, narrow_tables),
     "decay": Variant("weight decay 1", "training", recipe={"weight_decay": 1.0}),
     "decay_all": Variant("weight decay 1, of all parameters", "training", 2, decay_all, {"weight_decay": 1.0}),
     "images_2000": Variant("2,000 images, as many steps", "sizes", images=2_000),
     "images_500": Variant("500 images, as many steps", "sizes", images=500),
-    "adamw_2e-3": sweep("AdamW, 0.002, warm-up"),
-    "adamw_2e-3_cold": sweep("AdamW, 0.002, no warm-up", warmup_epochs=0),
-    "adamw_8e-3": sweep("AdamW, 0.008, warm-up", base_lr=8e-3),
-    "adamw_8e-3_cold": sweep("AdamW, 0.008, no warm-up", base_lr=8e-3, warmup_epochs=0),
-    "adamw_5e-4": sweep("AdamW, 0.0005, warm-up", base_lr=5e-4),
-    "sgd_2e-2": sweep("SGD, 0.02, warm-up", sgd, base_lr=2e-2),
-    "sgd_2e-1": sweep("SGD, 0.2, warm-up", sgd, base_lr=2e-1),
-    "batch_256": sweep("batch of 256, 0.002", batch_size=256),
-    "batch_256_8e-3": sweep("batch of 256, 0.008", batch_size=256, base_lr=8e-3),
+    "adamw": short(),
+    "adamw_cold": short(warmup_epochs=0),
+    "adamw_fast": short(base_lr=4 * RATE),
+    "adamw_fast_cold": short(base_lr=4 * RATE, warmup_epochs=0),
+    "adamw_slow": short(base_lr=RATE / 4),
+    "sgd": short(sgd, "SGD", base_lr=0.02),
+    "sgd_fast": short(sgd, "SGD", base_lr=0.2),
+    "batch_256": short(batch_size=256),
+    "batch_256_fast": short(batch_size=256, base_lr=4 * RATE),
 }
 
 

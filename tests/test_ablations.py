@@ -117,3 +117,12 @@ def test_results_are_replaced_in_one_move(tmp_path):
     assert [run["variant"] for run in ablations.read_results(path)] == ["full", "no_shift"]
     assert list(tmp_path.iterdir()) == [path]
     assert ablations.read_results(tmp_path / "none.json") == []
+
+
+def test_narrow_tables_have_the_published_spread_and_all_else_starts_as_in_the_full_model():
+    trainer, start = trainer_of(ablations.narrow_tables)
+    for name, value in trainer.weights().items():
+        if "bias_table" in name:
+            assert 0.01 < value.std() < 0.03 < 0.5 < start[name].std()
+        else:
+            assert np.array_equal(value, start[name])
