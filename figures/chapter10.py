@@ -4,27 +4,31 @@ import numpy as np
 
 from .cells import lines, numbers, shades, sheet
 from .measure import color_of
-from .style import CYCLE, GREY, HEAT, INK, PAGE, SEQUENTIAL, as_array, panels, styled
+from .style import CYCLE, GREY, HEAT, INK, ORANGE, PAGE, SEQUENTIAL, as_array, panels, styled
 
 
 @styled
-def in_step(losses, difference):
-    """Two loss curves {name: (s,)} on each other, and their difference (s,) on a log scale.
+def in_step(losses, differences):
+    """Two loss curves {name: (s,)} on each other, and differences {name: (s,)} on a log scale.
 
-    Where they are exactly the same, the difference has no place on a log scale and its point is left out.
+    Where two are exactly the same, the difference has no place on a log scale and its point is left out.
     """
-    difference = as_array("difference", difference, (None,))
+    steps = len(next(iter(losses.values())))
     figure, axes = panels(1, 2, (PAGE, 3.4))
     left, right = axes[0]
     for (name, values), style, width in zip(losses.items(), ("-", ":"), (5, 2), strict=True):
-        values = as_array(name, values, difference.shape)
+        values = as_array(name, values, (steps,))
         left.plot(values, style, color=color_of(name), linewidth=width, alpha=0.45 if style == "-" else 1, label=name)
+    for (name, values), color, marker in zip(differences.items(), (INK, ORANGE), "os", strict=False):
+        values = as_array(name, values, (steps,))
+        right.plot(np.where(values > 0, values, np.nan), marker, color=color, markersize=3.5, label=name)
+    seen = np.concatenate([np.asarray(values) for values in differences.values()])
+    low, high = (np.log10(edge(seen[seen > 0], initial=1e-16)) for edge in (np.min, np.max))
     left.set(title="loss", xlabel="step")
-    left.legend()
-    right.plot(np.where(difference > 0, difference, np.nan), "o-", color=INK, markersize=3.5, linewidth=1)
-    right.set(title="difference of the two losses", xlabel="step", yscale="log")
+    right.set(title="difference", xlabel="step", yscale="log", ylim=(10 ** np.floor(low), 10 ** np.ceil(high + 1)))
     for panel in (left, right):
         panel.grid(True)
+        panel.legend()
     return figure
 
 

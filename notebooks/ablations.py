@@ -7,7 +7,6 @@ the script goes on with the runs that are missing.
 import argparse
 import json
 import os
-import shlex
 import sys
 import time
 from dataclasses import asdict, dataclass, field, replace
@@ -236,7 +235,7 @@ def main(arguments=None):
             print("time is up; the same command goes on")
             break
         run = about | train_variant(about, train, test)
-        run |= {"command": shlex.join(["python", "-m", "notebooks.ablations", *arguments])}
+        run |= {"command": f"python -m notebooks.ablations --only {about['variant']} --epochs {args.epochs}"}
         run |= {"environment": environment("numpy", "torch"), "threads": args.threads}
         same = {key: about[key] for key in ("variant", "seed")}
         others = [old for old in read_results(args.out) if not agrees(old, same)]

@@ -1,6 +1,7 @@
 """Each variant changes what it says and nothing else; runs are planned seed by seed, stored whole, and not repeated."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -109,6 +110,19 @@ def test_a_run_is_stored_whole_and_not_repeated(tmp_path, monkeypatch, capsys):
     assert path.read_bytes() == written
     assert "3 runs done, 0 to do" in capsys.readouterr().out
     assert len(missing(path, ["full"], 3, tiny)) == 3  # another number of epochs is another run
+
+
+@pytest.mark.skipif(not ablations.RESULTS.exists(), reason="no results are shipped yet")
+def test_shipped_results_are_of_the_variants_that_there_are_and_tell_no_paths():
+    text = ablations.RESULTS.read_text("utf-8")
+    assert not re.search(r"/(tmp|home|work|root)/", text)
+    runs = json.loads(text)["runs"]
+    assert {run["variant"] for run in runs} <= set(VARIANTS)
+    for run in runs:
+        about = {key: run[key] for key in ("says", "group")}
+        assert about == {"says": VARIANTS[run["variant"]].says, "group": VARIANTS[run["variant"]].group}
+        assert len(run["loss"]) == run["steps"] // json.loads(text)["every"]
+    assert ablations.EVERY == json.loads(text)["every"]
 
 
 def test_results_are_replaced_in_one_move(tmp_path):

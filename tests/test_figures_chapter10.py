@@ -14,13 +14,15 @@ def points(panel):
 
 def test_in_step_draws_both_curves_and_leaves_out_what_a_log_scale_has_no_place_for():
     losses = {"NumPy": rng.random(5), "PyTorch": rng.random(5)}
-    left, right = in_step(losses, np.array([0, 1e-16, 1e-15, 0, 1e-14])).axes
+    differences = {"loss": np.array([0, 1e-16, 1e-15, 0, 1e-14]), "weights": np.full(5, 1e-12)}
+    left, right = in_step(losses, differences).axes
     for drawn, values in zip(points(left), losses.values(), strict=True):
         np.testing.assert_allclose(drawn[:, 1], values)
     np.testing.assert_allclose(points(right)[0][:, 1], [np.nan, 1e-16, 1e-15, np.nan, 1e-14])
-    assert right.get_yscale() == "log"
-    with pytest.raises(ValueError, match="NumPy: expected an array of shape"):
-        in_step(losses, np.zeros(4))
+    np.testing.assert_allclose(points(right)[1][:, 1], 1e-12)
+    assert right.get_yscale() == "log" and right.get_ylim()[0] <= 1e-16 and right.get_ylim()[1] >= 1e-12
+    with pytest.raises(ValueError, match="PyTorch: expected an array of shape"):
+        in_step(losses | {"NumPy": np.zeros(4)}, differences)
 
 
 def test_confusion_writes_each_count_where_it_belongs_and_colours_mistakes_only():

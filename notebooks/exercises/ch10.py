@@ -81,8 +81,8 @@ def wrong_2_not_after_warmup(step, total, warmup, base):
     return base * (1 + math.cos(math.pi * step / total)) / 2
 
 
-def wrong_2_divides_by_zero(step, total, warmup, base):
-    return min(step / warmup, 1) * solution_2(max(step, warmup), total, warmup, base)
+def wrong_2_one_early(step, total, warmup, base):
+    return solution_2(step + 1, total, warmup, base)
 
 
 def check_3(answer):
