@@ -680,7 +680,7 @@ for name, change in changes.items():
 
 # %% [markdown]
 # Then the real thing. `python -m notebooks.ablations` trained the small model again and again on the bundled 10,000
-# images, with one thing changed, with several seeds. A seed decides the first weights, the order and the augmentation.
+# images, with one thing changed, this part with more than one seed. A seed decides the first weights, the order and the augmentation.
 # The runs are far shorter than that of the model above, so compare them with each other only.
 
 # %%
@@ -766,7 +766,7 @@ if len(full) > 1:
 #
 # AdamW, linear warm-up, cosine: the recipe above. The official rate is 1e-3 for a batch of 1024, scaled in proportion
 # (the official code multiplies by batch / 512 with a base of 5e-4). But measure: a short sweep finds the edge. Half as
-# many steps as above, two seeds each:
+# many steps as above, one seed each: what a second seed would change you know from above.
 
 # %%
 seeds(accuracies("recipe"), "test accuracy, %")
