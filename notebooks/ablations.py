@@ -104,13 +104,9 @@ VARIANTS = {
     "images_2000": Variant("2,000 images, as many steps", "sizes", images=2_000),
     "images_500": Variant("500 images, as many steps", "sizes", images=500),
     "adamw": short(),
-    "adamw_cold": short(warmup_epochs=0),
     "adamw_fast": short(base_lr=4 * RATE),
     "adamw_fast_cold": short(base_lr=4 * RATE, warmup_epochs=0),
-    "adamw_slow": short(base_lr=RATE / 4),
-    "sgd": short(sgd, "SGD", base_lr=0.02),
     "sgd_fast": short(sgd, "SGD", base_lr=0.2),
-    "batch_256": short(batch_size=256),
     "batch_256_fast": short(batch_size=256, base_lr=4 * RATE),
 }
 

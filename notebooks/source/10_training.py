@@ -680,8 +680,8 @@ for name, change in changes.items():
 
 # %% [markdown]
 # Then the real thing. `python -m notebooks.ablations` trained the small model again and again on the bundled 10,000
-# images, with one thing changed, this part with more than one seed. A seed decides the first weights, the order and the augmentation.
-# The runs are far shorter than that of the model above, so compare them with each other only.
+# images, with one thing changed, this part with more than one seed. A seed decides the first weights, the order and the
+# augmentation. The runs are far shorter than that of the model above, so compare them with each other only.
 
 # %%
 if results:
@@ -718,6 +718,8 @@ def compare(found):
         change = np.mean(found[name]) - np.mean(first)
         apart = max(found[name]) < min(first) or min(found[name]) > max(first)
         verdict = "every seed on one side" if apart else "seeds overlap"
+        if len(found[name]) == len(first) == 1:
+            verdict = "one seed each"
         print(f"{name:34} {change:+.2f} points: {verdict}")
     print(
         f"{names[0]}: mean {np.mean(first):.2f} %, seeds span {np.ptp(first):.2f} points"
@@ -785,7 +787,7 @@ runs(
 # - **Rate.** Too low is slow, too high jumps. The best is usually somewhat below the edge where it breaks.
 # - **Warm-up** (and no warm-up). It matters most where the rate is high.
 # - **SGD** with momentum gives every parameter the same rate. Gradients of tables, norms and matrices differ in size, so
-#   the rate that suits one is wrong for another. Two rates are a small sweep: a better one may exist.
+#   the rate that suits one is wrong for another. One rate is no sweep: a better one may exist.
 # - **Batch.** Four times the batch is a quarter of the steps. Its gradient is less noisy, so each step may be longer; in
 #   proportion (linear scaling) is the upper limit, for Adam the square root is often better. On one GPU with a small
 #   batch, take the official rate times batch / 1024, and try twice and four times that.
