@@ -207,5 +207,5 @@ def seed_dropout(module, seed):
     seed: an int or a tuple of ints, such as (run's seed, step): then any step can be repeated alone.
     """
     for name, layer in module.named_modules():
-        if isinstance(layer, Dropout | DropPath):
+        if isinstance(layer, Dropout | DropPath) and (layer.p if isinstance(layer, Dropout) else layer.drop_prob):
             layer.rng = np.random.default_rng([*np.atleast_1d(seed), zlib.crc32(name.encode())])

@@ -1,6 +1,7 @@
 """Train the NumPy twin: `python -m swin_numpy.train`. The PyTorch twin of this file is swin_torch/train.py."""
 
 import sys
+from itertools import chain
 
 import numpy as np
 
@@ -30,6 +31,7 @@ class Trainer:
         self.model, self.dtype = SwinTransformer(config, recipe.seed, dtype), np.dtype(dtype)
         self.model.load_state_dict(first_weights(shapes_of(self.weights()), recipe))
         self.models = [self.model, *(self.model.replica() for _ in range(1, PARTS))]  # the same parameters
+        self.parameters = [[parameter for _, parameter in model.named_parameters()] for model in self.models]
         self.optimizer = AdamW(self.model.named_parameters(), recipe.base_lr, weight_decay=recipe.weight_decay)
         self.losses = []
 
@@ -42,17 +44,17 @@ class Trainer:
         """One step on images (n, c, H, W) and labels (n,). Returns how many it classified correctly."""
         self.optimizer.lr = lr
         losses, right = [0.0] * PARTS, [0] * PARTS
+        for parameter in chain(*self.parameters):
+            parameter.grad = None
 
         def forward_and_backward(part):
             share = slice(part, None, PARTS)
             losses[part], right[part] = self.gradients(part, images[share], labels[share], len(images))
 
         cores.run(forward_and_backward, range(min(PARTS, len(images))))
-        for (_, parameter), (_, other) in zip(*(model.named_parameters() for model in self.models), strict=True):
-            if other.grad is not None:
-                parameter.accumulate(other.grad)
+        cores.run(lambda same: add_gradients(*same), zip(*self.parameters, strict=True))
         self.losses.append(sum(losses))
-        clip_grad_norm([parameter for _, parameter in self.model.named_parameters()], self.recipe.clip_grad)
+        clip_grad_norm(self.parameters[0], self.recipe.clip_grad)
         self.optimizer.step()
         return sum(right)
 
@@ -60,7 +62,8 @@ class Trainer:
         """Forward and backward of one part of a batch. Returns its share of the loss, and how many are right."""
         model, smoothing, share = self.models[part], self.recipe.label_smoothing, len(images) / batch_size
         seed_dropout(model, (self.recipe.seed, self.steps, part))  # dropout depends on the step and the part alone
-        model.train().zero_grad()
+        if not model.training:
+            model.train()
         logits = model(images.astype(self.dtype))
         model.backward(share * cross_entropy_backward(logits, labels, smoothing))
         loss = share * float(cross_entropy(logits, labels, smoothing))
@@ -91,6 +94,12 @@ class Trainer:
     def __str__(self):
         parameters = sum(value.size for value in self.weights().values())
         return f"NumPy twin, {parameters:,} parameters; {environment('numpy')}"
+
+
+def add_gradients(parameter, *others):
+    for other in others:
+        if other.grad is not None:
+            parameter.accumulate(other.grad)
 
 
 def under(prefix, state):

@@ -22,6 +22,7 @@ CASES = {
     "built for another size": (dict(img_size=48), (45, 70)),
     "one window, no shift": (dict(img_size=32, window_size=7), (32, 32)),
     "shrunk window": (dict(img_size=56, window_size=14), (56, 56)),
+    "one row of windows": (dict(img_size=None), (12, 70)),
     "even window": (dict(img_size=64, window_size=4), (64, 64)),
     "no qkv bias": (dict(img_size=48, qkv_bias=False), (48, 48)),
 }
@@ -152,6 +153,13 @@ def test_what_is_kept_is_used_again_and_goes_with_its_module():
     count = len(fused.kept)
     del model, attn
     assert len(fused.kept) < count
+
+
+def test_what_is_kept_fits_one_geometry():
+    model = model_of("odd sizes")
+    for n, size in ((1, (45, 70)), (3, (45, 70)), (3, (70, 45)), (2, (24, 48)), (1, (45, 70))):
+        plain, fast = both(model, tensor(normal(n, 3, *size)))
+        assert relative(fast, plain) <= 1e-12
 
 
 def test_training_after_inference_mode():

@@ -30,6 +30,7 @@ from figures.chapter04 import looks_from, offset_maps, photographs
 from swin_numpy import SwinConfig, SwinTransformer
 from swin_numpy.functional import softmax
 from swin_numpy.images import denormalise, load_image, preprocess, to_array
+from swin_numpy.training import TRAINED
 
 rng = np.random.default_rng(4)
 
@@ -322,8 +323,8 @@ agree(
 # %% [markdown]
 # ## 4 · What a table can say
 #
-# There is no trained model in this chapter yet (the published weights come in chapter 11). So let us write four
-# tables by hand, each a head with a simple wish. `below` and `right` tell how far the key lies below and right of
+# What training writes into a table comes at the end of this section. First, let us write four tables by hand, each
+# a head with a simple wish. `below` and `right` tell how far the key lies below and right of
 # the query. The table counts the other way, query minus key; hence the minus signs.
 
 
@@ -419,6 +420,38 @@ agree("softmax of a sum", maps[2], (maps[0] * maps[1]) / (maps[0] * maps[1]).sum
 attention_rows(
     image, maps, query, ["content", "near", "content + near", "content + row"]
 )
+
+# %% [markdown]
+# ### Tables that were learned
+#
+# The repository ships a small Swin that was trained on pictures of clothes, 28 × 28 pixels (chapter 10). Nobody told
+# its heads what to wish for. These are the tables of its first stage; the query is in the centre of each.
+
+# %%
+trained = SwinTransformer.from_checkpoint(TRAINED)
+attns = [block.attn for block in trained.layers[0].blocks]
+learned = np.concatenate([a.relative_position_bias_table for a in attns], axis=1)
+titles = [
+    f"block {b}, head {h}" for b, a in enumerate(attns) for h in range(a.num_heads)
+]
+bias_tables(learned, titles)
+
+# %% [markdown]
+# How much is that in weights? $e^b$ is the factor that a bias puts on a weight before the row is scaled. So the
+# spread of a table says how much stronger the favourite offset is than the one it likes least, for equal content:
+
+# %%
+side = 2 * trained.layers[0].blocks[0].window_size - 1
+for title, column in zip(titles, learned.T, strict=True):
+    row, col = np.divmod(column.argmax(), side)
+    below, right = side // 2 - row, side // 2 - col  # key - query
+    factor = np.exp(column.max() - column.min())
+    print(f"{title}: likes {below:+d} below, {right:+d} right;"
+          f" {factor:.0f} times the least liked")  # fmt: skip
+
+# %% [markdown]
+# Chapter 10 looks closer (neighbouring offsets get similar numbers, which random tables don't have), and trains the
+# model again without any table.
 
 # %% [markdown]
 # ## 5 · Questions people ask

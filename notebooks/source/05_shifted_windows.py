@@ -31,8 +31,10 @@ from figures.attention import attention_rows
 from figures.measure import curves
 from figures.model import reach
 from swin_numpy import cyclic_shift, shift_mask, window_partition, window_reverse
+from swin_numpy.data import SUBSET, fashion_mnist, normalise
 from swin_numpy.functional import softmax
 from swin_numpy.images import denormalise, load_image, preprocess
+from swin_numpy.training import TRAINED
 
 torch.set_num_threads(
     1
@@ -707,6 +709,41 @@ for name, weights in layers.items():
     print(
         f"{name:20} weight that goes to other quarters: {np.nansum(weights[25 * 28 + 26, far]):.0%}"
     )
+
+# %% [markdown]
+# ### With trained weights
+#
+# Above, colours decided who attends to whom. Now a model that was trained (chapter 10: clothes, 14 × 14 tokens,
+# windows of 7), on an image that it never saw. Its second block shifts. Here is what one token at the right edge looks at
+# with the mask, and what it would look at without:
+
+# %%
+model = swin_numpy.SwinTransformer.from_checkpoint(TRAINED)
+first, block = model.layers[0].blocks[:2]
+cloth = fashion_mnist(SUBSET, "test").images[:1]
+x, grid = model.embed(normalise(cloth))
+x = rearrange(block.norm1(first(x, grid)), "n (h w) c -> n h w c", h=grid[0])
+parts = window_partition(cyclic_shift(x, block.shift_size), block.window_size)
+pattern = "1 k m (three a d) -> three k a m d"
+q, k, _ = rearrange(block.attn.qkv(parts), pattern, three=3, a=block.attn.num_heads)
+scores = block.attn.scale * q @ k.mT + block.attn.relative_position_bias()  # (k a i j)
+
+# %%
+mask = shift_mask(*grid, block.window_size, block.shift_size)
+place = place_of_tokens(*grid, block.window_size, block.shift_size)
+query = 6, grid[1] - 1
+looked = {}
+for name, added in (("masked", mask), ("not masked", 0 * mask)):
+    weights = softmax(scores + added[:, None]).mean(axis=1)  # mean over heads
+    weights = np.where(added == 0, weights, np.nan)
+    on_map = on_the_map(place, weights, missing=np.nan)
+    looked[name] = on_map[query[0] * grid[1] + query[1]].reshape(grid)
+picture = np.repeat(cloth[0][..., None], 3, axis=2)
+attention_rows(picture, list(looked.values()), query, list(looked))
+
+# %%
+left = np.nansum(looked["not masked"][:, : grid[1] // 2])
+print(f"weight that would go to the other edge: {left:.0%}")
 
 # %% [markdown]
 # ## 7 · How far a token sees

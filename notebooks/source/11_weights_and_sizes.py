@@ -448,8 +448,8 @@ def load_adapted(kind=swin_numpy.SwinTransformer, **fields):
     return model
 
 
-train_x, train_y = upside_down("train", 512)
-test_x, test_y = upside_down("test", 200)
+train_x, train_y = upside_down("train", 400)
+test_x, test_y = upside_down("test", 160)
 tuned = load_adapted(num_classes=2)
 twin = load_adapted(swin_torch.SwinTransformer, num_classes=2)
 
@@ -673,7 +673,7 @@ def in_the_middle(table, new_window):
     return maps.reshape((2 * new_window - 1) ** 2, -1)
 
 
-fewer = held_out[:100]
+fewer = held_out[:80]
 doubled = resized(fewer, 2 * side)
 larger = load_adapted(swin_torch.SwinTransformer, img_size=2 * side, window_size=2 * M)
 print("windows:", [layer.blocks[0].window_size for layer in larger.layers])
@@ -1287,7 +1287,7 @@ half = load_image(photo_path("chelsea")).reduce(2)
 whole = torch.from_numpy(to_array(half))
 
 
-def fastest(model, x, times=3):
+def fastest(model, x, times=2):
     """Milliseconds of the fastest of a few forward passes."""
     seconds = []
     with torch.inference_mode():

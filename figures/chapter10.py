@@ -1,0 +1,134 @@
+"""Pictures of chapter 10: curves in step, confusion, images with what a model makes of them, runs of several seeds."""
+
+import numpy as np
+
+from .cells import lines, numbers, shades, sheet
+from .measure import color_of
+from .style import CYCLE, GREY, HEAT, INK, ORANGE, PAGE, SEQUENTIAL, as_array, panels, styled
+
+
+@styled
+def in_step(losses, differences):
+    """Two loss curves {name: (s,)} on each other, and differences {name: (s,)} on a log scale.
+
+    Where two are exactly the same, the difference has no place on a log scale and its point is left out.
+    """
+    steps = len(next(iter(losses.values())))
+    figure, axes = panels(1, 2, (PAGE, 3.4))
+    left, right = axes[0]
+    for (name, values), style, width in zip(losses.items(), ("-", ":"), (5, 2), strict=True):
+        values = as_array(name, values, (steps,))
+        left.plot(values, style, color=color_of(name), linewidth=width, alpha=0.45 if style == "-" else 1, label=name)
+    for (name, values), color, marker in zip(differences.items(), (INK, ORANGE), "os", strict=False):
+        values = as_array(name, values, (steps,))
+        right.plot(np.where(values > 0, values, np.nan), marker, color=color, markersize=3.5, label=name)
+    seen = np.concatenate([np.asarray(values) for values in differences.values()])
+    low, high = (np.log10(edge(seen[seen > 0], initial=1e-16)) for edge in (np.min, np.max))
+    left.set(title="loss", xlabel="step")
+    right.set(title="difference", xlabel="step", yscale="log", ylim=(10 ** np.floor(low), 10 ** np.ceil(high + 1)))
+    for panel in (left, right):
+        panel.grid(True)
+        panel.legend()
+    return figure
+
+
+@styled
+def confusion(counts, names):
+    """How many images of class i (row) were taken for class j (column): counts (c, c) of int, names (c,).
+
+    The diagonal, what is right, is grey: its large numbers would leave no colour for the mistakes.
+    """
+    names = list(names)
+    counts = as_array("counts", counts, (len(names), len(names)))
+    wrong = np.where(np.eye(len(names), dtype=bool), 0, counts)
+    fill = shades(wrong.astype(float), SEQUENTIAL, 0, 1.4 * max(wrong.max(), 1))
+    fill[np.eye(len(names), dtype=bool)] = (0.88, 0.88, 0.88, 1)
+    figure, axes = panels(1, 1, (7.6, 5.4))
+    panel = axes[0, 0]
+    sheet(panel, fill)
+    lines(panel, range(len(names) + 1), range(len(names) + 1), counts.shape, "white", 1)
+    numbers(panel, counts, fill, size=9.5)
+    panel.axis("on")
+    panel.set_aspect("auto")
+    middles = np.arange(len(names)) + 0.5
+    panel.set_xticks(middles, names, rotation=40, ha="right", rotation_mode="anchor")
+    panel.set_yticks(middles, names)
+    panel.set(xlabel="the model says", ylabel="it is")
+    panel.tick_params(length=0)
+    panel.spines[:].set_visible(False)
+    return figure
+
+
+@styled
+def thumbnails(images, titles, per_row=6):
+    """Small grey images (n, H, W), each under its title."""
+    images = as_array("images", images, (len(titles), None, None))
+    rows = -(-len(images) // per_row)
+    figure, axes = panels(rows, per_row, (PAGE, rows * (PAGE / per_row + 0.45)))
+    for panel in axes.flat:
+        panel.axis("off")
+    for panel, image, title in zip(axes.flat, images, titles, strict=False):
+        panel.imshow(image, "gray", interpolation="nearest")
+        panel.set_title(title, fontsize=9.5)
+    return figure
+
+
+@styled
+def maps_of_images(images, maps):
+    """Images (n, H, W) in the first row; below, a row for each of `maps` {title: (n, h, w)}, each on its own scale."""
+    images = as_array("images", images, (None, None, None))
+    rows = {"image": images} | maps
+    figure, axes = panels(len(rows), len(images), (PAGE, len(rows) * (PAGE - 1) / len(images) + 0.3))
+    for row, (title, values) in zip(axes, rows.items(), strict=True):
+        values = as_array(title, values, (len(images), None, None))
+        for panel, value in zip(row, values, strict=True):
+            panel.imshow(value, "gray" if title == "image" else HEAT, interpolation="nearest")
+            panel.set(xticks=[], yticks=[])
+            panel.spines[:].set_visible(False)
+        row[0].set_ylabel(title, fontsize=10.5)
+    return figure
+
+
+@styled
+def seeds(results, xlabel=""):
+    """One line for each of `results` {name: [a number for each seed]}: its seeds as points, their mean as a bar.
+
+    The band is the span of the first one's seeds: what lies in it may be chance. Without results the picture says so.
+    """
+    figure, axes = panels(1, 1, (PAGE, 1.0 + 0.42 * max(len(results), 1)))
+    panel = axes[0, 0]
+    if not results:
+        return _nothing_yet(figure, panel)
+    first = next(iter(results.values()))
+    panel.axvspan(min(first), max(first), color=GREY, alpha=0.22, linewidth=0)
+    for place, values in enumerate(results.values()):
+        color = CYCLE[place % len(CYCLE)]
+        panel.plot([np.mean(values)] * 2, [place - 0.3, place + 0.3], color=color, linewidth=3)
+        panel.plot(values, [place] * len(values), "o", color=color, markersize=7, markeredgecolor="white")
+    panel.set(yticks=range(len(results)), yticklabels=results, ylim=(len(results) - 0.5, -0.5), xlabel=xlabel)
+    panel.grid(True, axis="x")
+    panel.tick_params(axis="y", length=0)
+    return figure
+
+
+@styled
+def runs(series, xlabel="images seen", ylabel="loss"):
+    """Curves of runs, {name: [(x, y) for each seed]}: one colour and one dash for each name, a line for each seed."""
+    figure, axes = panels(1, 1, (PAGE, 3.9))
+    panel = axes[0, 0]
+    if not series:
+        return _nothing_yet(figure, panel)
+    for place, (name, curves) in enumerate(series.items()):
+        style = {"color": CYCLE[place % len(CYCLE)], "linestyle": ("-", "--", ":")[place // len(CYCLE) % 3]}
+        for k, (x, y) in enumerate(curves):
+            panel.plot(x, y, linewidth=1.4, label=None if k else name, **style)
+    panel.set(xlabel=xlabel, ylabel=ylabel)
+    panel.grid(True)
+    figure.legend(loc="outside right upper")
+    return figure
+
+
+def _nothing_yet(figure, panel):
+    panel.text(0.5, 0.5, "not trained yet: python -m notebooks.ablations", ha="center", va="center", color=GREY)
+    panel.axis("off")
+    return figure
