@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from .checkpoint import CheckpointError, initial_state, read_file, save_checkpoint
+from .checkpoint import CheckpointError, check_state, initial_state, load_checkpoint, read_file, save_checkpoint
 from .config import CONFIGS, config_from_dict, get_config
 from .data import CLASSES, SUBSET, batches, fashion_mnist, normalise
 from .optim import cosine_schedule, no_decay
@@ -57,6 +57,7 @@ class Recipe:
     augmented: bool = option(True, "show images moved and mirrored at random")
     max_shift: int = option(1, "furthest that augmentation moves an image, in pixels; 0: it only mirrors")
     init: str = option("fan_in", "spread of the linear layers' first weights: see first_weights", INITS)
+    start: str = option("", "file of weights to start from instead, such as another run's model.safetensors")
     seed: int = option(0, "of first weights, order, augmentation and dropout")
 
     def __post_init__(self):
@@ -87,7 +88,12 @@ def first_weights(shapes, recipe):
     as large as what it is given: fine with hundreds of inputs, too little with 32. "fan_in" draws them with
     spread 1/√inputs (LeCun et al., Efficient BackProp, 1998): outputs are as large as inputs, whatever the width.
     Its bias tables have spread 1, so that from the first step each head looks in directions of its own.
+    With recipe.start, all are read from that file. Raises CheckpointError if it is another model's.
     """
+    if recipe.start:
+        state = load_checkpoint(recipe.start)
+        check_state(state, shapes)
+        return {name: state[name].astype(np.float32) for name in shapes}
     state = initial_state(shapes, recipe.seed)
     if recipe.init == "fan_in":
         for name, value in state.items():

@@ -17,7 +17,7 @@ import torch
 
 import swin_numpy.train
 import swin_torch.train
-from swin_numpy.checkpoint import load_with_config, read_file
+from swin_numpy.checkpoint import load_checkpoint, load_with_config, read_file
 from swin_numpy.config import SwinConfig
 from swin_numpy.data import FashionMNIST
 from swin_numpy.initial import initial_state
@@ -433,6 +433,21 @@ def fails(package, arguments, capsys):
     line = capsys.readouterr().err
     assert line.count("\n") == 1 and line.startswith(f"python -m {package.__name__}.train: ")
     return line
+
+
+@PACKAGES
+def test_start_from_another_runs_weights(package, data_folder, tmp_path, capsys):
+    run_of(package, options(data_folder, tmp_path / "first"))
+    weights = tmp_path / "first" / "model.safetensors"
+    before = load_checkpoint(weights)
+    shapes = {name: value.shape for name, value in before.items()}
+    assert_same_weights(first_weights(shapes, Recipe(start=str(weights))), before)
+    still = ["--base-lr", "0", "--min-lr", "0", "--warmup-lr", "0", "--start", str(weights)]
+    run_of(package, options(data_folder, tmp_path / "second") + still)
+    assert_same_weights(load_checkpoint(tmp_path / "second" / "model.safetensors"), before)
+    wider = ["--start", str(weights), "--config", json.dumps(CHANGES | {"embed_dim": 16})]
+    assert "embed_dim=8 (the model has 16)" in fails(package, options(data_folder, tmp_path / "third") + wider, capsys)
+    assert "not.there" in fails(package, [*options(data_folder, tmp_path), "--start", "not.there"], capsys)
 
 
 @PACKAGES
