@@ -14,6 +14,7 @@ def make_twins(numpy_module, torch_module):
     """Both in float64 and training mode, with the same parameters, moved off their initial values."""
     torch_module.double().train()
     numpy_module.to(np.float64).train()
+    swin_numpy.layers.seed_dropout(numpy_module, 0)  # the same masks, whichever tests ran before
     state = random_state({name: value.shape for name, value in numpy_module.state_dict().items()})
     numpy_module.load_state_dict(state)
     torch_module.load_state_dict({name: torch.from_numpy(value) for name, value in state.items()})
