@@ -823,8 +823,9 @@ compare(with_full)
 # A recipe for small data, in the order to try it:
 #
 # 1. **Pre-trained weights**, if there are any: chapter 11.
-# 2. **More data by augmentation** that fits: mirror and move here; crops, colours and mixing for photographs. If a
-#    longer training widens the gap above, augment more.
+# 2. **More data by augmentation** that fits: mirror and move here; crops, colours and mixing for photographs. It makes
+#    the task harder, so in runs as short as these it may cost accuracy: see above. It pays when a training is long enough
+#    for the gap to open; if it still widens, augment more.
 # 3. **First weights** that suit the width. The published spread of 0.02 was made for widths of 96 and more. With 32
 #    channels signals shrink in every layer; `first_weights` in [training](../swin_numpy/training.py) says how we start.
 # 4. **Small patches**: tokens of 2 × 2 pixels for 28 × 28 images, not 4 × 4 of ImageNet. Else there is nothing to attend
@@ -942,7 +943,7 @@ for depth in (2, 6, 18):
 def first_losses(trainer, forget):
     """Train on one batch, over and over."""
     if forget:
-        trainer.model.zero_grad = lambda: None
+        trainer.optimizer.zero_grad = lambda: None
     images, labels = next(batches(train.images, train.labels, 16, seed=1, epoch=0))
     for _ in range(12):
         trainer.step(images, labels, 2e-3)
@@ -951,7 +952,7 @@ def first_losses(trainer, forget):
 
 unclipped = Recipe(batch_size=16, clip_grad=1e9)
 for forget in (False, True):
-    found = first_losses(Trainer(config, unclipped), forget)
+    found = first_losses(TorchTrainer(config, unclipped), forget)
     print("forgotten " if forget else "zero_grad ", np.round(found[::2], 3))
 
 # %% [markdown]
