@@ -223,7 +223,10 @@ def test_products_have_their_threads_back_afterwards(monkeypatch):
     if not cores.blas():
         pytest.skip("another BLAS than OpenBLAS")
     monkeypatch.setattr(cores, "threads", lambda: 2)
-    get, _ = cores.blas()
+    get, put = cores.blas()
     before, inside = get(), []
+    put(2)
     cores.run(lambda _: inside.append(get()), range(4))
-    assert inside == [1] * 4 and get() == before
+    after = get()
+    put(before)
+    assert inside == [1] * 4 and after == 2
