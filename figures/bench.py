@@ -51,4 +51,5 @@ def _growth(axis, growth):
     axis.set_xticks([], minor=True)
     axis.set_ylabel("seconds")
     axis.grid(True)
+    axis.set_ylim(top=30 * axis.get_ylim()[1])  # room for the legend
     axis.legend()
