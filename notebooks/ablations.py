@@ -236,6 +236,13 @@ def main(arguments=None):
     return 0
 
 
+def positive(text):
+    """A whole number from 1 up, for argparse."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 up, got {text!r}")
+    return int(text)
+
+
 def parse(arguments):
     parser = argparse.ArgumentParser(
         prog="python -m notebooks.ablations",
@@ -244,9 +251,11 @@ def parse(arguments):
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--only", nargs="+", choices=VARIANTS, default=(), metavar="VARIANT", help=", ".join(VARIANTS))
-    parser.add_argument("--epochs", type=int, default=6, help="of a run on all images (default: %(default)s)")
+    parser.add_argument("--epochs", type=positive, default=6, help="of a run on all images (default: %(default)s)")
     parser.add_argument("--minutes", type=float, metavar="M", help="start no other run after so many")
-    parser.add_argument("--threads", type=int, default=1, metavar="N", help="processor cores (default: %(default)s)")
+    parser.add_argument(
+        "--threads", type=positive, default=1, metavar="N", help="processor cores (default: %(default)s)"
+    )
     parser.add_argument(
         "--out", type=Path, default=RESULTS, metavar="FILE", help="default: notebooks/data/ablations.json"
     )

@@ -131,3 +131,10 @@ def test_results_are_replaced_in_one_move(tmp_path):
     assert [run["variant"] for run in ablations.read_results(path)] == ["full", "no_shift"]
     assert list(tmp_path.iterdir()) == [path]
     assert ablations.read_results(tmp_path / "none.json") == []
+
+
+@pytest.mark.parametrize("wrong", [["--epochs", "0"], ["--threads", "0"], ["--epochs", "two"], ["--only", "nope"]])
+def test_wrong_options_are_refused_before_any_work(wrong, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        ablations.main(wrong)
+    assert "error: argument" in capsys.readouterr().err
