@@ -60,24 +60,31 @@ class PatchMerging(Module):
 
     def forward(self, x, grid):
         """x (n, h·w, c), grid (h, w) → (n, h/2·w/2, 2c), (h/2, w/2). Odd sides are padded with zeros."""
+        x, grid = self.neighbours(x, grid)
+        return self.reduction(self.norm(x)), grid
+
+    def backward(self, dy):
+        """dy (n, h/2·w/2, 2c) → dx (n, h·w, c)."""
+        return self.neighbours_backward(self.norm.backward(self.reduction.backward(dy)))
+
+    def neighbours(self, x, grid):
+        """Four tokens side by side as one: x (n, h·w, c), grid (h, w) → (n, h/2·w/2, 4c), (h/2, w/2)."""
         check_tokens(x, grid, self.dim)
         self.save(grid)
         x = pad_to_multiple(rearrange(x, "n (h w) c -> n h w c", h=grid[0]), 2)
         grid = x.shape[1] // 2, x.shape[2] // 2
         # (p2 p1 c): the official order, in which the row offset runs fastest: (0,0) (1,0) (0,1) (1,1)
-        x = rearrange(x, "n (h p1) (w p2) c -> n (h w) (p2 p1 c)", p1=2, p2=2)
-        return self.reduction(self.norm(x)), grid
+        return rearrange(x, "n (h p1) (w p2) c -> n (h w) (p2 p1 c)", p1=2, p2=2), grid
 
-    def backward(self, dy):
-        """dy (n, h/2·w/2, 2c) → dx (n, h·w, c)."""
+    def neighbours_backward(self, dx):
+        """dx (n, h/2·w/2, 4c) → (n, h·w, c)."""
         ((H, W),) = self.saved
-        dx = self.norm.backward(self.reduction.backward(dy))
         dx = rearrange(dx, "n (h w) (p2 p1 c) -> n (h p1) (w p2) c", h=-(-H // 2), p1=2, p2=2)
         return rearrange(dx[:, :H, :W], "n h w c -> n (h w) c")
 
 
 class PatchMergingV2(PatchMerging):
-    """Four neighbours become one token: their channels side by side (4c), mapped to 2c, and normed only then."""
+    """The same four neighbours, mapped to 2c, and normed only then."""
 
     def __init__(self, dim):
         super().__init__(dim)
@@ -85,19 +92,12 @@ class PatchMergingV2(PatchMerging):
 
     def forward(self, x, grid):
         """x (n, h·w, c), grid (h, w) → (n, h/2·w/2, 2c), (h/2, w/2). Odd sides are padded with zeros."""
-        check_tokens(x, grid, self.dim)
-        self.save(grid)
-        x = pad_to_multiple(rearrange(x, "n (h w) c -> n h w c", h=grid[0]), 2)
-        grid = x.shape[1] // 2, x.shape[2] // 2
-        x = rearrange(x, "n (h p1) (w p2) c -> n (h w) (p2 p1 c)", p1=2, p2=2)
+        x, grid = self.neighbours(x, grid)
         return self.norm(self.reduction(x)), grid
 
     def backward(self, dy):
         """dy (n, h/2·w/2, 2c) → dx (n, h·w, c)."""
-        ((H, W),) = self.saved
-        dx = self.reduction.backward(self.norm.backward(dy))
-        dx = rearrange(dx, "n (h w) (p2 p1 c) -> n (h p1) (w p2) c", h=-(-H // 2), p1=2, p2=2)
-        return rearrange(dx[:, :H, :W], "n h w c -> n (h w) c")
+        return self.neighbours_backward(self.reduction.backward(self.norm.backward(dy)))
 
 
 def check_images(images, in_chans):

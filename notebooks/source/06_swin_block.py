@@ -635,6 +635,8 @@ weights = caught[0][0].mean(1)  # mean of the heads: (k, i, j)
 lost = np.einsum("kij,kj->ki", weights, 1 - real)
 paid = lost[real == 1]  # by real tokens
 print(f"paid to padding: at most {paid.max():.0%}, on average {paid.mean():.1%}")
+rows, columns = (side % 7 or 7 for side in grid)
+print(f"real in the last windows: {rows} of 7 rows, {columns} of 7 columns")
 
 # %%
 share = window_reverse(lost[None, :, :, None], 7, *padded_grid)[0, :, :, 0]
@@ -643,9 +645,9 @@ pictures = {"photograph": denormalise(whole)[0], "attention paid to padding": sh
 maps_in_rows(pictures, 2)
 
 # %% [markdown]
-# Only windows that reach over the edge pay. It is so much on the right because the padded grid is 119 wide and the
-# grid 113: of the last seven columns one is real, and with random weights a token looks at all 49 about equally. At 224 × 224 no stage of Swin-T pads, so for the published size it makes
-# no difference.
+# Only windows that reach over the edge pay, and the more, the fewer real columns or rows they have: with random weights
+# a token looks at all 49 about equally. At 224 × 224 no stage of Swin-T pads, so for the published size it makes no
+# difference.
 
 # %% [markdown]
 # ## Where the parameters are, and the work

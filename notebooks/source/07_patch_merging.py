@@ -131,6 +131,9 @@ maps_in_rows(
 # ## The library's version, twice
 
 # %%
+side_by_side("patches.PatchMerging.neighbours")
+
+# %%
 side_by_side("patches.PatchMerging.forward")
 
 
