@@ -4,35 +4,41 @@
 way, which the chapters show:
 
 - what a block does to a window needs no other window, so a group of windows goes through the whole block before the
-  next one does, in arrays small enough for the cache that are used again; each core takes group after group;
+  next one does, in arrays that are used again; each core takes group after group;
+- in between, each token is a column: W @ x is a faster product than x @ Wᵀ, and sums over channels run along memory;
+- where there are few windows, the cores share out the heads and the middle of the MLP instead;
 - padding, cyclic shift and the cut into windows are one list of row numbers, and one gather of these rows;
 - bias and mask are added up once for each kind of window, of which there are four at most;
-- where no score is large, the softmax needs no maximum taken off first.
+- where no score is large, the softmax needs no maximum taken off first; GELU makes do with half the steps.
 
 Axis names as in windows.py.
 """
 
+import math
 from functools import lru_cache, partial
 from itertools import pairwise
 
 import numpy as np
+from numpy.polynomial import Chebyshev, Polynomial
 
 from . import cores
-from .block import SwinTransformerBlock
+from .block import SwinTransformerBlock, SwinTransformerBlockV2
 from .cores import scratch
 from .functional import write_gelu
 from .module import plain
-from .patches import PatchEmbed, PatchMerging, check_images, check_tokens
+from .patches import PatchEmbed, PatchMerging, PatchMergingV2, check_images, check_tokens
+from .window_attention import LOG_100, WindowAttentionV2, lengths
 from .windows import cyclic_shift, pad_to_multiple, shift_mask, window_partition
 
-GROUP = 2**17  # numbers in the tokens of a group of windows: 512 KB in float32
-FEW = 64  # rows: so few of them, and a large weight, are shared out by the weight's columns instead
+GROUP = 2**19  # numbers in the tokens of a group of windows, at most: 2 MB in float32
+FEW = 256  # tokens: with so few, the cores share out heads and channels instead
 SAFE = 60  # exp of ±60, and sums of such, are far from the limits of float32
 
 
 def switch(model, on):
     """Let `model` and its parts compute the fast way, or the plain one. Their hooks hear the same either way."""
-    ways = {type(model): through_model, PatchEmbed: embed, PatchMerging: merge, SwinTransformerBlock: through}
+    ways = {type(model): through_model, PatchEmbed: embed, PatchMerging: merge, PatchMergingV2: merge}
+    ways |= {SwinTransformerBlock: through, SwinTransformerBlockV2: through}
     for _, part in model.named_modules():
         vars(part).pop("forward", None)  # found before the class's own
         if on and type(part) in ways:
@@ -70,11 +76,11 @@ def merge(part, x, grid):
     H, W = grid
     cuts = [slice(2 * cut.start, min(2 * cut.stop, H)) for cut in halves(-(-H // 2))]
     strips = [(x[:, cut.start * W : cut.stop * W], (cut.stop - cut.start, W)) for cut in cuts]
-    return join(strips, lambda strip: PatchMerging.forward(part, *strip))
+    return join(strips, lambda strip: type(part).forward(part, *strip))
 
 
-def halves(rows):
-    return [slice(0, rows // 2), slice(rows // 2, rows)] if rows > 1 else [slice(0, rows)]
+def halves(count):
+    return [slice(0, count // 2), slice(count // 2, count)] if count > 1 else [slice(0, count)]
 
 
 def join(strips, work):
@@ -88,6 +94,13 @@ def join(strips, work):
     return np.concatenate([x for x, _ in done], axis=1), (sum(h for _, (h, _) in done), done[0][1][1])
 
 
+def groups(count, numbers):
+    """Slices of range(count), alike in size: for about GROUP of so many numbers each, and at least two."""
+    parts = min(count, 2 * -(-numbers // (2 * GROUP)))
+    cuts = [count * i // parts for i in range(parts + 1)]
+    return [slice(start, stop) for start, stop in pairwise(cuts)]
+
+
 def through(block, x, grid):
     """What block(x, grid) gives."""
     check_tokens(x, grid, block.dim)
@@ -98,105 +111,174 @@ def through(block, x, grid):
     bias = bias_of_kinds(block, grid, x.dtype)
     tokens, y = x.reshape(-1, block.dim), np.empty(x.shape, x.dtype)
     out = y.reshape(-1, block.dim)
+    few = rows.size <= FEW
 
     def take_through(group):
-        group_through(block, tokens, out, rows[group], bias, kinds[group])
+        group_through(block, tokens, out, rows[group], bias, kinds[group], few)
 
-    cores.run(take_through, groups(len(rows), rows.shape[1] * block.dim))
+    cores.run(take_through, [slice(None)] if few else groups(len(rows), x.size))
     return y
 
 
-def groups(windows, numbers):
-    """Slices of about GROUP numbers, alike in size; two at least, if there are two windows of so many numbers."""
-    count = min(windows, max(2, 2 * round(windows * numbers / GROUP / 2)))
-    cuts = [windows * i // count for i in range(count + 1)]
-    return [slice(start, stop) for start, stop in pairwise(cuts)]
+def group_through(block, tokens, out, rows, bias, kinds, few):
+    """A group of windows through the block: rows (k, m) of `tokens` are read, and the same rows of `out` written.
 
-
-def group_through(block, tokens, out, rows, bias, kinds):
-    """A group of windows through the block: rows (k, m) of `tokens` are read, and the same rows of `out` written."""
-    shape, dtype = (rows.size, block.dim), tokens.dtype
-    x = np.take(tokens, rows.ravel(), axis=0, out=scratch("x", shape, dtype), mode="wrap")  # -1 takes any: it's padding
-    y = norm(block.norm1, x)
-    inside = rows.ravel() >= 0
-    padded = not inside.all()
-    if padded:
-        y[~inside] = 0  # as in block.py: the padding comes after the norm
-    add_linear(x, block.attn.proj, attend(block.attn, y, rows.shape, bias, kinds))
-
-    hidden = linear(block.mlp.fc1, norm(block.norm2, x), "wide")
-    y = scratch("gelu", hidden.shape, dtype)
-    write_gelu(y, hidden)
-    add_linear(x, block.mlp.fc2, y)
-    if padded:
-        out[rows.ravel()[inside]] = x[inside]
+    In between, each token is a column: x is (c, k·m). Products W @ x are faster than x @ Wᵀ, above all with few tokens.
+    """
+    after = isinstance(block, SwinTransformerBlockV2)  # V2 norms what is added, V1 what goes in
+    attn, mlp, shape, rows = block.attn, block.mlp, rows.shape, rows.ravel()
+    inside = rows >= 0
+    x = columns(tokens, rows)
+    y = x if after else norm(block.norm1, x)
+    if not inside.all():
+        y[:, ~inside] = 0  # as in block.py: V1's padding comes after the norm
+    y = branch(partial(attend, attn, y, shape, bias, kinds), attn.num_heads, attn.proj, x, few)
+    x += norm(block.norm1, y) if after else y
+    y = x if after else norm(block.norm2, x)
+    y = branch(partial(feed, mlp, y), len(mlp.fc1.weight), mlp.fc2, x, few)
+    x += norm(block.norm2, y) if after else y
+    if inside.all():
+        out[rows] = x.T
     else:
-        out[rows.ravel()] = x
+        out[rows[inside]] = x.T[inside]
 
 
-def attend(attn, x, shape, bias, kinds):
-    """x (k·m, c) → (k·m, c): WindowAttention's forward up to its last linear layer."""
-    (k, m), a = shape, attn.num_heads
-    qkv = linear(attn.qkv, x, "wide").reshape(k, m, 3, a, -1)
-    q, key, v = qkv.transpose(2, 0, 3, 1, 4)
-    scores = np.matmul(q, key.mT, out=scratch("scores", (k, a, m, m), x.dtype))
-    scores *= attn.scale
-    add_bias(scores, bias, kinds)
+def branch(work, count, last, x, few):
+    """What is added to x (c, l): work(out, part) writes the part that some of `count` heads or channels have in it.
+
+    With few tokens, each half of them is a task of its own: each core then fetches one half of the weights.
+    """
+    cuts = halves(count) if few else [slice(0, count)]
+    parts = scratch("parts", (len(cuts), *x.shape), x.dtype)
+    cores.run(lambda i: work(parts[i], cuts[i]), range(len(cuts)))
+    y = parts[0]
+    for part in parts[1:]:
+        y += part
+    y += plain(last.bias)[:, None]
+    return y
+
+
+def columns(tokens, rows):
+    """These rows of tokens (l, c), as columns: (c, rows)."""
+    found = scratch("rows", (len(rows), tokens.shape[1]), tokens.dtype)
+    np.take(tokens, rows, axis=0, out=found, mode="wrap")  # -1 takes any: it's padding
+    x = scratch("x", found.shape[::-1], tokens.dtype)
+    x[...] = found.T
+    return x
+
+
+def attend(attn, x, shape, bias, kinds, out, heads):
+    """x (c, k·m) → out (c, k·m): what these heads add to WindowAttention's result, which lacks only proj's bias."""
+    (k, m), d = shape, len(x) // attn.num_heads
+    channels = slice(heads.start * d, heads.stop * d)
+    weight = plain(attn.qkv.weight).reshape(3, -1, len(x))[:, channels]
+    qkv = np.matmul(weight, x, out=scratch("wide", (3, weight.shape[1], k * m), x.dtype))
+    if attn.qkv.bias is not None:
+        qkv += plain(attn.qkv.bias).reshape(3, -1, 1)[:, channels]
+    q, key, v = qkv.reshape(3, -1, d, k, m).transpose(0, 3, 1, 2, 4)  # (k, a, d, m) each
+    prepare(attn, q, key, v, heads)
+    scores = np.matmul(key.mT, q, out=scratch("scores", (*q.shape[:2], m, m), x.dtype))  # (k, a, j, i), not i, j
+    add_bias(scores, bias[:, heads], kinds)
     sums = exponentials(scores)
 
-    z = scratch("z", x.shape, x.dtype)
-    heads = z.reshape(k, m, a, -1).transpose(0, 2, 1, 3)
-    np.matmul(scores, v, out=heads)
-    heads /= sums
-    return z
+    z = scratch("z", qkv.shape[1:], x.dtype)
+    values = z.reshape(-1, d, k, m).transpose(2, 0, 1, 3)
+    np.matmul(v, scores, out=values)
+    values /= sums
+    np.matmul(plain(attn.proj.weight)[:, channels], z, out=out)
+
+
+def prepare(attn, q, key, v, heads):
+    """Scale the queries; V2: bring queries and keys to one length before, and add the biases. (k, a, d, m) each."""
+    if not isinstance(attn, WindowAttentionV2):
+        q *= attn.scale
+        return
+    if attn.q_bias is not None:
+        q += plain(attn.q_bias).reshape(attn.num_heads, -1, 1)[heads]
+        v += plain(attn.v_bias).reshape(attn.num_heads, -1, 1)[heads]
+    for vectors in (q, key):
+        vectors /= lengths(vectors.mT).mT
+    q *= np.exp(np.minimum(plain(attn.logit_scale)[heads], LOG_100))
+
+
+def feed(mlp, x, out, channels):
+    """x (c, l) → out (c, l): what these channels of the MLP's middle add to its result, which lacks only fc2's bias."""
+    weight = plain(mlp.fc1.weight)[channels]
+    y = np.matmul(weight, x, out=scratch("wide", (len(weight), x.shape[1]), x.dtype))
+    y += plain(mlp.fc1.bias)[channels, None]
+    np.matmul(plain(mlp.fc2.weight)[:, channels], gelu(y), out=out)
 
 
 def add_bias(scores, bias, kinds):
-    """To each window's scores (k, a, i, j) the bias of its kind. Windows of one kind stand side by side."""
+    """To each window's scores (k, a, j, i) the bias of its kind. Windows of one kind stand side by side."""
     for kind in range(kinds[0], kinds[-1] + 1):
         start, stop = np.searchsorted(kinds, (kind, kind + 1))
         scores[start:stop] += bias[kind]
 
 
 def exponentials(scores):
-    """Turn scores (k, a, i, j) into their exp, and return each row's sum (k, a, i, 1): softmax is their quotient.
+    """Turn scores (k, a, j, i) into their exp, and return each query's sum (k, a, 1, i): softmax is their quotient.
 
     No mask parts a token from itself. So if each token's score with itself is above -SAFE and all are below SAFE,
-    then every sum lies between exp(-SAFE) and m · exp(SAFE). Otherwise each row's maximum is taken off first.
+    then every sum lies between exp(-SAFE) and m · exp(SAFE). Otherwise each query's maximum is taken off first.
     """
     itself = np.einsum("kaii->kai", scores)
     if not (scores.max() < SAFE and itself.min() > -SAFE):
-        scores -= scores.max(axis=-1, keepdims=True)
+        scores -= scores.max(axis=-2, keepdims=True)
     np.exp(scores, out=scores)
-    return (scores @ np.ones(scores.shape[-1], scores.dtype))[..., None]
+    return (np.ones(scores.shape[-2], scores.dtype) @ scores)[..., None, :]
 
 
 def norm(layer, x, eps=1e-5):
-    """LayerNorm's forward, into memory that is used again."""
-    c = x.shape[-1]
-    y = np.subtract(x, np.vecdot(x, np.full(c, 1 / c, x.dtype))[:, None], out=scratch("norm", x.shape, x.dtype))
-    y /= np.sqrt(np.vecdot(y, y) / c + eps)[:, None]
-    y *= plain(layer.weight)
-    y += plain(layer.bias)
+    """LayerNorm's forward on columns (c, l), into memory that is used again."""
+    average = np.full(len(x), 1 / len(x), x.dtype)
+    y = np.subtract(x, average @ x, out=scratch("norm", x.shape, x.dtype))
+    variance = average @ np.multiply(y, y, out=scratch("square", x.shape, x.dtype))
+    y /= np.sqrt(variance + eps)
+    y *= plain(layer.weight)[:, None]
+    y += plain(layer.bias)[:, None]
     return y
 
 
-def linear(layer, x, name):
-    """Linear's forward, into this thread's memory of that name."""
-    weight = plain(layer.weight)
-    y = scratch(name, (len(x), len(weight)), x.dtype)
-    if len(x) < FEW and weight.size > FEW**2:
-        cores.run(lambda half: np.matmul(x, weight[half].T, out=y[:, half]), halves(len(weight)))
-    else:
-        np.matmul(x, weight.T, out=y)
-    if layer.bias is not None:
-        y += plain(layer.bias)
+def gelu(x):
+    """GELU of x, into memory that is used again."""
+    y = scratch("gelu", x.shape, x.dtype)
+    write = write_gelu32 if x.dtype == np.float32 else write_gelu
+    write(y, x)
     return y
 
 
-def add_linear(x, layer, y):
-    """x += Linear(y)."""
-    x += linear(layer, y, "norm")
+def write_gelu32(y, x):
+    """What write_gelu in functional.py writes, with half its steps, up to 1e-6.
+
+    x > 0: x - u · Q(u);  x < 0: -u · Q(u), with u = |x|, as there. But here Q(u) = exp(P(u)) with a polynomial P.
+    """
+    u = np.abs(x, out=scratch("u", x.shape, x.dtype))
+    with np.errstate(over="ignore"):  # P(u) goes to minus infinity, as it should
+        np.multiply(u, LOG_TAIL[-1], out=y)
+        for coefficient in LOG_TAIL[-2:0:-1]:  # Horner's rule
+            y += coefficient
+            y *= u
+        y += LOG_TAIL[0]
+    np.exp(y, out=y)
+    y *= u
+    u += x
+    u *= 0.5  # now max(x, 0)
+    np.subtract(u, y, out=y)
+
+
+def fit_log_tail(degree):
+    """Coefficients of P, lowest first, fitted to Python's math.erfc for 0 <= u <= 14, where Q(u) becomes 0 in float32.
+
+    What counts is the error of u · Q(u). The small number added to its weight keeps P falling where that is almost 0.
+    """
+    u = 7 - 7 * np.cos(np.linspace(0, math.pi, 400))
+    tail = np.array([math.erfc(value / math.sqrt(2)) / 2 for value in u])
+    fit = Chebyshev.fit(u, np.log(tail), degree, w=u * tail + 1e-8)
+    return fit.convert(kind=Polynomial).coef.tolist()
+
+
+LOG_TAIL = fit_log_tail(5)
 
 
 @lru_cache(64)
@@ -227,13 +309,14 @@ def mask_kinds(padded, window_size, shift):
 
 
 def bias_of_kinds(block, grid, dtype):
-    """Relative position bias + mask for each kind of window: (kinds, a, i, j). Kept while the table stays."""
+    """Relative position bias + mask for each kind of window: (kinds, a, j, i). Kept until weights behind it change."""
     attn, shift, size = block.attn, block.shift_for(grid), block.window_size
-    table = plain(attn.relative_position_bias_table)
+    parameters = attn.named_parameters()
+    weights = [plain(value) for name, value in parameters if name.startswith(("relative_position", "cpb_mlp"))]
     last = vars(attn).get("_kept_bias")
     key = (tuple(-(-side // size) * size for side in grid), size, shift)
-    if last is None or last[0] != key or not np.array_equal(last[1], table):
+    if last is None or last[0] != key or not all(map(np.array_equal, last[1], weights)):
         _, masks = mask_kinds(*key)
         bias = attn.relative_position_bias() + masks[:, None]
-        attn._kept_bias = last = key, table.copy(), bias.astype(dtype)
+        attn._kept_bias = last = key, [value.copy() for value in weights], bias.mT.astype(dtype, order="C")
     return last[2]

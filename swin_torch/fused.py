@@ -21,8 +21,9 @@ from torch.nn import functional as F
 from .window_attention import LOG_100, WindowAttentionV2, unit_vectors
 from .windows import cyclic_shift, pad_to_multiple, shift_mask, window_partition
 
-# The most numbers that an array in the middle of an MLP may have: 5 MB of float32, one image in Swin-T's first stage.
-AT_ONCE = 56 * 56 * 384
+# The most numbers that an array in the middle of an MLP may have: 10 MB of float32, two images in Swin-T's first stage.
+AT_ONCE = 2 * 56 * 56 * 384
+ONEDNN = mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
 def stage(blocks, x, grid):
@@ -60,11 +61,11 @@ def attend(block, x, grid):
 def window_attention(attn, x, mask):
     """WindowAttention on windows that lie one behind the other: x (n, k·m, c), mask (k, m, m) or None → same as x."""
     n, m = len(x), len(attn.relative_position_index)
-    q, k, v = rearrange(attn.qkv(x), "n (k m) (three a d) -> three (n k) a m d", three=3, m=m, a=attn.num_heads)
+    q, k, v = rearrange(linear(attn.qkv, x), "n (k m) (three a d) -> three (n k) a m d", three=3, m=m, a=attn.num_heads)
     q, k, v, scale = prepared(attn, q, k, v)
     drop = attn.attn_drop.p if attn.training else 0.0
     z = F.scaled_dot_product_attention(q, k, v, folded(attn, mask, n), drop, scale=scale)
-    return attn.proj_drop(attn.proj(rearrange(z, "(n k) a m d -> n (k m) (a d)", n=n)))
+    return attn.proj_drop(linear(attn.proj, rearrange(z, "(n k) a m d -> n (k m) (a d)", n=n)))
 
 
 def prepared(attn, q, k, v):
@@ -116,11 +117,20 @@ def mlp(layers, x):
 
 
 def two_layers(layers, x):
-    """The Mlp's two layers. Tensors of oneDNN's kind have its products, which are faster than those of float32's."""
-    onednn = small_steps(x) and x.dtype == torch.float32 and not layers.training and mkldnn.is_available()
-    y = layers.drop1(F.gelu(layers.fc1(x.to_mkldnn() if onednn else x)))
-    y = layers.fc2(y)
-    return layers.drop2(y.to_dense() if onednn else y)
+    y = layers.drop1(linear(layers.fc1, x, "gelu"))
+    return layers.drop2(linear(layers.fc2, y))
+
+
+def linear(layer, x, then="none"):
+    """layer(x), and its GELU if `then` is "gelu".
+
+    oneDNN's product is faster than the one that PyTorch takes for float32, and does bias and GELU on the way. PyTorch
+    has no public name for it: this is what torch.compile calls.
+    """
+    if small_steps(x) and x.dtype == layer.weight.dtype == torch.float32 and ONEDNN:
+        return torch.ops.mkldnn._linear_pointwise(x, layer.weight, layer.bias, then, [], "none")
+    y = layer(x)
+    return F.gelu(y) if then == "gelu" else y
 
 
 def small_steps(x):

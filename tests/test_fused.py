@@ -1,8 +1,10 @@
 """The fused way against the plain one: every geometry, and that it disturbs nothing."""
 
 import copy
+import math
 import os
 import threading
+import warnings
 
 import numpy as np
 import pytest
@@ -48,16 +50,19 @@ GEOMETRIES = {
     "no qkv bias, no patch norm": ({"qkv_bias": False, "patch_norm": False}, None),
     "mlp of odd width": ({"mlp_ratio": 2.6, "window_size": 5}, None),
     "two stages of one window": ({"img_size": 16, "window_size": 7, "patch_size": 4}, None),
+    "odd numbers of heads": ({"embed_dim": 6, "num_heads": (3, 1)}, None),
 }
 
 
-@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize("few", [0, 60, 10**6])  # tokens of which the cores share heads and channels, not windows
+@pytest.mark.parametrize("version, n", [(1, 1), (1, 3), (2, 2)])
 @pytest.mark.parametrize("dtype, bound", [(np.float64, 1e-10), (np.float32, 1e-4)])
 @pytest.mark.parametrize("geometry", GEOMETRIES)
-def test_fused_equals_plain(geometry, dtype, bound, n, monkeypatch):
+def test_fused_equals_plain(geometry, dtype, bound, version, n, few, monkeypatch):
     monkeypatch.setattr(fused, "GROUP", 500)  # several groups, also of these small maps
+    monkeypatch.setattr(fused, "FEW", few)
     fields, shape = GEOMETRIES[geometry]
-    model = model_of(dtype, **fields)
+    model = model_of(dtype, version=version, **fields)
     images = images_of(model, n, shape)
     stages, logits = plain(model, images)
     assert relative(model(images), logits) < bound and model(images).dtype == dtype
@@ -65,19 +70,25 @@ def test_fused_equals_plain(geometry, dtype, bound, n, monkeypatch):
         assert grid == expected_grid and relative(x, expected) < bound
 
 
-def test_swin_tiny_scaled_down():
-    model = model_of(depths=(2, 2, 6, 2), num_heads=(1, 2, 4, 8), img_size=112, patch_size=4, window_size=7)
+@pytest.mark.parametrize("version", [1, 2])
+def test_swin_tiny_scaled_down(version):
+    model = model_of(
+        version=version, depths=(2, 2, 6, 2), num_heads=(1, 2, 4, 8), img_size=112, patch_size=4, window_size=7
+    )
     images = images_of(model, 2)
     assert relative(model(images), plain(model, images)[1]) < 1e-10
 
 
+@pytest.mark.parametrize("version", [1, 2])
 @pytest.mark.parametrize("scale", [1, 30, 3000])
-def test_large_scores_take_the_careful_way(scale):
+def test_large_scores_take_the_careful_way(scale, version):
     """Scores of thousands would overflow exp. In float64, rounding grows with the scores."""
-    model = model_of()
+    model = model_of(version=version)
     for layer in model.layers:
         for block in layer.blocks:
             block.attn.qkv.weight[...] *= scale**0.5
+            if version == 2:
+                block.attn.logit_scale[...] += np.log(scale)  # up to 100, so there too some scores are above 60
     images = images_of(model)
     assert relative(model(images), plain(model, images)[1]) < 1e-10 * scale
 
@@ -88,13 +99,28 @@ def test_exponentials_of_any_scores():
     for case in (scores, scores + 1000, scores - 1000, 1e3 * scores, scores - 100 * (1 - np.eye(4))):
         got = case.copy()
         sums = fused.exponentials(got)
-        expected = np.exp(case - case.max(-1, keepdims=True))
-        assert relative(got / sums, expected / expected.sum(-1, keepdims=True)) < 1e-12
+        expected = np.exp(case - case.max(-2, keepdims=True))
+        assert relative(got / sums, expected / expected.sum(-2, keepdims=True)) < 1e-12
     assert np.isnan(fused.exponentials(np.full((1, 1, 2, 2), np.nan))).all()
 
 
-def test_the_same_digits_on_any_number_of_threads_and_again(monkeypatch):
+def test_gelu32_of_any_number():
+    x = np.concatenate([np.linspace(-20, 20, 20_001), [-1e30, -1e4, -1e-30, 0, 1e-30, 1e4, 1e30]]).astype(np.float32)
+    y = np.empty_like(x)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fused.write_gelu32(y, x)
+    expected = [value * math.erfc(-value / math.sqrt(2)) / 2 for value in x.tolist()]
+    np.testing.assert_allclose(y, expected, rtol=2e-7, atol=1e-6)
+    write = np.full(2, np.nan, np.float32)
+    fused.write_gelu32(write, np.float32([np.nan, 0]))
+    assert np.isnan(write[0]) and write[1] == 0
+
+
+@pytest.mark.parametrize("few", [0, 10**6])
+def test_the_same_digits_on_any_number_of_threads_and_again(few, monkeypatch):
     monkeypatch.setattr(fused, "GROUP", 500)
+    monkeypatch.setattr(fused, "FEW", few)
     model = model_of(np.float32)
     images = images_of(model)
     found = []
@@ -134,8 +160,9 @@ def test_two_threads_at_once(monkeypatch):
     assert all(np.array_equal(got, expected[i % 2]) for i, results in found.items() for got in results)
 
 
-def test_changed_weights_are_seen():
-    model = model_of()
+@pytest.mark.parametrize("version", [1, 2])
+def test_changed_weights_are_seen(version):
+    model = model_of(version=version)
     images = images_of(model)
     model(images)
     for name, parameter in model.named_parameters():

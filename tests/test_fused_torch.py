@@ -91,6 +91,24 @@ def test_the_block_itself_is_an_oracle_of_attend():
         assert relative(fused.attend(block, x, grid), block.attend(x, grid)) <= 1e-12
 
 
+@pytest.mark.parametrize("onednn", [True, False])
+@VERSIONS
+def test_with_and_without_onednn(version, onednn, monkeypatch):
+    """In float32 on a processor, oneDNN has the linear layers, if this PyTorch has it."""
+    calls = []
+    layer = torch.nn.Linear.forward
+    monkeypatch.setattr(torch.nn.Linear, "forward", lambda self, x: (calls.append(self), layer(self, x))[1])
+    model, images = model_of(version=version), images_of()
+    plain, _ = both(model, images)
+    calls.clear()
+    monkeypatch.setattr(fused, "ONEDNN", fused.ONEDNN and onednn)
+    with torch.inference_mode():
+        fast = model.float()(images.float())
+    assert relative(fast, plain) < BOUNDS["float32"]
+    blocks = {part for part in model.layers.modules() if type(part).__name__ == "Mlp"}
+    assert any(part.fc1 in calls for part in blocks) != fused.ONEDNN
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 @VERSIONS
 def test_other_dtypes_within_their_bounds(dtype, version):

@@ -9,12 +9,16 @@ from tqdm import tqdm
 
 
 def interleaved(contenders, repeats=15):
-    """{name: call} → {name: list of seconds}. One call of each in turn, so that a slow moment hits all alike."""
-    for call in contenders.values():
-        call()
+    """{name: call} → {name: list of seconds}. One call of each in turn, so that a slow moment hits all alike.
+
+    Another call, which doesn't count, goes before each: threads of the contender before may go on waiting for work,
+    busily, on cores that this one wants, and its data has driven this one's out of the cache. A pause instead would
+    be worse: cores that fell asleep wake up slowly.
+    """
     times = {name: [] for name in contenders}
     for _ in tqdm(range(repeats), desc=", ".join(contenders), leave=False, disable=None):
         for name, call in contenders.items():
+            call()
             start = time.perf_counter()
             call()
             times[name].append(time.perf_counter() - start)
