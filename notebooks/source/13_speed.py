@@ -10,7 +10,7 @@
 # - how to time two pieces of code so that the ratio means something;
 # - how far the twins are apart in float64, float32, float16 and bfloat16, and why that isn't a mistake in either;
 # - where a NaN comes from, how it spreads, and how to find the step that made it;
-# - which parts of a Swin take the time, and what each of eight optimisations gives;
+# - which parts of a Swin take the time, and what each of nine optimisations gives;
 # - when window attention is slower, or needs more memory, than global attention;
 # - how far from the machine's limit the code is, and which limit that is.
 
@@ -68,7 +68,7 @@ print(environment("numpy", "torch"))
 # 5. **Compare within one run**: a ratio of two times from one run travels to another machine better than a time does.
 #
 # And everything runs on **one core** here. With several, you would also measure how well the work is shared, which is a
-# step of its own (step 8).
+# step of its own (step 9).
 
 
 # %%
@@ -769,11 +769,47 @@ print(
 )
 
 # %% [markdown]
-# ### Step 7: groups of windows through the whole block
+# ### Step 7: which way round a product
+#
+# Tokens as rows, or tokens as columns? $y = x W^T$ and $y^T = W x^T$ are the same sums. But a library for matrix
+# products copies both matrices in pieces into the order that its innermost loop wants, and how much that costs depends
+# on which of them is large, and which way round it lies in memory. Here are the first layer of an MLP in the third
+# stage, for one window of tokens, for four, and for sixteen:
+
+# %%
+fc1 = rng.standard_normal((16 * C, 4 * C), dtype=np.float32)
+for count in (M * M, 4 * M * M, 16 * M * M):
+    rows = rng.standard_normal((count, 4 * C), dtype=np.float32)
+    columns = np.ascontiguousarray(rows.T)
+    agree(f"{count} tokens", (fc1 @ columns).T, rows @ fc1.T, 1e-5)
+    times = by_turns(
+        {"rows": lambda x=rows: x @ fc1.T, "columns": lambda x=columns: fc1 @ x}, 9
+    )
+    for name, seconds_of in times.items():
+        speed = 2e-9 * count * fc1.size / np.median(seconds_of)
+        print(f"{count:4} tokens as {name:8}{speed:6.1f} GFLOP/s")
+
+# %% [markdown]
+# The same inside attention. Its last product is "values times weights". If the tokens are columns, the values are
+# $V^T$ (32 × 49), and the product is $V^T A^T$. So whoever needs $A^T$ had better not compute $A$ and transpose it, but
+# compute $S^T = K Q^T$ from the start, and take the softmax over its columns:
+
+# %%
+values = rng.standard_normal((64, heads, C // heads, M * M), dtype=np.float32)
+weights = functional.softmax(rng.standard_normal(scores.shape, dtype=np.float32))
+upright = np.ascontiguousarray(weights.mT)
+agree("step 7", values @ upright, values @ weights.mT, 1e-6)
+race(
+    "7 weights the right way round",
+    {"A, transposed": lambda: values @ weights.mT, "Aᵀ": lambda: values @ upright},
+)
+
+# %% [markdown]
+# ### Step 8: groups of windows through the whole block
 #
 # Steps 2 and 3 taken to their end. After the partition, *nothing* that a block does to a window needs another window:
 # norm, attention, MLP. So take a group of windows, small enough for the cache, through the whole block, then the
-# next. This is the heart of the NumPy twin's fast way; steps 1 to 5 are all in it:
+# next. This is the heart of the NumPy twin's fast way; steps 1 to 5 and 7 are all in it:
 
 # %%
 print(inspect.getsource(swin_numpy.fused.group_through))
@@ -810,7 +846,7 @@ for name, seconds_of in whole.items():
     print(f"{name:15} {middle:7.1f} ms   half of all: {low:.1f} to {high:.1f}")
 for name in runs:
     ratio = quartiles(whole[f"{name}, plain"] / whole[f"{name}, fused"])
-    gained[f"7 whole Swin-T, {name}"] = ratio
+    gained[f"8 whole Swin-T, {name}"] = ratio
     print(f"→ {name}: fused is {ratio[1]:.2f} times as fast as plain")
 ratio = np.median(whole["PyTorch, fused"] / whole["NumPy, fused"])
 print(f"→ fused NumPy is {ratio:.2f} times as fast as fused PyTorch, on one core here")
@@ -822,7 +858,7 @@ print(f"→ fused NumPy is {ratio:.2f} times as fast as fused PyTorch, on one co
 # products. `make bench` measures that, on the wall clock and with all cores.
 
 # %% [markdown]
-# ### Step 8: threads
+# ### Step 9: threads
 #
 # NumPy shares large matrix products among cores by itself, and nothing else. But while it computes, other Python
 # threads may run. So each thread takes a part of the array. (On the wall clock: that is where the gain shows.)
@@ -840,7 +876,7 @@ def without_threads():
     return np.concatenate([functional.gelu(part) for part in halves])
 
 
-agree("step 8", with_threads(), without_threads(), 0)
+agree("step 9", with_threads(), without_threads(), 0)
 print(f"{cores()} cores")
 calls = {"one thread": without_threads, f"{cores()} threads": with_threads}
 race("8 threads (GELU)", calls, clock=perf_counter)
@@ -857,7 +893,7 @@ chapter13.gains(gained)
 
 # %% [markdown]
 # Read the line at 1 with the first bar in mind: that one is a function against itself. Each step was measured on its
-# own part, and only the two bars of step 7 are the whole model. A step that makes its part three times as fast does
+# own part, and only the two bars of step 8 are the whole model. A step that makes its part three times as fast does
 # little if the part was short: Amdahl again.
 
 # %% [markdown]
@@ -1091,7 +1127,7 @@ for name, seconds_of in whole.items():
 # ## 8 · CPU against GPU
 #
 # A GPU is the same picture with a much higher roof and a wide memory: there even more of a Swin lies under the
-# sloping part, so that steps 3, 4, 6 and 7 (fewer trips through memory) should count for more. And a third limit appears:
+# sloping part, so that steps 3, 4, 6 and 8 (fewer trips through memory) should count for more. And a third limit appears:
 # each operation has to be *launched* by Python, which takes microseconds. A single small picture often leaves the GPU
 # waiting for the next launch.
 #
