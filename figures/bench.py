@@ -5,14 +5,16 @@ import numpy as np
 from .measure import color_of
 from .style import INK, PAGE, panels, styled
 
+PEERS = "s--", "^:", "v-."
+
 
 @styled
 def bench(report):
-    """One panel for each run of `report` (what `python -m tests.benchmarks --json` wrote), one for the growth."""
-    runs, growth = report["runs"], report.get("growth")
+    """One panel for each run of `report` (what `python -m tests.benchmarks --json` wrote), two for the growth."""
+    runs, growth, batches = report["runs"], report.get("growth"), report.get("batches")
     if not runs and not growth:
         raise ValueError("report: expected at least one run, or growth, got neither")
-    count = len(runs) + bool(growth)
+    count = len(runs) + bool(growth) + bool(batches)
     columns = min(2, count)
     rows = -(-count // columns)
     figure, axes = panels(rows, columns, (PAGE, 3.4 * rows))
@@ -21,6 +23,8 @@ def bench(report):
         _bars(axis, run)
     if growth:
         _growth(axes[len(runs)], growth)
+    if batches:
+        _batches(axes[count - 1], batches)
     for axis in axes[count:]:
         axis.set_axis_off()
     figure.supxlabel(
@@ -52,4 +56,17 @@ def _growth(axis, growth):
     axis.set_ylabel("seconds")
     axis.grid(True)
     axis.set_ylim(top=30 * axis.get_ylim()[1])  # room for the legend
+    axis.legend()
+
+
+def _batches(axis, batches):
+    for index, (name, seconds) in enumerate(batches["seconds"].items()):
+        ours = "twin" in name
+        color, marker = (color_of(name), "o-") if ours else ("#8A8A8A", PEERS[index % len(PEERS)])
+        axis.plot(batches["batches"], 1000 * np.array(seconds), marker, color=color, label=name, markersize=4.5)
+    axis.set(xscale="log", title="growth with the batch", xlabel="images at once", ylabel="milliseconds an image")
+    axis.set_xticks(batches["batches"], [str(batch) for batch in batches["batches"]])
+    axis.set_xticks([], minor=True)
+    axis.set_ylim(bottom=0)
+    axis.grid(True)
     axis.legend()

@@ -1,5 +1,7 @@
 """The benchmark's own arithmetic, its picture, and that its contenders compute the same. No test looks at a clock."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from figures.bench import bench
 from swin_numpy import SwinConfig
 from tests.benchmarks import contenders
 from tests.benchmarks.__main__ import best_peer, parse, set_dtype
-from tests.benchmarks.growth import everywhere, exponent, growing
+from tests.benchmarks.growth import batched, everywhere, exponent, growing
 from tests.benchmarks.measure import interleaved, summary, table
 from tests.twin import relative
 
@@ -73,6 +75,15 @@ def test_global_attention_is_that_of_one_window():
         assert relative(everywhere(attn, x), attn(x[:, None])[:, 0]) <= 1e-12
 
 
+@pytest.mark.parametrize("version", [1, 2])
+def test_batches_have_all_contenders_but_the_plain_ones(version):
+    config = replace(SMALL, version=version)
+    calls = batched(config, 2, "cpu", torch.float32)
+    assert {"PyTorch twin, fused", "NumPy twin, fused"} <= set(calls) and not any("plain" in name for name in calls)
+    for call in calls.values():
+        call()
+
+
 def test_tf32_is_a_setting_of_float32():
     assert set_dtype("tf32") == torch.float32 and torch.backends.cuda.matmul.allow_tf32
     assert set_dtype("float32") == torch.float32 and not torch.backends.cuda.matmul.allow_tf32
@@ -90,8 +101,10 @@ def test_picture_of_a_report():
     run = {"what": "forward", "model": "swin", "batch": 1, "dtype": "float32", "summary": summary(times, "timm")}
     growth = {"sides": [112, 224], "seconds": {"Swin": [1.0, 4.0]}, "exponents": {"Swin": 1.0}}
     where = {"device": "cpu", "threads": 2, "date": "today"}
-    figure = bench({**where, "runs": [run, run], "growth": growth})
+    batches = {"batches": [1, 2, 8], "seconds": {"PyTorch twin, fused": [0.1, 0.09, 0.08], "timm": [0.1, 0.1, 0.1]}}
+    figure = bench({**where, "runs": [run, run], "growth": growth, "batches": batches})
     assert [len(axis.patches) for axis in figure.axes[:2]] == [2, 2]
+    assert figure.axes[3].lines[0].get_ydata().tolist() == pytest.approx([100, 90, 80])
     assert figure.axes[0].patches[1].get_width() == pytest.approx(1100)
     with pytest.raises(ValueError, match="expected at least one run"):
         bench({**where, "runs": [], "growth": {}})

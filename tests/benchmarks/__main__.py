@@ -21,7 +21,7 @@ from swin_numpy.training import MODEL, Recipe
 from swin_torch.compare import device_name, find_device
 
 from .contenders import KINDS, examples, numpy_models, torch_forward, torch_models, torch_step
-from .growth import SIDES, exponent, growing
+from .growth import BATCHES, SIDES, batched, exponent, growing
 from .measure import interleaved, peak_memory, summary, table
 
 PARTS = ("forward", "training", "memory", "growth")
@@ -193,6 +193,20 @@ def time_growth(args):
     return {"sides": list(sides), "seconds": seconds, "exponents": exponents}
 
 
+def time_batches(args):
+    """Seconds for one image in batches of several sizes."""
+    config, batches = get_config(args.model[0]), BATCHES["gpu" if args.gpu else "cpu"][: 3 if args.quick else None]
+    dtype, seconds = set_dtype(args.dtype[0]), {}
+    for batch in batches:
+        times = interleaved(batched(config, batch, args.device, dtype), 3)
+        for name, values in times.items():
+            seconds.setdefault(name, []).append(sorted(values)[1] / batch)
+    print(f"growth with the batch, {args.model[0]}, ms an image in batches of {', '.join(map(str, batches))}")
+    for name, values in seconds.items():
+        print(f"  {name:34} " + "  ".join(f"{1000 * value:9.1f}" for value in values))
+    return {"batches": list(batches), "seconds": seconds}
+
+
 def main(arguments=None):
     args = parse(arguments)
     try:
@@ -211,6 +225,7 @@ def main(arguments=None):
     report["runs"] = time_runs(args)
     report["memory_mb"] = process_memory(args) if "memory" in args.only and not args.gpu else {}
     report["growth"] = time_growth(args) if "growth" in args.only else {}
+    report["batches"] = time_batches(args) if "growth" in args.only else {}
     if args.json:
         Path(args.json).parent.mkdir(parents=True, exist_ok=True)
         Path(args.json).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")

@@ -12,12 +12,10 @@ PEERS = {"timm": families._timm, "torchvision": families._torchvision, "transfor
 
 
 def peers(config):
-    """({name: model}, {name: why it is not there}) of the peers, with the sizes of `config`. Swin V1 only."""
+    """({name: model}, {name: why it is not there}) of the peers, with the sizes of `config`."""
     found, missing = {}, {}
     for name, make in PEERS.items():
         try:
-            if config.version != 1:
-                raise ValueError("compared for Swin V1 only")
             found[name] = make(config)
         except (ImportError, RuntimeError, ValueError) as error:  # RuntimeError: made for another version of PyTorch
             missing[name] = str(error).splitlines()[0]
