@@ -253,6 +253,7 @@ def attention_on_image(image, weights_map, query, grid=None, title="", zoom=Fals
 def attention_rows(image, maps, query, titles=None, grid=None):
     """Heat maps of several heads over the same photograph: maps (a, h, w), the rest as attention_on_image.
 
+    query: a (row, column), or several if the map holds several rows of weights, such as one for each window.
     Each map has its own scale, from 0 to its largest weight: heads differ in how widely they spread.
     """
     image = as_image(image)
@@ -279,8 +280,10 @@ def _map_on(image, weights_map):
 def _overlay(axes, image, weights_map, query, grid, title):
     """The photograph in grey under the map; returns what a colour bar needs."""
     h, w = weights_map.shape
-    if not (0 <= query[0] < h and 0 <= query[1] < w):
-        raise ValueError(f"query: expected a (row, column) inside the map {(h, w)}, got {tuple(query)}")
+    queries = np.atleast_2d(query)
+    for row, column in queries:
+        if not (0 <= row < h and 0 <= column < w):
+            raise ValueError(f"query: expected a (row, column) inside the map {(h, w)}, got {(int(row), int(column))}")
     grey = np.repeat(image.mean(2, keepdims=True), 3, 2)
     axes.imshow(0.25 + 0.75 * grey, extent=(0, w, h, 0))
     seen, top = np.nan_to_num(weights_map), np.nanmax(weights_map) or 1.0
@@ -290,7 +293,8 @@ def _overlay(axes, image, weights_map, query, grid, title):
     axes.imshow(heat, extent=(0, w, h, 0), interpolation="nearest")
     if grid:
         lines(axes, range(grid, h, grid), range(grid, w, grid), (h, w), "white", 1)
-    mark(axes, *query, QUERY)
+    for row, column in queries:
+        mark(axes, row, column, QUERY)
     axes.set(xlim=(0, w), ylim=(h, 0), title=title)
     axes.axis("off")
     return ScalarMappable(Normalize(0, top), HEAT)

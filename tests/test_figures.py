@@ -97,6 +97,7 @@ PICTURES = {
     "attention_zoomed": lambda: attention.attention_on_image(IMAGE, local_map(), (23, 30), 7, zoom=True),
     "attention_in_window": lambda: attention.attention_on_image(IMAGE, local_map(), (23, 30), grid=7),
     "attention_rows": lambda: attention.attention_rows(IMAGE, RNG.random((6, 14, 14)) ** 4, (4, 9), grid=7),
+    "attention_rows_of_queries": lambda: attention.attention_rows(IMAGE, RNG.random((2, 14, 14)), [(4, 9), (9, 2)]),
     "patch_grid": lambda: windows.patch_grid(IMAGE, 4, zoom=(20, 30, 6)),
     "patch_to_row": lambda: windows.patch_to_row(IMAGE, 4, (20, 30), RNG.normal(size=48)),
     "windows_on_image": lambda: windows.windows_on_image(IMAGE, 4, 7),
@@ -253,6 +254,7 @@ def test_the_readers_settings_do_not_leak_in():
         lambda: attention.attention_on_image(IMAGE, np.ones((14, 14)), (14, 0)),
         lambda: attention.attention_on_image(IMAGE / 100, np.ones((14, 14)), (0, 0)),
         lambda: attention.attention_rows(IMAGE, np.ones((14, 14)), (0, 0)),
+        lambda: attention.attention_rows(IMAGE, np.ones((2, 14, 14)), [(0, 0), (3, 14)]),
         lambda: windows.patch_grid(IMAGE[:223], 4),
         lambda: windows.patch_grid(IMAGE, 4, zoom=(54, 0, 6)),
         lambda: windows.patch_to_row(IMAGE, 4, (0, 0), np.zeros(47)),
@@ -301,6 +303,13 @@ def test_windows_are_drawn_where_they_lie():
         assert all((fill[row] == fill[token]).all() for token, row in enumerate(sees))
         ends = [i for i in range(1, 16) if not sees[i - 1, i]]
         assert cuts(16, 4, shift) == [0, *ends, 16]
+
+
+def test_every_query_of_a_map_is_marked():
+    few = attention.attention_rows(IMAGE, np.ones((1, 14, 14)), (4, 9)).axes[0]
+    more = attention.attention_rows(IMAGE, np.ones((1, 14, 14)), np.array([(4, 9), (9, 2), (0, 0)])).axes[0]
+    marks, others = (panel.patches for panel in (more, few))
+    assert len(marks) == 3 * len(others) > 0
 
 
 def test_bias_table_is_seen_from_the_query():

@@ -21,7 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import swin_numpy
 import swin_torch
 from figures import photo_path
-from figures.attention import attention_on_image
+from figures.attention import attention_on_image, attention_rows
 from figures.chapter03 import membership
 from figures.measure import cost
 from figures.windows import (
@@ -35,7 +35,9 @@ from swin_numpy import (
     window_partition,
     window_reverse,
 )
+from swin_numpy.data import SUBSET, fashion_mnist, normalise
 from swin_numpy.images import denormalise, load_image, preprocess
+from swin_numpy.training import TRAINED
 
 # %% [markdown]
 # ## The idea
@@ -601,9 +603,9 @@ pixels = denormalise(photo)[0]
 windows_on_image(pixels, 4, 7)
 
 # %% [markdown]
-# Both twins on the real thing: Swin-T's patch embedding and first W-MSA, with seeded weights (there is no trained
-# checkpoint in this chapter). A **hook** is a function that a module calls with its result each time it runs; this one
-# collects the output of the attention.
+# Both twins on the real thing: Swin-T's patch embedding and first W-MSA, with seeded weights (no trained Swin-T comes
+# with the repository; a smaller trained model follows below). A **hook** is a function that a module calls with its
+# result each time it runs; this one collects the output of the attention.
 
 # %%
 # Swin-T, first block
@@ -647,6 +649,72 @@ weights = np.full((56, 56), np.nan)
 top, left = query[0] // 7 * 7, query[1] // 7 * 7
 weights[top : top + 7, left : left + 7] = in_windows[k, i].reshape(7, 7)
 attention_on_image(pixels, weights, query, grid=7, title="W-MSA: the query's window")
+
+# %% [markdown]
+# ### And if the model was trained?
+#
+# The repository ships a small Swin that was trained on pictures of clothes of 28 × 28 pixels: 14 × 14 tokens, four
+# windows (chapter 10 trains it). We ask the same question of its first block, on pictures that it never saw, and ask a
+# model of the same kind with fresh random weights as well. The dropout after the softmax, which does nothing here,
+# lets a hook see the weights.
+
+# %%
+trained = swin_numpy.SwinTransformer.from_checkpoint(TRAINED).to(np.float64)
+fresh = swin_numpy.SwinTransformer(trained.config, seed=0, dtype=np.float64).eval()
+twin = swin_torch.SwinTransformer.from_checkpoint(TRAINED).double()
+clothes = fashion_mnist(SUBSET, "test").images[:20]
+inputs = normalise(clothes).astype(np.float64)
+
+
+def first_weights(model, images):
+    """Attention weights of the first block, (n, k, a, i, j)."""
+    seen = []
+    softmaxed = model.layers[0].blocks[0].attn.attn_drop
+    hook = softmaxed.register_forward_hook(lambda module, x, out: seen.append(out))
+    model(images)
+    hook.remove()
+    return seen[0]
+
+
+looks = {"trained": first_weights(trained, inputs)}
+looks["fresh"] = first_weights(fresh, inputs)
+agree("trained weights", looks["trained"], first_weights(twin, torch.tensor(inputs)))
+
+# %% [markdown]
+# Each window gets one query (the squares), and shows that query's row of weights. White lines are the walls between
+# the windows.
+
+# %%
+cloth = 6  # which of the 20
+queries = np.array([(5, 4), (5, 10), (10, 3), (10, 9)])  # row and column on the map
+k = queries[:, 0] // 7 * 2 + queries[:, 1] // 7  # the window of each
+i = queries[:, 0] % 7 * 7 + queries[:, 1] % 7  # its place in there
+maps = {}
+for name, weights in looks.items():
+    for head in range(weights.shape[2]):
+        rows = weights[cloth, k, head, i].reshape(1, 4, 49, 1)  # the row of each query
+        maps[f"{name}, head {head}"] = window_reverse(rows, 7, 14, 14)[0, :, :, 0]
+grey = np.repeat(clothes[cloth][..., None], 3, axis=2)
+attention_rows(grey, list(maps.values()), queries, list(maps), grid=7)
+
+# %% [markdown]
+# Fresh weights give every key nearly the same; the trained heads have preferences, and not the same ones. (Each map
+# is drawn from 0 to its own largest weight.) To put a number on it: the **entropy** of a row,
+# $-\sum_j w_j \ln w_j$. If a query shares its attention equally among $m$ keys and gives none to the rest, the entropy is
+# $\ln m$. So $e^{\text{entropy}}$ says: as widely spread as over that many keys. The most that there can be is 49.
+
+# %%
+keys = {}
+for name, weights in looks.items():
+    logs = np.log(np.maximum(weights, 1e-300))  # 0 · ln 0 counts as 0
+    keys[name] = np.exp(-(weights * logs).sum(-1)).mean()
+    print(f"{name:7} spread over {keys[name]:4.1f} of 49 keys, "
+          f"largest weight {weights.max(-1).mean():.1%}")  # fmt: skip
+assert keys["trained"] < keys["fresh"] <= 49
+
+# %% [markdown]
+# Training has taught the heads to *choose*. What a head chooses by is both content and place: part of it is the bias
+# table, which chapter 4 looks at.
 
 # %% [markdown]
 # ### How large a window?
