@@ -25,13 +25,16 @@ import swin_torch
 from figures import photo_path
 from figures.chapter06 import maps_in_rows
 from figures.chapter08 import cost_by_block
+from figures.chapter10 import thumbnails
 from figures.measure import disagreement
 from figures.model import architecture
 from swin_numpy import CONFIGS, SwinConfig, SwinTransformer, cyclic_shift, shift_mask
 from swin_numpy.checkpoint import convert_state_dict
+from swin_numpy.data import CLASSES, SUBSET, fashion_mnist, normalise
 from swin_numpy.functional import softmax
 from swin_numpy.images import denormalise, load_image, preprocess, to_array
 from swin_numpy.record import record
+from swin_numpy.training import TRAINED
 from swin_numpy.windows import window_partition
 from swin_torch.compare import measure
 
@@ -238,7 +241,53 @@ print("most probable:", ", ".join(f"class {k} ({probabilities[k]:.2%})" for k in
 
 # %% [markdown]
 # The weights are random, so the five classes mean nothing; even the best of the 1000 has only a few in a thousand.
-# Chapter 11 loads published weights into the same two models.
+# Chapter 11 shows how published weights get into the same two models. A small trained model is there already:
+
+# %% [markdown]
+# ### Weights that know something
+#
+# The repository ships a Swin that was trained to tell ten kinds of clothes apart (chapter 10). It is the same class
+# with another `SwinConfig`: two stages, windows of 7, grey images of 28 × 28 pixels. Both twins read its file and look
+# at pictures that were held out, so no weight was ever fitted to them.
+
+# %%
+clothes = fashion_mnist(SUBSET, "test")
+few, truth = clothes.images[:300], clothes.labels[:300]
+trained = SwinTransformer.from_checkpoint(TRAINED).to(np.float64)
+twin = swin_torch.SwinTransformer.from_checkpoint(TRAINED).double()
+inputs = normalise(few).astype(np.float64)
+logits = trained(inputs)
+with torch.inference_mode():
+    agree("logits of the trained twins", logits, twin(torch.tensor(inputs)), 1e-9)
+said, sure = logits.argmax(1), softmax(logits).max(1)
+print(f"{trained.config.depths=}, {trained.config.num_heads=}")
+print(f"right: {np.mean(said == truth):.1%} of {len(few)} held-out images")
+assert np.mean(said == truth) > 0.85
+
+# %% [markdown]
+# The first eight that the model gets right, and the first four that it gets wrong (✗), with the probability that it
+# gives to its answer. That tells how sure the model is, which is not the same as how often it is right.
+
+
+# %%
+def verdict(i):
+    """What the model says of image i, and how sure it is; with ✗ and what it is, if wrong."""
+    text = f"{CLASSES[said[i]]} {sure[i]:.0%}"
+    return text if said[i] == truth[i] else f"✗ {text}\nis: {CLASSES[truth[i]]}"
+
+
+right, wrong = np.flatnonzero(said == truth), np.flatnonzero(said != truth)
+examples = [*right[:8], *wrong[:4]]
+thumbnails(few[examples], [verdict(i) for i in examples])
+
+# %%
+for name, group in (("right", right), ("wrong", wrong)):
+    mean = sure[group].mean()
+    print(f"{len(group):3} times {name}: mean probability of the answer {mean:.1%}")
+
+# %% [markdown]
+# Softmax turns any logits into numbers that sum to 1; only training gives them a meaning. Through random weights, the
+# photograph above got a few in a thousand for the best class.
 
 # %% [markdown]
 # ### An implementation by others
