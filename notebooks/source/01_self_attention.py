@@ -28,8 +28,10 @@ import swin_numpy
 import swin_torch
 from figures import attention as draw
 from figures import measure, photo_path
+from swin_numpy.data import SUBSET, fashion_mnist, normalise
 from swin_numpy.functional import softmax
 from swin_numpy.images import load_image
+from swin_numpy.training import TRAINED
 
 
 def tensor(array):
@@ -652,6 +654,80 @@ for side in (224, 448, 896):
 
 # %% [markdown]
 # That is the problem that Swin solves, with windows ([chapter 03](03_window_attention.ipynb)).
+
+# %% [markdown]
+# ## Heads that were trained
+#
+# So far we made the matrices ourselves. What do heads look at when nobody tells them? The repository ships a small Swin
+# that was trained to name pictures of clothes ([chapter 10](10_training.ipynb)). In its second half the picture is a
+# grid of 7 × 7 tokens, and every token looks at all 49: plain self-attention, with four heads. (How the model gets from
+# pixels to these tokens is what the next chapters are about.) The steps are those of above: Q, K and V from one
+# matrix, scores, divide, softmax. `B` is the relative position bias, a number for each pair that is added to the scores.
+
+# %%
+trained = swin_numpy.SwinTransformer.from_checkpoint(TRAINED).to(np.float64)
+fresh = swin_numpy.SwinTransformer(trained.config, seed=0, dtype=np.float64).eval()
+clothes = fashion_mnist(SUBSET, "test").images[:20]  # the model never saw them
+
+
+def first_half(model, images):
+    """What goes into the first attention on 7 × 7 tokens, (n, 1, 49, c), and the attention."""
+    x, grid = model.embed(images)
+    for block in model.layers[0].blocks:
+        x = block(x, grid)
+    x, grid = model.layers[0].downsample(x, grid)
+    block = model.layers[1].blocks[0]
+    return block.norm1(x)[:, None], block.attn
+
+
+def by_formula(X, layer):
+    """The weights (n, 1, a, i, j) of all heads, and V, step by step."""
+    cut = "n k m (three a d) -> three n k a m d"
+    Q, K, V = rearrange(layer.qkv(X), cut, three=3, a=layer.num_heads)
+    B = layer.relative_position_bias()
+    return softmax(Q @ K.mT / np.sqrt(Q.shape[-1]) + B), V
+
+
+# %%
+pictures = normalise(clothes).astype(np.float64)
+X_in, layer = first_half(trained, pictures)
+weights, values = by_formula(X_in, layer)
+Z = layer.proj(rearrange(weights @ values, "n k a m d -> n k m (a d)"))
+twin = swin_torch.SwinTransformer.from_checkpoint(TRAINED).double()
+X_twin, layer_twin = first_half(twin, tensor(pictures))
+agree("Z by formula and the layer in PyTorch", Z, layer_twin(X_twin))
+
+# %% [markdown]
+# One token of a boot asks, and each head answers with a map of its own:
+
+# %%
+boot, asks = 6, (4, 4)
+on_grid = rearrange(weights[boot, 0], "a (h w) j -> h w a j", h=7)[asks]
+grey = np.repeat(clothes[boot][..., None], 3, axis=2)
+draw.attention_rows(grey, on_grid.reshape(-1, 7, 7), asks)
+
+# %% [markdown]
+# How different are two heads? Each of them has one unit of weight to give away. Half the sum of |difference| over all
+# keys is the part of it that goes to other tokens: 0 if two heads look alike, 1 if they have no token in common. The
+# mean over all pairs of heads, all queries and 20 pictures:
+
+
+# %%
+def apart(weights):
+    """The part of their weight that two heads give to different tokens, mean over pairs."""
+    heads = np.moveaxis(weights, 2, 0)  # (a, n, 1, i, j)
+    a, b = np.triu_indices(len(heads), k=1)  # each pair once
+    return (np.abs(heads[a] - heads[b]).sum(-1) / 2).mean()
+
+
+untrained, _ = by_formula(*first_half(fresh, pictures))
+print(f"fresh random weights: {apart(untrained):.0%} of the weight goes elsewhere")
+print(f"trained weights:      {apart(weights):.0%}")
+assert apart(weights) > apart(untrained)
+
+# %% [markdown]
+# Heads start out alike: with small random weights all look everywhere about the same. It is training that makes
+# each look its own way, and several heads are there to allow it.
 
 # %% [markdown]
 # ## Traps
