@@ -29,8 +29,10 @@ from figures.chapter06 import by_depth, kept_branches, maps_in_rows, steps
 from figures.measure import curves
 from figures.model import block_diagram, parts
 from swin_numpy import CONFIGS, SwinTransformerBlock, cyclic_shift, shift_mask
+from swin_numpy.data import SUBSET, fashion_mnist, normalise
 from swin_numpy.functional import gelu, softmax
 from swin_numpy.images import denormalise, load_image, preprocess, to_array
+from swin_numpy.training import TRAINED
 from swin_numpy.windows import pad_to_multiple, window_partition, window_reverse
 
 rng = np.random.default_rng(6)
@@ -180,7 +182,7 @@ agree("one window: NumPy and PyTorch", y, torch_y)
 # %% [markdown]
 # ## What a block does to a photograph
 #
-# Chelsea at 224 × 224 pixels gives 56 × 56 tokens of 96 channels. Swin-T has no trained weights here, so its
+# Chelsea at 224 × 224 pixels gives 56 × 56 tokens of 96 channels. No trained Swin-T comes with the repository, so its
 # parameters are the random ones that training would start from. Each line of `attend`, and the shape after it:
 
 # %%
@@ -274,6 +276,61 @@ added = added_by(stage.blocks, lambda: stage(first, (14, 14)))
 last = stage(first, (14, 14))
 print("corrections:", len(added))
 agree("first + all corrections = last", first + sum(added), last)
+
+# %% [markdown]
+# How large are the corrections, beside what they are added to? Fresh random weights are small, and so are these; the
+# stream passes nearly unchanged. That is how training starts. Where does it go from there? The repository ships a small
+# Swin that was trained on pictures of clothes (chapter 10): two blocks on 14 × 14 tokens, a patch merging, four blocks
+# on 7 × 7. Through it, and through fresh random weights, go 20 pictures that it never saw. For each branch: the mean
+# length of the rows that it adds, by the mean length of the rows they are added to.
+
+
+# %%
+def length(x):
+    """Mean length of the rows of x."""
+    return np.linalg.norm(x, axis=-1).mean()
+
+
+def relative_sizes(model, images):
+    """(blocks, 2): how much attention and MLP add, relative to the stream before."""
+    x, grid = model.embed(images)
+    sizes = []
+    for layer in model.layers:
+        run = lambda layer=layer, x=x, grid=grid: layer(x, grid)
+        stream = x
+        for correction in added_by(layer.blocks, run):
+            sizes.append(length(correction) / length(stream))
+            stream = stream + correction
+        agree(f"grid {grid}: sum and layer", stream, run())
+        x, grid = layer.downsample(stream, grid) if layer.downsample else (stream, grid)
+    return np.array(sizes).reshape(-1, 2)
+
+
+# %%
+clothes = normalise(fashion_mnist(SUBSET, "test").images[:20]).astype(np.float64)
+trained = swin_numpy.SwinTransformer.from_checkpoint(TRAINED).to(np.float64)
+fresh = swin_numpy.SwinTransformer(trained.config, seed=0, dtype=np.float64).eval()
+sizes = {
+    "trained": relative_sizes(trained, clothes),
+    "fresh random weights": relative_sizes(fresh, clothes),
+}
+
+# %%
+plots = {}
+for k, title in enumerate(("added by attention", "added by the MLP")):
+    plots[title] = {name: size[:, k] for name, size in sizes.items()}
+by_depth(plots, "block")
+
+# %%
+for name, size in sizes.items():
+    attention, mlp = size.mean(0)
+    print(f"{name:21} attention adds {attention:.1%} of the stream, the MLP {mlp:.1%}")
+assert (sizes["trained"].mean(0) > sizes["fresh random weights"].mean(0)).all()
+
+# %% [markdown]
+# (The scale is logarithmic.) In the trained model the corrections are no small print: attention and MLP change the
+# stream a lot, block by block. And still it is a sum: what a block added stays there for all later ones of its stage to
+# read, and the patch merging hands on a summary of it.
 
 # %% [markdown]
 # ## Where the norms go
@@ -491,6 +548,7 @@ side_by_side("layers.DropPath.forward")
 
 # %%
 drop = swin_numpy.layers.DropPath(0.25).train()
+swin_numpy.layers.seed_dropout(drop, 0)  # the same draws each time
 x = np.ones((10, 4, 3))  # ten images, four tokens, three channels
 y = drop(x)
 print("each image:", [round(float(value), 3) for value in y[:, 0, 0]])
