@@ -1,4 +1,4 @@
-"""Pictures of chapter 02: photographs and maps of one channel in a row."""
+"""Pictures of chapter 02: photographs and maps of one channel in a row, filters, patches of a grid."""
 
 import numpy as np
 
@@ -25,6 +25,21 @@ def _fill(title, values):
     values = as_array(title, values, (None, None))
     limit = 1.2 * float(np.abs(values).max()) or 1.0
     return shades(values, DIVERGING, -limit, limit)
+
+
+@styled
+def filters(weights, titles, per_row=8):
+    """Small filters (n, h, w) in rows of `per_row`, each on its own scale: violet above 0, white at 0, orange below."""
+    weights = as_array("weights", weights, (len(titles), None, None))
+    rows = -(-len(weights) // per_row)
+    side = PAGE / per_row
+    figure, axes = panels(rows, per_row, (PAGE, rows * (0.72 * side * weights.shape[1] / weights.shape[2] + 0.33)))
+    for panel in axes.flat[len(weights) :]:
+        panel.axis("off")
+    for panel, values, title in zip(axes.flat, weights, titles, strict=False):
+        sheet(panel, _fill(title, values), title)
+        lines(panel, range(len(values) + 1), range(values.shape[1] + 1), values.shape, INK, 0.6)
+    return figure
 
 
 @styled

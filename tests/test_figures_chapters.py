@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from figures.chapter02 import maps_in_a_row, patches_of_grid
+from figures.chapter02 import filters, maps_in_a_row, patches_of_grid
 from figures.chapter03 import membership
 
 
@@ -60,3 +60,15 @@ def test_maps_in_a_row():
     assert np.allclose(zero, zero[0], atol=0.02) and low[0] > low[2] and high[2] > high[0]  # orange, grey, violet
     with pytest.raises(ValueError, match="expected an array"):
         maps_in_a_row({"line": np.zeros(3), "channel": channel})
+
+
+def test_each_filter_has_its_title_and_its_own_scale():
+    weights = np.array([[[1.0, -1.0], [0.0, 0.0]], [[9.0, -9.0], [0.0, 4.5]], [[-2.0, -2.0], [-2.0, -2.0]]])
+    figure = filters(weights, ["a", "b", "c"], per_row=2)
+    a, b, c, empty = figure.axes
+    assert [axes.get_title() for axes in figure.axes] == ["a", "b", "c", ""] and inside(figure)
+    assert np.allclose(picture(a)[0], picture(b)[0]) and np.allclose(picture(a)[0, 1], picture(c)[1, 1])
+    assert np.allclose(picture(a)[1], picture(b)[1, 0]) and not np.allclose(picture(b)[1, 0], picture(b)[1, 1])
+    assert not empty.images
+    with pytest.raises(ValueError, match="weights: expected"):
+        filters(weights, ["a"])

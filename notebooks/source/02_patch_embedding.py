@@ -18,8 +18,9 @@ from lesson import agree, check, side_by_side, slider, solution
 import swin_numpy
 import swin_torch
 from figures import photo_path
-from figures.chapter02 import maps_in_a_row, patches_of_grid
+from figures.chapter02 import filters, maps_in_a_row, patches_of_grid
 from figures.windows import patch_grid, patch_to_row
+from swin_numpy.data import SUBSET, fashion_mnist, normalise
 from swin_numpy.images import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -28,6 +29,7 @@ from swin_numpy.images import (
     preprocess,
     to_array,
 )
+from swin_numpy.training import TRAINED
 
 # %% [markdown]
 # ## The idea
@@ -353,7 +355,7 @@ print("tokens", tokens.shape, "grid", grid)
 # %% [markdown]
 # ### What a channel can hold
 #
-# There is no trained checkpoint in this chapter, so we write four rows of $W$ by hand. Each is a weighted sum over
+# First we write four rows of $W$ by hand; further down are rows that were learned. Each is a weighted sum over
 # the 48 numbers: the mean; left half minus right half; upper half minus lower half; red minus blue. Each gives one
 # channel of the tokens, and a channel laid out on the grid is a small picture: violet above 0, orange below.
 
@@ -398,6 +400,62 @@ maps_in_a_row(
 # %% [markdown]
 # With 48 channels or more the patch embedding is a change of description, not a summary. With fewer, something has to
 # go.
+
+# %% [markdown]
+# ### Filters that were learned
+#
+# The repository ships a small Swin that was trained to name pictures of clothes (chapter 10): grey images, patches of
+# 2 × 2 pixels, 32 channels. So each row of its $W$ is a **filter** of four numbers, one for each pixel of the patch. All
+# four of one sign: the channel is an average, it tells how bright a patch is. Sum 0: it is a difference, it tells where
+# a patch gets brighter, and says nothing about an even patch. Between them lies
+# $|\text{sum of the four}| \,/\, \text{sum of the four } |w|$, 0 for a pure difference and 1 for an average. Sorted by it:
+
+# %%
+trained = swin_numpy.SwinTransformer.from_checkpoint(TRAINED)
+learned = trained.patch_embed.proj.weight[:, 0].astype(np.float64)  # (32, 2, 2)
+
+
+def evenness(w):
+    """w (n, 2, 2) → (n,): 0 for a difference, 1 for an average."""
+    return np.abs(w.sum((1, 2))) / np.abs(w).sum((1, 2))
+
+
+order = np.argsort(evenness(learned))
+filters(learned[order], [f"{value:.2f}" for value in evenness(learned[order])])
+
+# %% [markdown]
+# Violet is above 0, orange below; each filter has its own scale. Compare with many random filters:
+
+# %%
+for name, w in (("learned", learned), ("random", rng.normal(size=(100_000, 2, 2)))):
+    even = evenness(w)
+    print(f"{name:8} {len(w):7,} filters: {(even < 0.1).mean():4.0%} nearly differences,"
+          f" {(even > 0.9).mean():4.0%} nearly averages")  # fmt: skip
+
+# %% [markdown]
+# Nobody told the model which filters to use. Thirty-two of them for four pixels are far more than are needed to keep
+# everything. Has it kept everything? As above, from the channels back to the pixels, on a picture that it never saw:
+
+# %%
+cloth = normalise(fashion_mnist(SUBSET, "test").images[6:7]).astype(np.float64)
+flat = rearrange(learned, "e p1 p2 -> e (p1 p2)")
+patches = rearrange(cloth, "n c (h p1) (w p2) -> n (h w) (c p1 p2)", p1=2, p2=2)
+responses = patches @ flat.T  # (1, 196, 32)
+print("independent rows of W:", np.linalg.matrix_rank(flat), "of", len(flat))
+agree(
+    "the pixels from the learned channels", responses @ np.linalg.pinv(flat).T, patches
+)
+
+# %% [markdown]
+# And here are three of the channels: the purest difference, one from the middle, and the most even average. The first
+# marks places where the brightness changes inside a patch; the last is the picture itself, made smaller.
+
+# %%
+cloth_in = {"the picture": cloth[0, 0]}
+for k in (order[0], order[len(order) // 2], order[-1]):
+    on_grid = rearrange(responses[0, :, k], "(h w) -> h w", h=14)
+    cloth_in[f"channel with {evenness(learned[[k]])[0]:.2f}"] = on_grid
+maps_in_a_row(cloth_in)
 
 # %% [markdown]
 # ### How large a patch?
