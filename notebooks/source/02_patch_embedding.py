@@ -408,7 +408,7 @@ maps_in_a_row(
 # 2 × 2 pixels, 32 channels. So each row of its $W$ is a **filter** of four numbers, one for each pixel of the patch. All
 # four of one sign: the channel is an average, it tells how bright a patch is. Sum 0: it is a difference, it tells where
 # a patch gets brighter, and says nothing about an even patch. Between them lies
-# $|\text{sum of the four}| \,/\, \text{sum of the four } |w|$, 0 for a pure difference and 1 for an average. Sorted by it:
+# $|\sum w| \,/ \sum |w|$, 0 for a pure difference and 1 for an average. Sorted by it:
 
 # %%
 trained = swin_numpy.SwinTransformer.from_checkpoint(TRAINED)

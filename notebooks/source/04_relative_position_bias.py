@@ -490,7 +490,7 @@ agree(
 )
 
 # %% [markdown]
-# What these tables look like after training has to wait for trained weights (chapter 11). Ours were made by hand.
+# The learned tables further up show it: training gave each head of each block a table of its own.
 
 # %% [markdown]
 # ### Q33: In a rectangular window, which side belongs in the multiplier, and does meshgrid need the ij order?

@@ -24,10 +24,13 @@ from lesson import agree, check, side_by_side, slider, solution
 import swin_torch
 from figures import photo_path
 from figures.chapter06 import maps_in_rows, steps
+from figures.measure import bars
 from figures.model import merging, pyramid
 from swin_numpy import CONFIGS, PatchMerging, SwinTransformer
+from swin_numpy.data import SUBSET, fashion_mnist, normalise
 from swin_numpy.functional import layer_norm, linear
 from swin_numpy.images import denormalise, load_image, preprocess
+from swin_numpy.training import TRAINED
 
 rng = np.random.default_rng(7)
 torch.set_num_threads(1)  # small matrices: more threads would only wait
@@ -260,6 +263,66 @@ flat, chessboard = np.array([3, 3, 3, 3]), np.array([0, 6, 6, 0])
 for name, square in (("flat", flat), ("chessboard", chessboard)):
     down = square[1] - square[0]
     print(f"{name:10} mean {square.mean()}, lower left − upper left {down}")
+
+# %% [markdown]
+# ### Does a trained merging pool?
+#
+# It could learn to. The repository ships a small Swin that was trained on pictures of clothes (chapter 10), with one
+# patch merging. Four neighbours $a\ b$ over $c\ d$ can be told by their mean and three differences just as well:
+#
+# $$\tfrac12(a+b+c+d), \quad \tfrac12(a-b+c-d), \quad \tfrac12(a+b-c-d), \quad \tfrac12(a-b-c+d)$$
+#
+# (With ½ instead of ¼ this is a turn in four dimensions: it keeps lengths, and done twice it is undone.) So the matrix
+# falls into four parts, one for each. How much of its squared weights is in which? Mean pooling would have all in the
+# first; a random matrix has a quarter in each.
+
+# %%
+PARTS = ("mean", "left − right", "upper − lower", "diagonals")
+signs = np.array([[1, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]]) / 2
+trained = SwinTransformer.from_checkpoint(TRAINED)
+fresh = SwinTransformer(trained.config, seed=0)
+
+
+def parts_of(model):
+    """The matrix of the first merging as its four parts (2C, 4, C)."""
+    W = model.layers[0].downsample.reduction.weight
+    return signs @ rearrange(W, "e (p2 p1 c) -> e (p1 p2) c", p1=2, p2=2)
+
+
+for name, small in (("trained", trained), ("fresh", fresh)):
+    size = np.square(parts_of(small)).sum((0, 2))
+    shares = zip(PARTS, size / size.sum(), strict=True)
+    print(f"{name:8}", ",  ".join(f"{part} {share:.0%}" for part, share in shares))
+
+# %% [markdown]
+# Size is one thing, use another. Take parts out of the trained matrix, and let the model name pictures that it never
+# saw:
+
+
+# %%
+def accuracy(kept):
+    """Share of right answers if the merging has only the parts `kept`."""
+    parts = learned * np.isin(PARTS, kept)[:, None]
+    back = rearrange(signs @ parts, "e (p1 p2) c -> e (p2 p1 c)", p1=2)
+    trained.layers[0].downsample.reduction.weight[...] = back
+    return (trained(normalise(few)).argmax(1) == truth).mean()
+
+
+clothes = fashion_mnist(SUBSET, "test")
+few, truth = clothes.images[:300], clothes.labels[:300]
+learned = parts_of(trained)
+right = {"only the mean": accuracy(["mean"])}
+for part in PARTS:
+    right[f"without {part}"] = accuracy([other for other in PARTS if other != part])
+right["all four"] = accuracy(PARTS)  # last: so the weight is whole again
+agree("the parts put together", parts_of(trained), learned, 1e-6)  # float32
+assert right["all four"] > max(0.85, right["only the mean"])
+bars(right, "right answers", "the trained model with parts of its merging", "{:.1%}")
+
+# %% [markdown]
+# The part that mean pooling would keep is not enough: this model has learned to use differences between neighbours too.
+# (It was trained with all four parts. One that was trained with pooling would arrange itself with the mean; what that
+# costs, only another training can tell. Chapter 10 does such experiments.)
 
 # %% [markdown]
 # ### The same step under other names
