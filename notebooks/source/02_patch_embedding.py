@@ -447,8 +447,9 @@ agree(
 )
 
 # %% [markdown]
-# And here are three of the channels: the purest difference, one from the middle, and the most even average. The first
-# marks places where the brightness changes inside a patch; the last is the picture itself, made smaller.
+# And here are three of the channels: the purest difference, one from the middle, and the purest average. The first
+# marks places where the brightness changes inside a patch; the last is the picture itself, made smaller (light and dark
+# may be exchanged: the sign is the model's choice).
 
 # %%
 cloth_in = {"the picture": cloth[0, 0]}
