@@ -27,8 +27,11 @@ def bench(report):
         _batches(axes[count - 1], batches)
     for axis in axes[count:]:
         axis.set_axis_off()
+    where = report["device"] if report["device"] != "cpu" else report["machine"].split("; ")[-1]
     figure.supxlabel(
-        f"{report['device']} · {report['threads']} threads · {report['date']}", fontsize=9, color="#555555"
+        f"x…: times as long as the quickest grey one · {where} · {report['threads']} threads · {report['date']}",
+        fontsize=9,
+        color="#555555",
     )
     return figure
 
@@ -55,8 +58,8 @@ def _growth(axis, growth):
     axis.set_xticks([], minor=True)
     axis.set_ylabel("seconds")
     axis.grid(True)
-    axis.set_ylim(top=30 * axis.get_ylim()[1])  # room for the legend
-    axis.legend()
+    axis.set_ylim(top=100 * axis.get_ylim()[1])  # room for the legend
+    axis.legend(fontsize=8, handlelength=1.2, loc="upper left")
 
 
 def _batches(axis, batches):
@@ -69,4 +72,4 @@ def _batches(axis, batches):
     axis.set_xticks([], minor=True)
     axis.set_ylim(bottom=0)
     axis.grid(True)
-    axis.legend()
+    axis.legend(fontsize=8, ncols=2)

@@ -4,9 +4,11 @@ PICTURES maps a name to a function of a `Gallery` (the sizes and models the pict
 figure. The drawing modules know no model; this file brings the two together.
 """
 
+import json
 import time
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
@@ -17,8 +19,10 @@ from swin_numpy.images import load_image, preprocess
 from swin_numpy.training import TRAINED
 
 from . import attention, bias, measure, model, windows
+from .bench import bench
 from .photographs import photo_path
 
+RESULTS = Path(__file__).resolve().parent.parent / "tests" / "benchmarks" / "results" / "cpu.json"
 PICTURES = {}
 NEEDS_WEIGHTS = set()
 NEEDS_TORCH = set()
@@ -345,6 +349,12 @@ def time_attention(tokens, count, width, heads, repeats=3):
         swin_numpy.multi_head_self_attention(x, *W, num_heads=heads)
         times.append(time.perf_counter() - start)
     return min(times)
+
+
+@picture
+def speed(gallery):
+    """What `make bench` measured on the machine that the picture names: tests/benchmarks/results/cpu.json."""
+    return bench(json.loads(RESULTS.read_text(encoding="utf-8")))
 
 
 @picture

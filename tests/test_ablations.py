@@ -77,7 +77,7 @@ def test_runs_are_planned_group_by_group_and_seed_by_seed():
     for group in set(groups):
         seeds = [seed for name, seed in runs if VARIANTS[name].group == group]
         assert seeds == sorted(seeds)
-    assert plan(["no_bias"]) == [("no_bias", 0), ("no_bias", 1)]
+    assert plan(["no_bias"]) == [("no_bias", seed) for seed in range(VARIANTS["no_bias"].seeds)]
 
 
 @pytest.mark.parametrize("images, epochs, warmup", [(None, 6, 1), (2_000, 30, 5), (500, 120, 20)])
@@ -104,12 +104,14 @@ def test_a_run_is_stored_whole_and_not_repeated(tmp_path, monkeypatch, capsys):
     assert ablations.main(options) == 0
     written = path.read_bytes()
     runs = json.loads(written)["runs"]
-    assert [(run["variant"], run["seed"], run["steps"]) for run in runs] == [("full", seed, 4) for seed in range(2)]
+    assert [(run["variant"], run["seed"], run["steps"]) for run in runs] == [
+        ("full", seed, 4) for seed in range(VARIANTS["full"].seeds)
+    ]
     assert [step for step, _ in runs[0]["test_accuracy"]] == [4]
     assert ablations.main(options) == 0
     assert path.read_bytes() == written
-    assert "2 runs done, 0 to do" in capsys.readouterr().out
-    assert len(missing(path, ["full"], 3, tiny)) == 2  # another number of epochs is another run
+    assert f"{VARIANTS['full'].seeds} runs done, 0 to do" in capsys.readouterr().out
+    assert len(missing(path, ["full"], 3, tiny)) == VARIANTS["full"].seeds  # another number of epochs is another run
 
 
 @pytest.mark.skipif(not ablations.RESULTS.exists(), reason="no results are shipped yet")
@@ -131,6 +133,13 @@ def test_results_are_replaced_in_one_move(tmp_path):
     assert [run["variant"] for run in ablations.read_results(path)] == ["full", "no_shift"]
     assert list(tmp_path.iterdir()) == [path]
     assert ablations.read_results(tmp_path / "none.json") == []
+
+
+def test_a_field_that_came_later_had_its_default():
+    about = ablations.identity("full", 0, 6, FashionMNIST(IMAGES, LABELS, "these"))
+    run = about | {"recipe": {name: value for name, value in about["recipe"].items() if name != "start"}}
+    assert ablations.agrees(run, about) and ablations.agrees(about | {"steps": 1}, about)
+    assert not ablations.agrees(run | {"recipe": run["recipe"] | {"seed": 1}}, about)
 
 
 @pytest.mark.parametrize("wrong", [["--epochs", "0"], ["--threads", "0"], ["--epochs", "two"], ["--only", "nope"]])

@@ -100,7 +100,7 @@ def test_picture_of_a_report():
     times = {"PyTorch twin, fused": [1.0, 1.1, 1.2], "timm": [1.5, 1.6, 1.4]}
     run = {"what": "forward", "model": "swin", "batch": 1, "dtype": "float32", "summary": summary(times, "timm")}
     growth = {"sides": [112, 224], "seconds": {"Swin": [1.0, 4.0]}, "exponents": {"Swin": 1.0}}
-    where = {"device": "cpu", "threads": 2, "date": "today"}
+    where = {"device": "cpu", "machine": "Python 3; Linux, some CPU", "threads": 2, "date": "today"}
     batches = {"batches": [1, 2, 8], "seconds": {"PyTorch twin, fused": [0.1, 0.09, 0.08], "timm": [0.1, 0.1, 0.1]}}
     figure = bench({**where, "runs": [run, run], "growth": growth, "batches": batches})
     assert [len(axis.patches) for axis in figure.axes[:2]] == [2, 2]

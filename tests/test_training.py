@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict, fields, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -302,8 +303,9 @@ def start(package, arguments, code="", launcher=()):
     else:
         main = [*launcher, "-m", f"{package}.train"]
     env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "GLOO_SOCKET_IFNAME": "lo"}
+    hears = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # background jobs of a shell start deaf to Ctrl-C
     return subprocess.Popen([sys.executable, *main, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                            text=True, cwd=ROOT, env=env)  # fmt: skip
+                            text=True, cwd=ROOT, env=env, preexec_fn=hears)  # fmt: skip
 
 
 def finish(process, status=0):

@@ -140,7 +140,12 @@ def check_5(answer):
     for n, M, s in ((8, 4, 2), (56, 7, 3), (14, 7, 3), (8, 4, 0)):
         got, want = float(answer(n, M, s)), float((_mask(n, n, M, s) != 0).mean())
         if abs(got - want) > 1e-9:
-            return f"map {n} x {n}, M = {M}, s = {s}: expected {want:.4f}, got {got:.4f}"
+            likely = {
+                ": that is the share of windows that are cut, not of pairs": wrong_5_windows,
+                ": a pair that is blocked along both axes counts only once": wrong_5_corner_twice,
+            }
+            hint = [mistake for mistake, wrong in likely.items() if abs(got - wrong(n, M, s)) < 1e-9]
+            return f"map {n} x {n}, M = {M}, s = {s}: expected {want:.4f}, got {got:.4f}{''.join(hint)}"
 
 
 def solution_5(n, M, s):
