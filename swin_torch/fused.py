@@ -21,8 +21,8 @@ from torch.nn import functional as F
 from .window_attention import LOG_100, WindowAttentionV2, unit_vectors
 from .windows import cyclic_shift, pad_to_multiple, shift_mask, window_partition
 
-# The most numbers that an array in the middle of an MLP may have: 10 MB of float32, two images in Swin-T's first stage.
-AT_ONCE = 2 * 56 * 56 * 384
+# The most numbers that an array in the middle of an MLP may have: four images in Swin-T's first stage, 19 MB.
+AT_ONCE = 4 * 56 * 56 * 384
 ONEDNN = mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
