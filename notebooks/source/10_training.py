@@ -768,7 +768,7 @@ if len(full) > 1:
 #
 # AdamW, linear warm-up, cosine: the recipe above. The official rate is 1e-3 for a batch of 1024, scaled in proportion
 # (the official code multiplies by batch / 512 with a base of 5e-4). But measure: a short sweep finds the edge. Half as
-# many steps as above, one seed each: what a second seed would change you know from above.
+# many steps as above:
 
 # %%
 seeds(accuracies("recipe"), "test accuracy, %")
