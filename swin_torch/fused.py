@@ -28,10 +28,21 @@ ONEDNN = mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise"
 
 def stage(blocks, x, grid):
     """All blocks of a stage. Tokens (n, h·w, c), grid (h, w) → (n, h·w, c)."""
+    if heard(blocks):
+        for block in blocks:
+            x = block(x, grid)
+        return x
     parts = [x]
     if small_steps(x):
         parts = x.split(max(1, AT_ONCE // (x.shape[1] * blocks[0].mlp.fc1.out_features)))
     return join([through(blocks, part, grid) for part in parts])
+
+
+def heard(blocks):
+    """Does a hook listen to a part of a block? It shall hear what it hears the plain way."""
+    if torch.compiler.is_compiling():
+        return False
+    return any(part._forward_hooks or part._forward_pre_hooks for part in blocks.modules())
 
 
 def through(blocks, x, grid):

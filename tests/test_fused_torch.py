@@ -236,6 +236,22 @@ def test_a_switch_changes_nothing_else():
     assert all(layer.attention == "fused" for layer in other.layers)
 
 
+@VERSIONS
+@pytest.mark.parametrize("register", ["register_forward_hook", "register_forward_pre_hook"])
+def test_hooks_hear_what_they_hear_the_plain_way(version, register):
+    model, images = model_of(version=version), images_of()
+    plain, fast = both(model, images)
+    found = {}
+    for kind in ("plain", "fused"):
+        part = model.use_attention(kind).layers[1].blocks[2].attn.qkv
+        hook = getattr(part, register)(lambda part, inputs, *_, kind=kind: found.update({kind: inputs[0]}))
+        with torch.inference_mode():
+            assert relative(model(images), plain) <= 1e-12
+            hook.remove()
+            assert torch.equal(model(images), plain if kind == "plain" else fast)
+    assert relative(found["fused"], found["plain"]) <= 1e-12
+
+
 @pytest.mark.parametrize("kind", ["flash", "", None, True, 1])
 def test_other_kinds_are_refused(kind):
     model = model_of()
