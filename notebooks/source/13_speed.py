@@ -852,10 +852,10 @@ ratio = np.median(whole["PyTorch, fused"] / whole["NumPy, fused"])
 print(f"→ fused NumPy is {ratio:.2f} times as fast as fused PyTorch, on one core here")
 
 # %% [markdown]
-# On *one* core the fused way of NumPy may gain little, or nothing: most of the time goes to linear layers, as section 4
-# showed, and the plain way gives them larger matrices, which suits them. Groups are made for several cores: each core
-# takes groups of its own through the whole block, where NumPy by itself would share out nothing but the large
-# products. `make bench` measures that, on the wall clock and with all cores.
+# On *one* core the fused way of NumPy gains less than on several: most of the time goes to linear layers, as section 4
+# showed, and a product is a product. Groups are made for several cores: each core takes groups of its own through the
+# whole block, where NumPy by itself would share out nothing but the large products. `make bench` measures that, on the
+# wall clock and with all cores.
 
 # %% [markdown]
 # ### Step 9: threads
@@ -879,7 +879,7 @@ def without_threads():
 agree("step 9", with_threads(), without_threads(), 0)
 print(f"{cores()} cores")
 calls = {"one thread": without_threads, f"{cores()} threads": with_threads}
-race("8 threads (GELU)", calls, clock=perf_counter)
+race("9 threads (GELU)", calls, clock=perf_counter)
 
 # %% [markdown]
 # At best the gain is the number of cores, and only if they had nothing else to do. (The package's own version of this
