@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 
 import swin_numpy
-from swin_numpy.checkpoint import load_checkpoint
-from swin_numpy.environment import environment
-from swin_numpy.images import load_image, preprocess
-from swin_numpy.training import TRAINED
+from swin_numpy.pictures.images import load_image, preprocess
+from swin_numpy.runtime.environment import environment
+from swin_numpy.training.loop import TRAINED
+from swin_numpy.weights.files import load_checkpoint
 
 from . import attention, bias, measure, model, windows
 from .bench import bench
@@ -66,7 +66,7 @@ class Gallery:
     @cached_property
     def pixels(self):
         """(H, W, 3), uint8: the same picture to look at."""
-        return swin_numpy.images.denormalise(self.images)[0]
+        return swin_numpy.pictures.images.denormalise(self.images)[0]
 
 
 # Self-attention on four tokens

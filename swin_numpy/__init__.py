@@ -3,7 +3,13 @@
 from .attention import Attention, multi_head_self_attention, self_attention
 from .backbone import Backbone
 from .block import SwinTransformerBlock, SwinTransformerBlockV2
-from .checkpoint import (
+from .config import CONFIGS, SwinConfig, get_config
+from .layers import Mlp
+from .model import BasicLayer, SwinTransformer
+from .patches import PatchEmbed, PatchMerging, PatchMergingV2
+from .pictures.images import ImageError, denormalise, load_image, preprocess, to_array
+from .weights.adapt import fit_state
+from .weights.files import (
     CheckpointError,
     adapt_channels,
     convert_state_dict,
@@ -16,12 +22,6 @@ from .checkpoint import (
     resize_position_bias,
     save_checkpoint,
 )
-from .config import CONFIGS, SwinConfig, get_config
-from .fit import fit_state
-from .images import ImageError, denormalise, load_image, preprocess, to_array
-from .layers import Mlp
-from .model import BasicLayer, SwinTransformer
-from .patches import PatchEmbed, PatchMerging, PatchMergingV2
 from .window_attention import WindowAttention, WindowAttentionV2
 from .windows import (
     cyclic_shift,

@@ -7,15 +7,15 @@ import warnings
 import numpy as np
 from PIL import Image
 
-from .checkpoint import load_checkpoint, load_with_config
-from .classes import class_names, is_fashion
 from .config import CONFIGS, get_config
-from .data import normalise
-from .environment import environment
 from .functional import softmax
-from .images import ImageError, load_image, preprocess, to_array
 from .model import SwinTransformer
-from .record import record
+from .pictures.classes import class_names, is_fashion
+from .pictures.images import ImageError, load_image, preprocess, to_array
+from .runtime.environment import environment
+from .runtime.trace import record
+from .training.fashion_mnist import normalise
+from .weights.files import load_checkpoint, load_with_config
 
 MODEL = "swin_tiny_patch4_window7_224"
 

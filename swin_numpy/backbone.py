@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 from einops import rearrange
 
-from .fit import load_backbone
 from .layers import LayerNorm
 from .model import SwinTransformer, check_config, check_gradient, check_indices, with_weights
+from .weights.adapt import load_backbone
 
 
 class Backbone(SwinTransformer):

@@ -12,7 +12,7 @@ import math
 import numpy as np
 from numpy.polynomial import Chebyshev, Polynomial
 
-from .cores import scratch
+from .runtime.threads import scratch
 
 
 def linear(x, weight, bias=None):

@@ -21,12 +21,12 @@ from itertools import pairwise
 import numpy as np
 from numpy.polynomial import Chebyshev, Polynomial
 
-from . import cores
 from .block import SwinTransformerBlock, SwinTransformerBlockV2
-from .cores import scratch
 from .functional import write_gelu
 from .module import plain
 from .patches import PatchEmbed, PatchMerging, PatchMergingV2, check_images, check_tokens
+from .runtime import threads
+from .runtime.threads import scratch
 from .window_attention import LOG_100, WindowAttentionV2, lengths
 from .windows import cyclic_shift, pad_to_multiple, shift_mask, window_partition
 
@@ -47,7 +47,7 @@ def switch(model, on):
 
 def forward(part, way, *inputs):
     """The fast way through a part; in training, or if someone listens to a part of the part, the plain one."""
-    with cores.one_thread_each():
+    with threads.one_thread_each():
         if part.training or (way is not through_model and heard(part)):
             return type(part).forward(part, *inputs)
         return way(part, *inputs)
@@ -90,7 +90,7 @@ def join(strips, work):
     def work_on(i):
         done[i] = work(strips[i])
 
-    cores.run(work_on, range(len(strips)))
+    threads.run(work_on, range(len(strips)))
     return np.concatenate([x for x, _ in done], axis=1), (sum(h for _, (h, _) in done), done[0][1][1])
 
 
@@ -116,7 +116,7 @@ def through(block, x, grid):
     def take_through(group):
         group_through(block, tokens, out, rows[group], bias, kinds[group], few)
 
-    cores.run(take_through, [slice(None)] if few else groups(len(rows), x.size))
+    threads.run(take_through, [slice(None)] if few else groups(len(rows), x.size))
     return y
 
 
@@ -150,7 +150,7 @@ def branch(work, count, last, x, few):
     """
     cuts = halves(count) if few else [slice(0, count)]
     parts = scratch("parts", (len(cuts), *x.shape), x.dtype)
-    cores.run(lambda i: work(parts[i], cuts[i]), range(len(cuts)))
+    threads.run(lambda i: work(parts[i], cuts[i]), range(len(cuts)))
     y = parts[0]
     for part in parts[1:]:
         y += part

@@ -4,7 +4,6 @@ import zlib
 
 import numpy as np
 
-from .checkpoint import initial_state
 from .functional import (
     gelu,
     gelu_backward,
@@ -18,6 +17,7 @@ from .functional import (
     sigmoid_backward,
 )
 from .module import Module, Parameter
+from .weights.files import initial_state
 
 
 class Linear(Module):

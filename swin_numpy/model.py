@@ -6,10 +6,10 @@ from einops import reduce, repeat
 from . import fused
 from .block import SwinTransformerBlock, SwinTransformerBlockV2
 from .config import SwinConfig
-from .fit import load_fitted
 from .layers import Dropout, LayerNorm, Linear, init_weights, seed_dropout
 from .module import Module, Parameter
 from .patches import PatchEmbed, PatchMerging, PatchMergingV2
+from .weights.adapt import load_fitted
 
 
 class BasicLayer(Module):

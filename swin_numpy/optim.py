@@ -7,9 +7,9 @@ import math
 
 import numpy as np
 
-from .check import check_state
-from .cores import run, scratch
 from .module import plain
+from .runtime.threads import run, scratch
+from .weights.check import check_state
 
 # Parameters that are no matrices of a layer, though some have two or more axes. The last two are V2's.
 NO_DECAY = ("relative_position_bias_table", "absolute_pos_embed", "cpb_mlp", "logit_scale")

@@ -5,15 +5,15 @@ from itertools import chain
 
 import numpy as np
 
-from . import cores
-from .checkpoint import check_state
-from .environment import environment
 from .functional import cross_entropy, cross_entropy_backward
 from .layers import seed_dropout
 from .model import SwinTransformer
 from .optim import AdamW, clip_grad_norm
-from .sizes import shapes_of
-from .training import first_weights, main
+from .runtime import threads
+from .runtime.environment import environment
+from .training.loop import first_weights, main
+from .weights.files import check_state
+from .weights.shapes import shapes_of
 
 PARTS = 2  # of a batch: each on a core of its own, one after the other if there is but one
 
@@ -21,7 +21,7 @@ PARTS = 2  # of a batch: each on a core of its own, one after the other if there
 class Trainer:
     """A model, its optimiser, and one step after the other.
 
-    config: a SwinConfig; recipe: a swin_numpy.training.Recipe; dtype: np.float32 or np.float64.
+    config: a SwinConfig; recipe: a swin_numpy.training.loop.Recipe; dtype: np.float32 or np.float64.
     """
 
     rank, ranks = 0, 1  # one process; the PyTorch twin can be several
@@ -51,8 +51,8 @@ class Trainer:
             share = slice(part, None, PARTS)
             losses[part], right[part] = self.gradients(part, images[share], labels[share], len(images))
 
-        cores.run(forward_and_backward, range(min(PARTS, len(images))))
-        cores.run(lambda same: add_gradients(*same), zip(*self.parameters, strict=True))
+        threads.run(forward_and_backward, range(min(PARTS, len(images))))
+        threads.run(lambda same: add_gradients(*same), zip(*self.parameters, strict=True))
         self.losses.append(sum(losses))
         clip_grad_norm(self.parameters[0], self.recipe.clip_grad)
         self.optimizer.step()

@@ -5,7 +5,7 @@ from dataclasses import replace
 from einops import rearrange
 from torch.nn import LayerNorm
 
-from swin_numpy.fit import load_backbone
+from swin_numpy.weights.adapt import load_backbone
 
 from .model import SwinTransformer, check_config, check_indices, with_weights
 

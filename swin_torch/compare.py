@@ -14,8 +14,8 @@ import torch
 
 import swin_numpy
 from swin_numpy.__main__ import add_model_options, find_model, read_picture
-from swin_numpy.environment import environment
-from swin_numpy.record import record
+from swin_numpy.runtime.environment import environment
+from swin_numpy.runtime.trace import record
 
 from .model import SwinTransformer
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from swin_numpy.checkpoint import (
+from swin_numpy.weights.files import (
     CheckpointError,
     export_state_dict,
     load_checkpoint,

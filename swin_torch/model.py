@@ -5,7 +5,7 @@ from einops import reduce
 from torch.nn import Dropout, LayerNorm, Linear, ModuleList, Parameter
 
 from swin_numpy.config import SwinConfig
-from swin_numpy.fit import load_fitted
+from swin_numpy.weights.adapt import load_fitted
 
 from . import fused
 from .block import SwinTransformerBlock, SwinTransformerBlockV2

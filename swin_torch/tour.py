@@ -13,10 +13,10 @@ from figures import photo_path, save
 from figures.windows import attention_structure, masks, patch_grid, windows_on_image
 from swin_numpy import shift_mask
 from swin_numpy.config import CONFIGS
-from swin_numpy.data import SUBSET, fashion_mnist, normalise
-from swin_numpy.environment import environment
-from swin_numpy.images import denormalise, load_image, preprocess
-from swin_numpy.training import TRAINED
+from swin_numpy.pictures.images import denormalise, load_image, preprocess
+from swin_numpy.runtime.environment import environment
+from swin_numpy.training.fashion_mnist import SUBSET, fashion_mnist, normalise
+from swin_numpy.training.loop import TRAINED
 
 from .compare import compare, make_twins, print_table, verdict
 from .model import SwinTransformer

@@ -15,11 +15,11 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import AdamW
 
-from swin_numpy.checkpoint import check_state
-from swin_numpy.environment import environment
 from swin_numpy.optim import no_decay
-from swin_numpy.sizes import shapes_of
-from swin_numpy.training import first_weights, main
+from swin_numpy.runtime.environment import environment
+from swin_numpy.training.loop import first_weights, main
+from swin_numpy.weights.files import check_state
+from swin_numpy.weights.shapes import shapes_of
 
 from .compare import find_device
 from .model import SwinTransformer
@@ -28,7 +28,7 @@ from .model import SwinTransformer
 class Trainer:
     """A model, its optimiser, and one step after the other.
 
-    config: a SwinConfig; recipe: a swin_numpy.training.Recipe; device: "cpu", "cuda", …;
+    config: a SwinConfig; recipe: a swin_numpy.training.loop.Recipe; device: "cpu", "cuda", …;
     dtype: torch.float32 or torch.float64.
     """
 

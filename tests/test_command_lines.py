@@ -141,7 +141,7 @@ def test_compare_notices_a_difference(small, picture, monkeypatch, capsys):
 
 
 def test_weights_are_loaded_into_both_twins(small, picture, tmp_path, capsys):
-    from swin_numpy.checkpoint import save_checkpoint
+    from swin_numpy.weights.files import save_checkpoint
 
     model = SwinTransformer(SMALL, seed=5)
     save_checkpoint(tmp_path / "weights.safetensors", model.state_dict())

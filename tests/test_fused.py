@@ -9,7 +9,8 @@ import warnings
 import numpy as np
 import pytest
 
-from swin_numpy import Backbone, SwinConfig, SwinTransformer, cores, fused
+from swin_numpy import Backbone, SwinConfig, SwinTransformer, fused
+from swin_numpy.runtime import threads as cores
 from tests.twin import random_state, relative
 
 SMALL = SwinConfig(

@@ -11,8 +11,8 @@ import swin_numpy
 from figures import photo_path
 from swin_numpy import CONFIGS, SwinConfig, save_checkpoint
 from swin_numpy.__main__ import main
-from swin_numpy.classes import class_names
-from swin_numpy.data import CLASSES, SUBSET, fashion_mnist, normalise
+from swin_numpy.pictures.classes import class_names
+from swin_numpy.training.fashion_mnist import CLASSES, SUBSET, fashion_mnist, normalise
 
 PHOTO = str(photo_path("chelsea"))
 SMALL = SwinConfig(img_size=32, embed_dim=8, depths=(1, 1), num_heads=(2, 4), window_size=4, drop_path_rate=0.0)

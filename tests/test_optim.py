@@ -8,11 +8,11 @@ import torch
 
 import swin_numpy
 import swin_torch
-from swin_numpy.check import CheckpointError
 from swin_numpy.config import SwinConfig
 from swin_numpy.functional import cross_entropy, cross_entropy_backward
 from swin_numpy.module import Module, Parameter
 from swin_numpy.optim import AdamW, clip_grad_norm, cosine_schedule, no_decay
+from swin_numpy.weights.check import CheckpointError
 from tests.gradients import share_masks
 
 SMALL = SwinConfig(

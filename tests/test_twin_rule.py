@@ -19,8 +19,7 @@ TWINS = {"attention", "backbone", "block", "layers", "model", "patches", "window
 
 # PyTorch is these things already (module, functional, optim), or shares the NumPy package's (configurations,
 # checkpoints, pictures, data): they exist once.
-NUMPY_ONLY = """__main__ check checkpoint classes config cores data derived environment fit functional images infer
-    initial names optim record resize sizes training""".split()
+NUMPY_ONLY = "__main__ config functional optim".split()
 TORCH_ONLY = ["compare", "convert", "tour"]  # rooms that know both twins
 TRAINERS = {"train"}  # in both; the same outside, but PyTorch's brings its own AdamW and several processes
 NO_TWINS = {"fused", "module"}  # the fast way differs; a Module is all there is in NumPy, one method in PyTorch
@@ -47,7 +46,7 @@ OTHER_ARGUMENTS = {
         "like",
     },  # NumPy's random numbers come from a generator, PyTorch's from anywhere
 }
-SHARED = {"config", "checkpoint", "fit", "initial"}  # what a twin file of swin_torch may take from swin_numpy
+SHARED = {"config", "files", "adapt", "initial"}  # what a twin file of swin_torch may take from swin_numpy
 
 
 def files(package):
@@ -175,17 +174,19 @@ def test_both_front_doors_offer_the_same_of_the_twin_files():
     assert "SwinTransformer" in ours and "self_attention" in ours
 
 
-@pytest.mark.parametrize("file", sorted(files("swin_numpy")))
+@pytest.mark.parametrize("file", sorted(str(p.relative_to(ROOT)) for p in (ROOT / "swin_numpy").rglob("*.py")))
 def test_swin_numpy_imports_no_pytorch(file):
-    may_in_a_function = file == "checkpoint"  # to read a pickle, where PyTorch is there
-    names = set(imports(ROOT / "swin_numpy" / f"{file}.py", only_at_the_top=may_in_a_function))
+    may_in_a_function = file == "swin_numpy/weights/files.py"  # to read a pickle, where PyTorch is there
+    names = set(imports(ROOT / file, only_at_the_top=may_in_a_function))
     assert not {name for name in names if name.split(".")[0] in ("torch", "swin_torch", "torchvision", "scipy")}
 
 
 @pytest.mark.parametrize("file", sorted(TWINS | {"__init__"}))
 def test_swin_torch_takes_from_swin_numpy_only_what_it_may(file):
     taken = {name for name in imports(ROOT / "swin_torch" / f"{file}.py") if name.split(".")[0] == "swin_numpy"}
-    assert {name.split(".")[1] for name in taken} <= SHARED
+    assert {
+        name.removeprefix("swin_numpy.weights.").removeprefix("swin_numpy.").split(".")[0] for name in taken
+    } <= SHARED
 
 
 @pytest.mark.parametrize("file", sorted(TWINS))
@@ -206,8 +207,8 @@ class NotThere:
 sys.meta_path.insert(0, NotThere())
 import numpy as np
 import swin_numpy
-for module in pkgutil.iter_modules(swin_numpy.__path__):
-    importlib.import_module("swin_numpy." + module.name)
+for module in pkgutil.walk_packages(swin_numpy.__path__, "swin_numpy."):
+    importlib.import_module(module.name)
 config = swin_numpy.SwinConfig(img_size=32, embed_dim=6, depths=(2, 2), num_heads=(1, 2), window_size=3, num_classes=4)
 model = swin_numpy.SwinTransformer(config)
 assert model(np.ones((2, 3, 32, 32), np.float32)).shape == (2, 4)

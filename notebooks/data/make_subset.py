@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 
-from swin_numpy.data import CLASSES, SUBSET, DataError, fashion_mnist
+from swin_numpy.training.fashion_mnist import CLASSES, SUBSET, DataError, fashion_mnist
 
 SEED = 0
 PER_CLASS = {"train": 1000, "test": 200}

@@ -24,7 +24,7 @@ from lesson import agree, check, contents, side_by_side, slider, solution
 import swin_numpy
 import swin_torch
 from figures import attention, model, photo_path, windows
-from swin_numpy.images import denormalise, load_image, preprocess
+from swin_numpy.pictures.images import denormalise, load_image, preprocess
 
 print("Python    ", platform.python_version())
 for package in (np, torch, einops, matplotlib):

@@ -28,10 +28,10 @@ import swin_numpy
 import swin_torch
 from figures import attention as draw
 from figures import measure, photo_path
-from swin_numpy.data import SUBSET, fashion_mnist, normalise
 from swin_numpy.functional import softmax
-from swin_numpy.images import load_image
-from swin_numpy.training import TRAINED
+from swin_numpy.pictures.images import load_image
+from swin_numpy.training.fashion_mnist import SUBSET, fashion_mnist, normalise
+from swin_numpy.training.loop import TRAINED
 
 
 def tensor(array):

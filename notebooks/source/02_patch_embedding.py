@@ -20,8 +20,7 @@ import swin_torch
 from figures import photo_path
 from figures.chapter02 import filters, maps_in_a_row, patches_of_grid
 from figures.windows import patch_grid, patch_to_row
-from swin_numpy.data import SUBSET, fashion_mnist, normalise
-from swin_numpy.images import (
+from swin_numpy.pictures.images import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     denormalise,
@@ -29,7 +28,8 @@ from swin_numpy.images import (
     preprocess,
     to_array,
 )
-from swin_numpy.training import TRAINED
+from swin_numpy.training.fashion_mnist import SUBSET, fashion_mnist, normalise
+from swin_numpy.training.loop import TRAINED
 
 # %% [markdown]
 # ## The idea

@@ -35,9 +35,9 @@ from swin_numpy import (
     window_partition,
     window_reverse,
 )
-from swin_numpy.data import SUBSET, fashion_mnist, normalise
-from swin_numpy.images import denormalise, load_image, preprocess
-from swin_numpy.training import TRAINED
+from swin_numpy.pictures.images import denormalise, load_image, preprocess
+from swin_numpy.training.fashion_mnist import SUBSET, fashion_mnist, normalise
+from swin_numpy.training.loop import TRAINED
 
 # %% [markdown]
 # ## The idea

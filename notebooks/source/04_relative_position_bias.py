@@ -29,8 +29,8 @@ from figures.bias import bias_tables, offsets, relative_index
 from figures.chapter04 import looks_from, offset_maps, photographs
 from swin_numpy import SwinConfig, SwinTransformer
 from swin_numpy.functional import softmax
-from swin_numpy.images import denormalise, load_image, preprocess, to_array
-from swin_numpy.training import TRAINED
+from swin_numpy.pictures.images import denormalise, load_image, preprocess, to_array
+from swin_numpy.training.loop import TRAINED
 
 rng = np.random.default_rng(4)
 

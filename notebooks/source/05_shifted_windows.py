@@ -31,10 +31,10 @@ from figures.attention import attention_rows
 from figures.measure import curves
 from figures.model import reach
 from swin_numpy import cyclic_shift, shift_mask, window_partition, window_reverse
-from swin_numpy.data import SUBSET, fashion_mnist, normalise
 from swin_numpy.functional import softmax
-from swin_numpy.images import denormalise, load_image, preprocess
-from swin_numpy.training import TRAINED
+from swin_numpy.pictures.images import denormalise, load_image, preprocess
+from swin_numpy.training.fashion_mnist import SUBSET, fashion_mnist, normalise
+from swin_numpy.training.loop import TRAINED
 
 torch.set_num_threads(
     1

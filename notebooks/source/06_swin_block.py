@@ -29,10 +29,10 @@ from figures.chapter06 import by_depth, kept_branches, maps_in_rows, steps
 from figures.measure import curves
 from figures.model import block_diagram, parts
 from swin_numpy import CONFIGS, SwinTransformerBlock, cyclic_shift, shift_mask
-from swin_numpy.data import SUBSET, fashion_mnist, normalise
 from swin_numpy.functional import gelu, softmax
-from swin_numpy.images import denormalise, load_image, preprocess, to_array
-from swin_numpy.training import TRAINED
+from swin_numpy.pictures.images import denormalise, load_image, preprocess, to_array
+from swin_numpy.training.fashion_mnist import SUBSET, fashion_mnist, normalise
+from swin_numpy.training.loop import TRAINED
 from swin_numpy.windows import pad_to_multiple, window_partition, window_reverse
 
 rng = np.random.default_rng(6)

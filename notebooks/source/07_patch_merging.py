@@ -27,10 +27,10 @@ from figures.chapter06 import maps_in_rows, steps
 from figures.measure import bars
 from figures.model import merging, pyramid
 from swin_numpy import CONFIGS, PatchMerging, SwinTransformer
-from swin_numpy.data import SUBSET, fashion_mnist, normalise
 from swin_numpy.functional import layer_norm, linear
-from swin_numpy.images import denormalise, load_image, preprocess
-from swin_numpy.training import TRAINED
+from swin_numpy.pictures.images import denormalise, load_image, preprocess
+from swin_numpy.training.fashion_mnist import SUBSET, fashion_mnist, normalise
+from swin_numpy.training.loop import TRAINED
 
 rng = np.random.default_rng(7)
 torch.set_num_threads(1)  # small matrices: more threads would only wait

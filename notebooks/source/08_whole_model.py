@@ -29,12 +29,12 @@ from figures.chapter10 import thumbnails
 from figures.measure import disagreement
 from figures.model import architecture
 from swin_numpy import CONFIGS, SwinConfig, SwinTransformer, cyclic_shift, shift_mask
-from swin_numpy.checkpoint import convert_state_dict
-from swin_numpy.data import CLASSES, SUBSET, fashion_mnist, normalise
 from swin_numpy.functional import softmax
-from swin_numpy.images import denormalise, load_image, preprocess, to_array
-from swin_numpy.record import record
-from swin_numpy.training import TRAINED
+from swin_numpy.pictures.images import denormalise, load_image, preprocess, to_array
+from swin_numpy.runtime.trace import record
+from swin_numpy.training.fashion_mnist import CLASSES, SUBSET, fashion_mnist, normalise
+from swin_numpy.training.loop import TRAINED
+from swin_numpy.weights.files import convert_state_dict
 from swin_numpy.windows import window_partition
 from swin_torch.compare import measure
 

@@ -37,7 +37,7 @@ from swin_numpy import (
 )
 from swin_numpy import functional as F
 from swin_numpy.attention import attend, attend_backward
-from swin_numpy.images import denormalise, load_image, preprocess
+from swin_numpy.pictures.images import denormalise, load_image, preprocess
 
 rng = np.random.default_rng(9)
 torch.set_num_threads(1)  # small matrices: more threads would mostly wait

@@ -42,13 +42,19 @@ from figures.measure import curves
 from figures.windows import attention_structure
 from swin_numpy import cyclic_shift, window_partition
 from swin_numpy import functional as F
-from swin_numpy.checkpoint import read_file
 from swin_numpy.config import CONFIGS
-from swin_numpy.data import CLASSES, SUBSET, batches, fashion_mnist, normalise
 from swin_numpy.module import Module, Parameter
 from swin_numpy.optim import AdamW, clip_grad_norm, cosine_schedule, no_decay
 from swin_numpy.train import Trainer
-from swin_numpy.training import MODEL, TRAINED, Recipe
+from swin_numpy.training.fashion_mnist import (
+    CLASSES,
+    SUBSET,
+    batches,
+    fashion_mnist,
+    normalise,
+)
+from swin_numpy.training.loop import MODEL, TRAINED, Recipe
+from swin_numpy.weights.files import read_file
 from swin_torch.train import Trainer as TorchTrainer
 
 rng = np.random.default_rng(10)
@@ -827,7 +833,7 @@ compare(with_full)
 #    the task harder, so in runs as short as these it may cost accuracy: see above. It pays when a training is long enough
 #    for the gap to open; if it still widens, augment more.
 # 3. **First weights** that suit the width. The published spread of 0.02 was made for widths of 96 and more. With 32
-#    channels signals shrink in every layer; `first_weights` in [training](../swin_numpy/training.py) says how we start.
+#    channels signals shrink in every layer; `first_weights` in [training](../swin_numpy/training/loop.py) says how we start.
 # 4. **Small patches**: tokens of 2 × 2 pixels for 28 × 28 images, not 4 × 4 of ImageNet. Else there is nothing to attend
 #    to. And a small model.
 # 5. **Warm-up**, a rate from a short sweep, label smoothing, and several seeds before you believe a difference.
@@ -1121,6 +1127,6 @@ solution("10.5")
 #   *SGDR*: the cosine. Goyal et al. 2017, *Accurate, Large Minibatch SGD*: linear scaling and warm-up. Abnar & Zuidema
 #   2020, *Quantifying Attention Flow in Transformers*: rollout. Chen et al. 2016, *Training Deep Nets with Sublinear
 #   Memory Cost*. Liu et al. 2021, table 4: the ablations of the paper.
-# - In this package: [optim](../swin_numpy/optim.py), [training](../swin_numpy/training.py), and
+# - In this package: [optim](../swin_numpy/optim.py), [training](../swin_numpy/training/loop.py), and
 #   [ablations](ablations.py), which you can run.
 # - Next: chapter 11. Weights that others have trained.

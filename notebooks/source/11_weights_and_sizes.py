@@ -44,11 +44,11 @@ from figures.chapter11 import (
 from figures.measure import bars
 from swin_numpy import CONFIGS, SwinTransformerBlock
 from swin_numpy import functional as F
-from swin_numpy.checkpoint import read_file
-from swin_numpy.data import CLASSES, SUBSET, fashion_mnist, normalise
-from swin_numpy.images import load_image, preprocess, to_array
 from swin_numpy.optim import AdamW
-from swin_numpy.training import TRAINED
+from swin_numpy.pictures.images import load_image, preprocess, to_array
+from swin_numpy.training.fashion_mnist import CLASSES, SUBSET, fashion_mnist, normalise
+from swin_numpy.training.loop import TRAINED
+from swin_numpy.weights.files import read_file
 
 rng = np.random.default_rng(11)
 torch.set_num_threads(1)  # small matrices: more threads would mostly wait

@@ -29,12 +29,12 @@ from figures.chapter06 import by_depth
 from figures.chapter12 import beside_each_other, bias_beyond, coordinates
 from figures.measure import curves
 from swin_numpy import CONFIGS, SwinConfig, functional, relative_coordinates
-from swin_numpy.data import SUBSET, fashion_mnist, normalise
-from swin_numpy.images import load_image, preprocess
 from swin_numpy.layers import init_weights
 from swin_numpy.optim import AdamW
-from swin_numpy.resize import resize_position_bias
-from swin_numpy.training import TRAINED
+from swin_numpy.pictures.images import load_image, preprocess
+from swin_numpy.training.fashion_mnist import SUBSET, fashion_mnist, normalise
+from swin_numpy.training.loop import TRAINED
+from swin_numpy.weights.resize import resize_position_bias
 from swin_numpy.window_attention import (
     LOG_100,
     unit_vectors,

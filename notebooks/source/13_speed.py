@@ -41,9 +41,9 @@ import swin_numpy
 import swin_torch
 from figures import chapter13, photo_path
 from swin_numpy import cyclic_shift, functional, shift_mask, window_partition
-from swin_numpy.environment import cores, environment
-from swin_numpy.images import load_image, preprocess
-from swin_numpy.record import record
+from swin_numpy.pictures.images import load_image, preprocess
+from swin_numpy.runtime.environment import cores, environment
+from swin_numpy.runtime.trace import record
 from swin_torch.compare import BOUNDS, compare, make_twins, verdict, worst
 
 torch.set_num_threads(1)
@@ -883,7 +883,7 @@ race("9 threads (GELU)", calls, clock=perf_counter)
 
 # %% [markdown]
 # At best the gain is the number of cores, and only if they had nothing else to do. (The package's own version of this
-# is `swin_numpy/cores.py`: there each thread takes *groups of windows*, so that threads meet once a block, not once a
+# is `swin_numpy/runtime/threads.py`: there each thread takes *groups of windows*, so that threads meet once a block, not once a
 # step.)
 #
 # All steps:
@@ -1319,7 +1319,7 @@ solution("13.5")
 # - Williams et al. 2009, *Roofline: an insightful visual performance model*. Dao et al. 2022, *FlashAttention*:
 #   attention without the array of scores. Micikevicius et al. 2018, *Mixed precision training*: float16 and loss
 #   scaling. Goldberg 1991, *What every computer scientist should know about floating-point arithmetic*.
-# - In this package: `swin_numpy/fused.py`, `swin_numpy/cores.py` and `swin_torch/fused.py`; `make bench` for real
+# - In this package: `swin_numpy/fused.py`, `swin_numpy/runtime/threads.py` and `swin_torch/fused.py`; `make bench` for real
 #   measurements; `python -m swin_torch.compare PICTURE --dtype float16` for the table of section 2 with your picture
 #   and weights.
 # - Back to the [start](00_start_here.ipynb), or to [all questions](QUESTIONS.md).

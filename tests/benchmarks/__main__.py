@@ -16,8 +16,8 @@ import torch
 import swin_numpy.train
 import swin_torch.train
 from swin_numpy.config import CONFIGS, get_config
-from swin_numpy.environment import environment
-from swin_numpy.training import MODEL, Recipe
+from swin_numpy.runtime.environment import environment
+from swin_numpy.training.loop import MODEL, Recipe
 from swin_torch.compare import device_name, find_device
 
 from .contenders import KINDS, examples, numpy_models, torch_forward, torch_models, torch_step
@@ -44,7 +44,7 @@ TWO_STEPS = """
 import numpy as np
 from swin_numpy import get_config
 from {package}.train import Trainer
-from swin_numpy.training import Recipe
+from swin_numpy.training.loop import Recipe
 config = get_config({model!r})
 trainer = Trainer(config, Recipe())
 images = np.ones(({batch}, config.in_chans, *config.image_shape), np.float32)

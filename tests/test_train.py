@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from swin_numpy import SwinConfig, SwinTransformer, cores
+from swin_numpy import SwinConfig, SwinTransformer
 from swin_numpy.functional import cross_entropy, cross_entropy_backward
+from swin_numpy.runtime import threads as cores
 from swin_numpy.train import Trainer
-from swin_numpy.training import Recipe
+from swin_numpy.training.loop import Recipe
 from tests.twin import relative
 
 CONFIG = SwinConfig(

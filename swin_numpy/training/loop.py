@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from .checkpoint import CheckpointError, check_state, initial_state, load_checkpoint, read_file, save_checkpoint
-from .config import CONFIGS, config_from_dict, get_config
-from .data import CLASSES, SUBSET, batches, fashion_mnist, normalise
-from .optim import cosine_schedule, no_decay
+from ..config import CONFIGS, config_from_dict, get_config
+from ..optim import cosine_schedule, no_decay
+from ..weights.files import CheckpointError, check_state, initial_state, load_checkpoint, read_file, save_checkpoint
+from .fashion_mnist import CLASSES, SUBSET, batches, fashion_mnist, normalise
 
 EXAMPLES = """examples:
   {prog} --out runs/mine               on the full set if its files are there, else on the subset that ships

@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from .sizes import window_of_table
+from .shapes import window_of_table
 
 
 def resize_position_bias(table, new_window):

@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .buffers import DERIVED, derived_buffers
 from .check import CheckpointError, listed
-from .derived import DERIVED, derived_buffers
 from .infer import infer_config
-from .sizes import read_sizes, shapes_of
+from .shapes import read_sizes, shapes_of
 
 # What a training run saves around its weights. Averaged weights come first: they are meant for evaluation.
 WRAPPERS = ("state_dict_ema", "model_ema", "model", "state_dict", "model_state_dict")

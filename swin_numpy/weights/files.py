@@ -18,14 +18,14 @@ import numpy as np
 from safetensors import deserialize, safe_open
 from safetensors.numpy import save_file
 
+from ..config import SwinConfig, config_from_dict
+from .buffers import DERIVED, read_buffers
 from .check import CheckpointError, check_state, warn_not_finite
-from .config import SwinConfig, config_from_dict
-from .derived import DERIVED, read_buffers
 from .infer import infer_config
 from .initial import initial_state
 from .names import as_array, convert_state_dict, export_state_dict, unwrapped
 from .resize import adapt_channels, resize_absolute_position_embedding, resize_position_bias
-from .sizes import read_sizes, shapes_of
+from .shapes import read_sizes, shapes_of
 
 __all__ = [
     "CheckpointError",

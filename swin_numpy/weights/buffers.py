@@ -2,8 +2,8 @@
 
 import math
 
+from ..windows import relative_coordinates, relative_position_index, shift_mask
 from .check import CheckpointError
-from .windows import relative_coordinates, relative_position_index, shift_mask
 
 DERIVED = ("attn_mask", "relative_position_index", "relative_coords_table")
 

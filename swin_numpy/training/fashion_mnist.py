@@ -33,7 +33,7 @@ MEAN = 0.2860405969887955
 STD = 0.3530242445149226
 
 # Ships with the repository; the path is the same in a checkout and in an editable install.
-SUBSET = Path(__file__).resolve().parent.parent / "notebooks" / "data" / "fashion-mnist-subset.npz"
+SUBSET = Path(__file__).resolve().parents[2] / "notebooks" / "data" / "fashion-mnist-subset.npz"
 
 _PREFIX = {"train": "train", "test": "t10k"}
 _FULL = {"train": 60_000, "test": 10_000}

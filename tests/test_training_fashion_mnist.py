@@ -1,4 +1,4 @@
-"""swin_numpy.data: the files that ship and are read, augmentation against a loop, batches and resuming."""
+"""Fashion-MNIST: the files that ship and are read, augmentation against a loop, batches and resuming."""
 
 import gzip
 
@@ -6,8 +6,17 @@ import numpy as np
 import pytest
 
 from notebooks.data.make_subset import PER_CLASS, choose, subset
-from swin_numpy import data
-from swin_numpy.data import SUBSET, DataError, augment, batches, fashion_mnist, normalise, read_idx, shift_and_flip
+from swin_numpy.training import fashion_mnist as data
+from swin_numpy.training.fashion_mnist import (
+    SUBSET,
+    DataError,
+    augment,
+    batches,
+    fashion_mnist,
+    normalise,
+    read_idx,
+    shift_and_flip,
+)
 
 SPLITS = ("train", "test")
 

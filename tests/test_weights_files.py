@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from swin_numpy import checkpoint
-from swin_numpy.checkpoint import (
+from swin_numpy.config import CONFIGS, SwinConfig
+from swin_numpy.weights import files as checkpoint
+from swin_numpy.weights.files import (
     CheckpointError,
     check_state,
     export_state_dict,
@@ -24,7 +25,6 @@ from swin_numpy.checkpoint import (
     load_with_config,
     save_checkpoint,
 )
-from swin_numpy.config import CONFIGS, SwinConfig
 from tests.peer_names import NAMINGS, official_shapes, peer_shapes, random_state
 
 ROOT = Path(__file__).parent.parent
@@ -225,7 +225,7 @@ def test_reading_without_pickles_never_imports_torch(tmp_path, state):
     for suffix in SUFFIXES:
         save_checkpoint(tmp_path / f"a{suffix}", state)
     code = (
-        "import sys; from swin_numpy.checkpoint import load_checkpoint\n"
+        "import sys; from swin_numpy.weights.files import load_checkpoint\n"
         "for path in sys.argv[1:]: load_checkpoint(path)\n"
         "assert 'torch' not in sys.modules"
     )
@@ -430,7 +430,7 @@ V2_PRESETS = {
 
 
 def test_version_2_asks_for_what_leaves_no_trace(monkeypatch):
-    monkeypatch.setattr("swin_numpy.infer.CONFIGS", V2_PRESETS)
+    monkeypatch.setattr("swin_numpy.weights.infer.CONFIGS", V2_PRESETS)
     state = random_state(official_shapes(2))
     with pytest.raises(CheckpointError, match="pass window_size="):
         infer_config(state)

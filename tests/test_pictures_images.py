@@ -1,4 +1,4 @@
-"""swin_numpy.images against pixels worked out by hand, Pillow's own bicubic, and torch for the arithmetic."""
+"""swin_numpy.pictures.images against pixels worked out by hand, Pillow's own bicubic, and torch for the arithmetic."""
 
 import io
 import struct
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from figures import PHOTOS, photo_path
-from swin_numpy.images import (
+from swin_numpy.pictures.images import (
     MAX_PIXELS,
     ORIENTATION,
     ImageError,

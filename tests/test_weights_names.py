@@ -5,8 +5,8 @@ import re
 import numpy as np
 import pytest
 
-from swin_numpy.checkpoint import CheckpointError, convert_state_dict, export_state_dict
 from swin_numpy.config import SwinConfig
+from swin_numpy.weights.files import CheckpointError, convert_state_dict, export_state_dict
 from tests.peer_names import DERIVED, NAMINGS, official_shapes, peer_shapes, random_state
 
 

@@ -18,11 +18,11 @@ import torch
 
 import swin_numpy.train
 import swin_torch.train
-from swin_numpy.checkpoint import load_checkpoint, load_with_config, read_file
 from swin_numpy.config import SwinConfig
-from swin_numpy.data import FashionMNIST
-from swin_numpy.initial import initial_state
-from swin_numpy.training import Recipe, accuracy, first_weights, fit, identity, predictions, resume, save_run
+from swin_numpy.training.fashion_mnist import FashionMNIST
+from swin_numpy.training.loop import Recipe, accuracy, first_weights, fit, identity, predictions, resume, save_run
+from swin_numpy.weights.files import load_checkpoint, load_with_config, read_file
+from swin_numpy.weights.initial import initial_state
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = pytest.mark.parametrize("package", [swin_numpy, swin_torch], ids=["numpy", "torch"])
@@ -340,7 +340,7 @@ def test_command_line(package, data_folder, tmp_path, capsys):
 
 KILL = """
 import os, signal
-import swin_numpy.checkpoint as checkpoint
+import swin_numpy.weights.files as checkpoint
 import {package}.train as train
 count = 0
 def dying(function, last_breath=lambda *arguments: None):

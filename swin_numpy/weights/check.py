@@ -3,7 +3,7 @@
 import math
 import warnings
 
-from .sizes import read_sizes, shapes_of
+from .shapes import read_sizes, shapes_of
 
 SHOWN = 3  # names of each kind that a message lists
 

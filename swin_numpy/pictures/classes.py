@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from .data import CLASSES
+from ..training.fashion_mnist import CLASSES
 
 
 def class_names(config):

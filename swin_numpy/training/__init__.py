@@ -1,0 +1,1 @@
+"""The training run around a step: recipe, loop, files of a run, Fashion-MNIST."""

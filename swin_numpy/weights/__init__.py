@@ -1,0 +1,1 @@
+"""Checkpoint files and everything between a file and a model: names, shapes, configuration, adapting."""
