@@ -44,7 +44,7 @@ def test_names_of_classes():
 
 
 def test_the_names_licence_stands_beside_them():
-    text = (Path(swin_numpy.__file__).parent / "imagenet_classes.LICENSE.txt").read_text()
+    text = (Path(swin_numpy.__file__).parent / "pictures" / "imagenet_classes.LICENSE.txt").read_text()
     assert "torchvision" in text and "Redistribution and use in source and binary forms" in text
 
 
