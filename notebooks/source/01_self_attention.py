@@ -132,7 +132,7 @@ draw.scores(raw, words, words)
 # %% [markdown]
 # Read the row of *eats*: it found *fox* most of all, who could be the one that eats. Read the row of *red*:
 # a colour looks for a thing, and finds *fox* and *grapes* equally good. Nothing tells it that *fox* stands
-# next to it. We come back to that ([Q10](#Q10:-Does-self-attention-know-the-order-of-the-tokens?)).
+# next to it. We come back to that ([Q09](#Q09:-Does-self-attention-know-the-order-of-the-tokens?)).
 
 # %% [markdown]
 # ### Q01: Why query, key and value, and not one row for all?
@@ -235,7 +235,7 @@ def eats(T):
 slider(eats, T=(0.5, 10.0, 0.5, 2.0))
 
 # %% [markdown]
-# ### Q03: Is d the width of one head, or of all channels?
+# ### Q02: Is d the width of one head, or of all channels?
 #
 # Of one **head** (heads come below): the scale follows the length of the dot product, and that is as long
 # as the head is wide. Dividing by the root of all channels makes scores too small and attention too even.
@@ -298,7 +298,7 @@ print("score / sum:", some / some.sum(), "  softmax:", softmax(some).round(2))
 assert (softmax(some) > 0).all()
 
 # %% [markdown]
-# ### Q04: Along which axis does the softmax run?
+# ### Q03: Along which axis does the softmax run?
 #
 # Along the keys, the last axis: every **row** sums to 1. A query shares out its attention. The columns may
 # sum to anything: a word that many look at gets more.
@@ -363,7 +363,7 @@ draw.weighted_sum(weights[2], V, Z[2], words)
 #
 # You have now written self-attention. The library's version takes the same steps and keeps every matrix,
 # so that it can be looked at. (`mask` is a matrix that is added to the scores, if you give one. We leave it out
-# until [Q10](#Q10:-Does-self-attention-know-the-order-of-the-tokens?).) On the left would be NumPy and on the right PyTorch, but the two files say
+# until [Q09](#Q09:-Does-self-attention-know-the-order-of-the-tokens?).) On the left would be NumPy and on the right PyTorch, but the two files say
 # the same to the letter:
 
 # %%
@@ -438,7 +438,7 @@ agree("Z, NumPy and MultiheadAttention", ours.Z, theirs)
 agree("weights of all heads", ours.weights, their_weights)
 
 # %% [markdown]
-# ### Q06: Is one Linear(C, 3C) the same as three Linear(C, C)?
+# ### Q05: Is one Linear(C, 3C) the same as three Linear(C, C)?
 #
 # Yes: put the three weights on top of each other. Swin's `qkv.weight` has shape $(3C, C)$, the first $C$
 # rows make $Q$, then $K$, then $V$, and inside each the heads follow each other. As an einops pattern:
@@ -465,7 +465,7 @@ for order in ("(three a d)", "(a three d)", "(a d three)"):
     print(f"{order}: largest difference {np.abs(other - QKV).max():.2f}")
 
 # %% [markdown]
-# ### Q07: Why split C over the heads, and does a head see only part of the input?
+# ### Q06: Why split C over the heads, and does a head see only part of the input?
 #
 # Every head sees **all** of the input. What is split is the *output* of the projection: head 0 owns the
 # first $d$ columns of $W_Q$, and these have $C$ rows, one for each input channel. Change any one channel,
@@ -495,7 +495,7 @@ for a, d in ((1, 96), (3, 32), (3, 96)):
     )
 
 # %% [markdown]
-# ### Q09: Why do some models give K no bias?
+# ### Q08: Why do some models give K no bias?
 #
 # Because a bias on K does nothing. It adds $q_i \cdot b$ to *all* scores of row $i$, and the softmax
 # doesn't see what a whole row has in common. A bias on Q is another matter: $b \cdot k_j$ is different for
@@ -531,7 +531,7 @@ print(f"cosine attention: a bias on K moves the weights by up to {moved:.2f}")
 assert moved > 0.1
 
 # %% [markdown]
-# ### Q10: Does self-attention know the order of the tokens?
+# ### Q09: Does self-attention know the order of the tokens?
 #
 # No. Shuffle the words, and the rows of $Z$ are shuffled in the same way, and nothing else changes:
 # self-attention is **equivariant**. If you then take the mean over all tokens, the result doesn't change at
@@ -734,7 +734,7 @@ assert apart(weights) > apart(untrained)
 #
 # **Overflow.** $e^{1000}$ is more than a float can hold. Written as in the formula, the softmax then gives
 # `nan`. Take the largest score of the row off first: a number that all scores of a row have in common
-# changes nothing (Q09!).
+# changes nothing (Q08!).
 
 # %%
 large = np.array([1000.0, 1001.0])

@@ -134,7 +134,7 @@ by_product = rearrange(images, arrow, p1=4, p2=4) @ W.T + b
 agree("patch by patch, and all at once", by_product, np.array(by_loop))
 
 # %% [markdown]
-# ### Q11: Is a stride-4 convolution really the same as cut, flatten, linear?
+# ### Q10: Is a stride-4 convolution really the same as cut, flatten, linear?
 #
 # Yes. A convolution lays its kernel on the picture, multiplies, sums, and moves on by its **stride**. If the stride
 # is as long as the kernel, it never meets a pixel twice: each position is one patch. What it does there, a weighted

@@ -142,7 +142,7 @@ agree("there and back", window_reverse(windows, 2, 6, 4), small)
 side_by_side("windows.window_reverse")
 
 # %% [markdown]
-# ### Q13: Why view, permute, contiguous in that order, and does reverse undo it exactly?
+# ### Q12: Why view, permute, contiguous in that order, and does reverse undo it exactly?
 #
 # The official code spells the arrow out in four steps. Each does one thing:
 #
@@ -415,7 +415,7 @@ merged, smaller = merging(tokens, grid)
 print("after merging", merged.shape, smaller)
 
 # %% [markdown]
-# ### Q54: Where do the two cost formulas come from, and in what sense is Swin linear?
+# ### Q14: Where do the two cost formulas come from, and in what sense is Swin linear?
 #
 # The formulas are $4hwC^2 + 2(hw)^2C$ for attention over the whole map and $4hwC^2 + 2M^2hwC$ in windows. They count
 # multiplications. A product of (a × b) and (b × c) takes a·b·c of them. Attention over hw tokens of C channels has

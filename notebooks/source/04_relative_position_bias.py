@@ -99,7 +99,7 @@ for M in (2, 3, 7, 12):
 # The table has that many rows and one column for each head.
 
 # %% [markdown]
-# ### Q31: How is the index built: why add M-1, multiply rows by 2M-1, and sum?
+# ### Q16: How is the index built: why add M-1, multiply rows by 2M-1, and sum?
 #
 # A table is a list. So the two offsets have to become *one* number, its place in the list. With $M = 2$ there are
 # four tokens and you can follow all sixteen pairs:
@@ -457,7 +457,7 @@ for title, column in zip(titles, learned.T, strict=True):
 # ## 5 · Questions people ask
 
 # %% [markdown]
-# ### Q36: Why does every head and every block have its own table, and do all windows share it?
+# ### Q21: Why does every head and every block have its own table, and do all windows share it?
 
 # %%
 model = swin_numpy.SwinTransformer(swin_numpy.CONFIGS["swin_tiny_patch4_window7_224"])
@@ -493,7 +493,7 @@ agree(
 # The learned tables further up show it: training gave each head of each block a table of its own.
 
 # %% [markdown]
-# ### Q33: In a rectangular window, which side belongs in the multiplier, and does meshgrid need the ij order?
+# ### Q18: In a rectangular window, which side belongs in the multiplier, and does meshgrid need the ij order?
 #
 # A window of $M_h$ rows and $M_w$ columns. The column offset is the second digit, and it takes $2M_w - 1$ values. So
 # the multiplier is made of the number of **columns**. In a square window you can't see the mistake. (`meshgrid` gives
@@ -631,7 +631,7 @@ for way in (
     print(f"{way['mode']:8}", " ".join(f"{value:5.2f}" for value in row))
 
 # %% [markdown]
-# ### Q34: Is the index of MMDetection (a double step, then a flip) the same?
+# ### Q19: Is the index of MMDetection (a double step, then a flip) the same?
 #
 # Yes, to the last number. (`double_step_seq` and `flip` are its names in that code.) The idea: give each token
 # one *place*, row · $(2M_w-1)$ + column. The index of a pair is then place of i − place of j + a constant. And
@@ -663,7 +663,7 @@ for name, make in (("pairs", pairs), ("places", places)):
 # It is computed once, when a model is built. So neither time matters.
 
 # %% [markdown]
-# ### Q39: How is the bias formed when the numbers of queries and keys differ?
+# ### Q23: How is the bias formed when the numbers of queries and keys differ?
 #
 # The table knows offsets, not tokens. So any two lists of coordinates will do, as long as no query and key are
 # further apart than $M-1$. Four queries here, 49 keys: say, tokens pooled out of the window.
@@ -691,7 +691,7 @@ agree(
 # Queries *between* tokens (row 1.5) have offsets that the table doesn't hold; then you interpolate it, as in Q15.
 
 # %% [markdown]
-# ### Q40: Why does indexing fail with a dtype error, and must the index be an integer buffer?
+# ### Q24: Why does indexing fail with a dtype error, and must the index be an integer buffer?
 #
 # An index must be a whole number. `.half()` on a PyTorch model turns parameters and buffers to float16, but only
 # those that hold floating-point numbers. So the index survives, as long as it is an integer tensor to begin with.
@@ -735,10 +735,10 @@ print(f"biases that are wrong: {wrong:.0%}")
 # %% [markdown]
 # So: int64 (int32 works, and takes half the memory), not float, not int8. It is a *buffer* in PyTorch because it
 # isn't learned, but has to move to the GPU with the model. In NumPy it is just an attribute.
-# Chapter 05 (Q30) shows what happens when a buffer is saved, or forgotten.
+# Chapter 05 (Q36) shows what happens when a buffer is saved, or forgotten.
 
 # %% [markdown]
-# ### Q37: Without absolute position embedding, does the model know where a patch is?
+# ### Q22: Without absolute position embedding, does the model know where a patch is?
 #
 # We test it: the same photograph, moved to the left by some pixels. For a token that moves along with the
 # picture, do the features of stage 1 (one W-MSA and one SW-MSA block) change? We look at tokens far from the

@@ -89,12 +89,12 @@ print(len(sizes), "windows instead of", (H // M) * (W // M), "with sizes", *size
 
 # %% [markdown]
 # Windows of different sizes don't fit into one array. A loop over them is slow, and filling them up with zeros costs
-# more windows (we count that under Q19). The paper's way out is to roll the map.
+# more windows (we count that under Q28). The paper's way out is to roll the map.
 
 # %% [markdown]
 # ## 2 · The cyclic shift
 #
-# ### Q16: Is the whole map rolled or each window, and why roll back?
+# ### Q25: Is the whole map rolled or each window, and why roll back?
 #
 # The **whole map** is rolled up and left by $s$. What leaves at the top comes back at the bottom, what leaves at
 # the left comes back at the right. (To move the map up and left under the windows is the same as to move the
@@ -177,7 +177,7 @@ slider(shifted_photo, shift=(1, 6, 1, 3))
 # %% [markdown]
 # ## 3 · The mask
 #
-# ### Q21: What is the mask for, and exactly which pairs does it block?
+# ### Q29: What is the mask for, and exactly which pairs does it block?
 #
 # Two tokens that stand in one window after the roll may see each other only if they were in one moved window *before*
 # the roll. That sentence can be written down as a loop over all pairs, without thinking of seams at all:
@@ -296,7 +296,7 @@ for k, labels in enumerate(cut):
     print(f"window {k}: labels that meet", sorted(set(labels.tolist())))
 
 # %% [markdown]
-# ### Q23: Does unsqueeze(1) - unsqueeze(2) block both rows and columns, and does the order matter?
+# ### Q30: Does unsqueeze(1) - unsqueeze(2) block both rows and columns, and does the order matter?
 #
 # The official code subtracts the labels of a window from each other in all pairs, and blocks where the difference
 # isn't 0. A label holds row *and* column information, so both are blocked. If a − b isn't 0, b − a isn't either.
@@ -318,7 +318,7 @@ assert torch.equal(one != 0, other != 0) and np.array_equal(
 # %% [markdown]
 # ## 4 · How the mask acts
 #
-# ### Q24: Why is it added before the softmax, and not multiplied? Why does -100 act like zero?
+# ### Q31: Why is it added before the softmax, and not multiplied? Why does -100 act like zero?
 #
 # One row of scores, four keys, and the last two shall be blocked. Three ways to do it:
 
@@ -356,7 +356,7 @@ print("with a blocked score of 130:", far.round(3))
 # blocked key with a score of 130 wins against all others.
 
 # %% [markdown]
-# ### Q82: -100, -inf, -1e4 or the smallest number of the dtype: when does each give NaN?
+# ### Q37: -100, -inf, -1e4 or the smallest number of the dtype: when does each give NaN?
 #
 # The smallest number of a dtype, `finfo.min`, is the most negative one that the format can hold. We try each value in
 # three formats, on a row with two blocked keys ("partly") and on a row where all are blocked
@@ -466,7 +466,7 @@ agree(
 )
 
 # %% [markdown]
-# ### Q19: Is shift + mask equal to attention over the true, unequal windows? What are the alternatives?
+# ### Q28: Is shift + mask equal to attention over the true, unequal windows? What are the alternatives?
 #
 # Here is the plain way: no roll, no mask. Loop over the nine moved windows as they lie on the map, attend inside
 # each. The bias comes from the tokens' coordinates on the map.
@@ -529,7 +529,7 @@ for side in (56, 28, 14):
 # same one by other means.
 
 # %% [markdown]
-# ### Q27: How does one mask per window meet the scores of a batch, and why is it M2 x M2 in all stages?
+# ### Q33: How does one mask per window meet the scores of a batch, and why is it M2 x M2 in all stages?
 #
 # In this project windows have an axis of their own, so scores `(n k a i j)` and mask `(k 1 i j)` line up by
 # themselves: one mask for each window, the same for all images and heads. The official code fuses images and
@@ -564,7 +564,7 @@ for stage, (h, w) in enumerate(config.grids, 1):
     print(f"stage {stage}: {h} × {w} tokens, {what}")
 
 # %% [markdown]
-# ### Q26: Why is the mask recomputed for another size? What would the stored one do?
+# ### Q32: Why is the mask recomputed for another size? What would the stored one do?
 #
 # The mask belongs to a map. A stored mask for 56 × 56 has 64 windows; a map of 28 × 28 has 16.
 
@@ -748,7 +748,7 @@ print(f"weight that would go to the other edge: {left:.0%}")
 # %% [markdown]
 # ## 7 · How far a token sees
 #
-# ### Q18: How does information travel, and after how many blocks does a token hear of the whole map?
+# ### Q27: How does information travel, and after how many blocks does a token hear of the whole map?
 #
 # We ask PyTorch: send the gradient of *one* output token back through eight blocks. Where it isn't zero, a token
 # can change the result. Before the last block we see what one block reaches, before the last two what two blocks
@@ -826,7 +826,7 @@ for stage, (out, (h, w)) in enumerate(whole.forward_stages(pixels), 1):
 # ## 8 · Two practical questions
 
 # %% [markdown]
-# ### Q29: How can I test that my own mask is right?
+# ### Q35: How can I test that my own mask is right?
 #
 # By a property that needs no seam: **two tokens of a window are blocked exactly if they lay $M$ or more apart, on
 # some axis, before the roll.** Moved windows are $M$ wide, so tokens of the same one are less than $M$ apart.
@@ -887,7 +887,7 @@ agree(
 # be sure.)
 
 # %% [markdown]
-# ### Q30: Why are mask and index buffers, should they be saved, and why do they cause trouble?
+# ### Q36: Why are mask and index buffers, should they be saved, and why do they cause trouble?
 #
 # A parameter is learned. A *buffer* is not, but belongs to the module: `.to(device)` moves it along.
 # `persistent=True` (PyTorch's default) also writes it into the checkpoint. Ours is `persistent=False`: it can be

@@ -336,7 +336,7 @@ assert (sizes["trained"].mean(0) > sizes["fresh random weights"].mean(0)).all()
 # ## Where the norms go
 
 # %% [markdown]
-# ### Q42: Where does LayerNorm go, and what stays on the residual path?
+# ### Q38: Where does LayerNorm go, and what stays on the residual path?
 #
 # Three orders are in use. $f$ is a branch, attention or MLP:
 #
@@ -570,7 +570,7 @@ for name, mean in (("NumPy", numpy_mean), ("PyTorch", torch_mean)):
     assert abs(mean - 1) < 4 * error
 
 # %% [markdown]
-# ### Q44: Is the drop-path rate constant, and which rate belongs to T, S and B?
+# ### Q39: Is the drop-path rate constant, and which rate belongs to T, S and B?
 #
 # It grows from block to block: linearly over **all** blocks of the model, from 0 for the first to `drop_path_rate` for
 # the last. It does not start again in each stage. First layers are needed by all that follows; the last ones can be

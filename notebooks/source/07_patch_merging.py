@@ -342,7 +342,7 @@ agree("pixel_unshuffle, permuted", unshuffled[..., place], by_arrow, bound=0)
 # ## Questions that learners ask
 
 # %% [markdown]
-# ### Q45: In which order are the four neighbours joined, and what breaks with nn.Unfold?
+# ### Q40: In which order are the four neighbours joined, and what breaks with nn.Unfold?
 #
 # Label every number of a 2 × 2 square by three digits: row, column, channel; here with C = 2. Three orders are in use.
 # (`nn.Unfold` is PyTorch's layer that cuts a map into squares; it keeps the numbers of one channel together.)
@@ -406,7 +406,7 @@ print("matrix permuted, norm forgotten:", off(merge(x, "(c p1 p2)", half), right
 # translation with random parameters.
 
 # %% [markdown]
-# ### Q47: Why is the norm on 4C before the reduction in V1, and on 2C after it in V2?
+# ### Q41: Why is the norm on 4C before the reduction in V1, and on 2C after it in V2?
 #
 # Same gathering, same matrix, norm before or after it. Count first: parameters of Swin-T's three mergings, and the
 # work for one image (multiply-adds of the matrix; numbers that the norm has to touch).
@@ -456,7 +456,7 @@ for name, stream, q in (
 # does here what it does in its blocks: norm before the matrices, or after them.
 
 # %% [markdown]
-# ### Q48: What should happen when H or W is odd?
+# ### Q42: What should happen when H or W is odd?
 #
 # At 112 × 112 pixels Swin-T has maps of 28, 14 and 7 tokens a side, and 7 can't be halved. The slices say so
 # themselves:
@@ -499,7 +499,7 @@ print(y_odd[0, :, 0].reshape(h, w).round(2))
 # such tokens. Multiples of 32 avoid it: 4 pixels a patch, halved three times, and 4 · 2 · 2 · 2 = 32.
 
 # %% [markdown]
-# ### Q50: Does a Swin-Unet style patch expanding invert patch merging?
+# ### Q44: Does a Swin-Unet style patch expanding invert patch merging?
 #
 # Swin-Unet goes down with patch merging and up again with *patch expanding*: a matrix makes 2C channels out of C, and
 # the arrow `h w (p1 p2 c) -> (h p1) (w p2) c` lays them out as 2 × 2 tokens of C/2. Send labelled tokens down the

@@ -121,7 +121,7 @@ assert count == sum(value.numel() for value in torch_model.parameters()) == 28_2
 print(f"{count:,} parameters in both")
 
 # %% [markdown]
-# ### Q51: What does depths=(2, 2, 6, 2) mean, and why is stage 3 the deepest?
+# ### Q45: What does depths=(2, 2, 6, 2) mean, and why is stage 3 the deepest?
 #
 # Each number counts the blocks of one stage, and each W-MSA and each SW-MSA block counts as **one**. They take turns: 2
 # is one pair, 6 is three pairs. Here are all twelve, with what each costs: its parameters, and the multiply-adds of
@@ -352,7 +352,7 @@ for i, (x, (h, w)) in enumerate(stages, 1):
 maps_in_rows(pictures, columns=5)
 
 # %% [markdown]
-# ### Q67: Why do the layer outputs come one scale too small (28, 14, 7, 7)?
+# ### Q49: Why do the layer outputs come one scale too small (28, 14, 7, 7)?
 #
 # In Microsoft's code, and in many that follow it, the patch merging belongs to the **end** of a stage: whoever hooks a
 # stage, or takes its return value, gets what the *next* stage begins with. Both lists, from hooks:
@@ -388,7 +388,7 @@ for mine, (tokens, _) in zip(before, stages, strict=True):
 # norm (the stream is never normed, chapter 6), so backbones add a norm of their own to each.
 
 # %% [markdown]
-# ### Q53: Why is there no class token, and how would one work with windows?
+# ### Q47: Why is there no class token, and how would one work with windows?
 #
 # ViT puts one extra token in front of the patches; it looks at all of them, and the head reads nothing else. In Swin it
 # has no place: 3136 tokens are a map of 56 × 56, 3137 are no map.

@@ -210,7 +210,7 @@ for name, g in (
     print(f"gradient 1000 {name:10}: way {ways[0]:5.0f}, clipped {ways[1]:5.0f}")
 
 # %% [markdown]
-# ### Q58: Why are norms, biases and the bias table excluded from weight decay, and does it matter?
+# ### Q52: Why are norms, biases and the bias table excluded from weight decay, and does it matter?
 #
 # Decay pulls parameters to 0. For the matrix of a layer, 0 is a good place to be pulled to: smaller weights, smoother
 # function. For the **weight of a layer norm** it isn't: 1 means "leave it", 0 means "delete this channel". A **bias**
@@ -427,7 +427,7 @@ def attention_of(block, x, grid):
 
 
 # %% [markdown]
-# ### Q88: How do I draw attention maps or a rollout when attention lives in shifted windows without a class token?
+# ### Q54: How do I draw attention maps or a rollout when attention lives in shifted windows without a class token?
 #
 # By putting every window's (M², M²) matrix back where its tokens are on the map. Number the tokens, send the **numbers**
 # through shift and partition, and you know which token each row and column of a window belongs to. No rolling back is
@@ -770,7 +770,7 @@ if len(full) > 1:
         )
 
 # %% [markdown]
-# ### Q59: Which optimiser, learning rate, warm-up and batch scaling should I use on one GPU?
+# ### Q53: Which optimiser, learning rate, warm-up and batch scaling should I use on one GPU?
 #
 # AdamW, linear warm-up, cosine: the recipe above. The official rate is 1e-3 for a batch of 1024, scaled in proportion
 # (the official code multiplies by batch / 512 with a base of 5e-4). But measure: a short sweep finds the edge. Half as
@@ -798,7 +798,7 @@ runs(
 #   proportion (linear scaling) is the upper limit, for Adam the square root is often better. On one GPU with a small
 #   batch, take the official rate times batch / 1024, and try twice and four times that.
 #
-# ### Q56: Why does Swin from scratch do worse than ResNet on CIFAR or a few thousand images, and what helps?
+# ### Q51: Why does Swin from scratch do worse than ResNet on CIFAR or a few thousand images, and what helps?
 #
 # A convolution has locality and "the same everywhere" built in. Attention must learn from examples which neighbours
 # matter; with few examples it learns the examples instead. Look at the gap between images that were trained on and

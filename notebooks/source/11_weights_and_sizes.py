@@ -209,9 +209,9 @@ for to, renamed in theirs.items():
 
 # %% [markdown]
 # The counts differ: transformers has three arrays for each `qkv`; Microsoft and torchvision also save arrays that can
-# be computed at any time, masks and index tables (chapter 05, Q30).
+# be computed at any time, masks and index tables (chapter 05, Q36).
 #
-# ### Q63: Why do checkpoints stop loading after a timm upgrade (downsample moved one stage)?
+# ### Q57: Why do checkpoints stop loading after a timm upgrade (downsample moved one stage)?
 #
 # A stage of the paper's figure *begins* with patch merging; in Microsoft's code a stage *ends* with it. timm followed
 # Microsoft at first, and moved to the figure with version 0.9. The same array, then, is `layers.0.downsample` before and
@@ -260,7 +260,7 @@ with torch.inference_mode():
     agree("logits, old and new names", twin(torch.from_numpy(photo)), before, 0)
 
 # %% [markdown]
-# ### Q61: Which missing or unexpected keys (masks, indices, head, norms) are harmless when loading?
+# ### Q56: Which missing or unexpected keys (masks, indices, head, norms) are harmless when loading?
 #
 # *Missing*: the model has the name, the file doesn't. *Unexpected*: the other way round. Ask of each name: can it be
 # computed again? Did I mean to replace it? If neither, something is lost.
@@ -358,7 +358,7 @@ for name in ("half.safetensors", "page.pth", "model.pth"):
 # %% [markdown]
 # ## 3 · Other channels
 #
-# ### Q64: How can 3-channel weights serve grey or many-channel images?
+# ### Q58: How can 3-channel weights serve grey or many-channel images?
 #
 # Only the patch convolution sees channels. For every output it computes a sum over red, green and blue:
 # $\sum_c W_c \cdot x_c$. In a grey picture all three are the same $x$, and then $\sum_c W_c \cdot x = (\sum_c W_c)\, x$:
@@ -524,7 +524,7 @@ bars(results, "share of held-out pictures that are right", form="{:.1%}")
 # %% [markdown]
 # ## 5 · The picture before the model
 #
-# ### Q66: Why is my measured ImageNet accuracy below the reported one (resize, crop, interpolation, normalisation)?
+# ### Q59: Why is my measured ImageNet accuracy below the reported one (resize, crop, interpolation, normalisation)?
 #
 # Because a model is evaluated with one exact recipe, and yours differs. The published one, for 224 pixels: make the
 # shorter side 256, bicubic; cut 224 × 224 out of the centre; scale to 0 … 1; take off ImageNet's mean, divide by its
@@ -713,7 +713,7 @@ bars(tables, f"share right of {len(doubled)} held-out pictures", form="{:.1%}")
 # %% [markdown]
 # ## 7 · Sizes that don't fit
 #
-# ### Q76: What if H or W is not divisible by patch size times M (256, 512, 750, 768 ...)?
+# ### Q62: What if H or W is not divisible by patch size times M (256, 512, 750, 768 ...)?
 #
 # Cutting into windows is a reshape, and a reshape needs the right number of tokens. Code that doesn't care stops here:
 
@@ -773,7 +773,7 @@ for size in (side * 8 // 7, side * 16 // 7):
 # segmentation need the pixels as they are, and are *trained* with padding; there it costs next to nothing. This package
 # pads on its own for any size.
 #
-# ### Q78: When padding is needed, must it come before or after the roll?
+# ### Q64: When padding is needed, must it come before or after the roll?
 #
 # Before. The block pads right and bottom, then rolls:
 
@@ -853,7 +853,7 @@ print(
 # begin a window, as in the picture. A test with one lucky height passes.
 
 # %% [markdown]
-# ### Q79: Do padded tokens take part in attention, and how much weight do they draw?
+# ### Q65: Do padded tokens take part in attention, and how much weight do they draw?
 #
 # Yes. A padded token is zero **after** norm1. So its query, key and value are the biases of `qkv`, and nothing masks it
 # out. It has a score like any other, and takes a share of every softmax in its window. (Official detection code and
@@ -977,7 +977,7 @@ for size in (side, side + 4, side + 8):
 # were never trained with at all. Use the mask if you train with the mask.
 
 # %% [markdown]
-# ### Q90: Why are corners and borders bright in feature similarity or attention maps without an object there?
+# ### Q67: Why are corners and borders bright in feature similarity or attention maps without an object there?
 #
 # Three different reasons, and an experiment for each. **One: it is in the pictures.** Here is the average length of the
 # tokens of stage 1, over held-out pictures; and again with all pictures rolled by half their side, so that what was in
@@ -1094,7 +1094,7 @@ maps_on_one_scale(
 # %% [markdown]
 # ## 8 · A graph that is frozen
 #
-# ### Q81: Why does an exported graph work only at the traced size?
+# ### Q66: Why does an exported graph work only at the traced size?
 #
 # Tracing runs the model once and writes down the operations that happened. A number that Python computed from a shape,
 # such as the count of windows, is written down as a **constant**. Here is a cut into windows as public code has it:
@@ -1163,7 +1163,7 @@ for what, graph in (("fixed", exported), ("any batch", any_batch)):
 # %% [markdown]
 # ## 9 · A backbone under a decoder
 #
-# ### Q69: Are feature maps NHWC or NCHW, and how do I feed an FPN or U-Net decoder?
+# ### Q60: Are feature maps NHWC or NCHW, and how do I feed an FPN or U-Net decoder?
 #
 # Inside, Swin's data is neither: it is tokens (n, h·w, c), and a grid. torchvision and timm hand out (n, h, w, c);
 # detection code wants (n, c, h, w). Read the library's documentation, or look at which axis has 96, 192, 384, 768. Our
@@ -1277,7 +1277,7 @@ everything = [name for name, _ in numpy_backbone.named_parameters()]
 print(f"{len(reached)} of {len(everything)} parameters have a gradient")
 
 # %% [markdown]
-# ### Q70: What do the out indices select, and must all four maps be used?
+# ### Q61: What do the out indices select, and must all four maps be used?
 #
 # `out_indices` selects the stages whose maps come out; stages count from 0. You need not use all. What comes after the last one you
 # asked for isn't computed, and never gets a gradient. The finest map is the largest by far:
@@ -1319,7 +1319,7 @@ for indices in ((0, 1, 2, 3), (1, 2, 3), (0, 1), (3,)):
 # %% [markdown]
 # ## Traps
 #
-# **1. `strict=False` that loads nothing.** You saw it in Q61. Check the two lists, or better, an accuracy.
+# **1. `strict=False` that loads nothing.** You saw it in Q56. Check the two lists, or better, an accuracy.
 #
 # **2. A table reshaped with the heads in front.** The table is $((2M-1)^2, a)$: heads run fastest. Reshaping it
 # straight to $(a, 2M-1, 2M-1)$ has the right shape, and is scrambled. No error; the price:

@@ -68,7 +68,7 @@ print("in both:", ", ".join(name for name in states[0] if name in states[1]))
 # %% [markdown]
 # ## 1 · Res-post-norm
 #
-# ### Q73: What is res-post-norm, how does it differ from post-norm and from V1, and why does depth need it?
+# ### Q69: What is res-post-norm, how does it differ from post-norm and from V1, and why does depth need it?
 #
 # Chapter 6 has shown the three orders. $f$ is a branch (attention or MLP), $x$ the residual stream:
 #
@@ -398,7 +398,7 @@ z = rearrange(z, "n k a m d -> n k m (a d)")
 agree("library and loop", y, z @ attention.proj.weight.T + attention.proj.bias)
 
 # %% [markdown]
-# ### Q71: Where is the cosine, and on which axis is F.normalize taken?
+# ### Q68: Where is the cosine, and on which axis is F.normalize taken?
 #
 # The code has no `cos`. It brings queries and keys to length 1 and multiplies: that *is* the cosine. The length is
 # taken over **the channels of one head**, d, the last axis. PyTorch has both ways, so compare. The official code says
@@ -868,7 +868,7 @@ print(f"log-spaced, 0 instead of 8 {np.mean(found):.3f}")
 # %% [markdown]
 # Look at the last line. The same network can do either, and a single number decides: that by which offsets are divided.
 #
-# ### Q74: What are the pretrained window sizes for, and what should they be when fine-tuning a fine-tuned model?
+# ### Q70: What are the pretrained window sizes for, and what should they be when fine-tuning a fine-tuned model?
 #
 # `pretrained_window_sizes` is that number, $M'$, one for each stage: **the window whose scale the network has learned**.
 # 0 stands for "the same as the window". It changes neither a shape nor a parameter, so a wrong one is never noticed by loading. Along a row of
@@ -952,7 +952,7 @@ for trained_at in (6, 12):
 #
 # ## 4 · Patch merging
 #
-# V2's merging reduces 4C to 2C, and norms then. Chapter 7 compares both orders (Q47): what the next stage starts
+# V2's merging reduces 4C to 2C, and norms then. Chapter 7 compares both orders (Q41): what the next stage starts
 # from has spread 1, however large the stream was.
 
 # %%
@@ -1083,7 +1083,7 @@ for scale in (10, 30, 40, 60, 100):
 # The official code has -100 all the same, and so have we, for a mask of another value would be another model. If
 # you train your own, look at exp(`logit_scale`) of its heads now and then.
 #
-# **4. `pretrained_window_sizes` forgotten.** It is in no parameter, so no error comes. Q74 has the numbers.
+# **4. `pretrained_window_sizes` forgotten.** It is in no parameter, so no error comes. Q70 has the numbers.
 #
 # ## Exercises
 #

@@ -249,7 +249,7 @@ for name, fill in (("-100", -100.0), ("finfo.min", half.min), ("-inf", -np.inf))
 # -100 twice is -200, a number like any other. The smallest number twice is $-\infty$. A row of nothing but $-\infty$
 # has no largest number to take off. **Cure**: -100, or block once, or see to it that each row keeps a key. (More fill
 # values and formats: [chapter 05,
-# Q82](05_shifted_windows.ipynb#Q82:--100,--inf,--1e4-or-the-smallest-number-of-the-dtype:-when-does-each-give-NaN?).)
+# Q37](05_shifted_windows.ipynb#Q37:--100,--inf,--1e4-or-the-smallest-number-of-the-dtype:-when-does-each-give-NaN?).)
 
 # %% [markdown]
 # ### How one NaN spreads
@@ -580,7 +580,7 @@ race(
 )
 
 # %% [markdown]
-# ### Q87: Is a fused roll and partition worth it?
+# ### Q74: Is a fused roll and partition worth it?
 #
 # The official code brings a CUDA kernel that does roll and partition at once. Should you build it? Ask first what
 # there is to win. If a part takes the share $p$ of the time, then making it *infinitely* fast makes the whole
@@ -680,7 +680,7 @@ race(
 # %% [markdown]
 # ### Step 6: attention in one call
 #
-# ### Q86: Fused attention with bias and mask, and is it faster for 49 tokens?
+# ### Q73: Fused attention with bias and mask, and is it faster for 49 tokens?
 #
 # PyTorch's `scaled_dot_product_attention` does scores, softmax and weighted sum in one call, piece by piece, so the
 # array of all scores need never be there ("flash attention"). It takes one array that is *added* to the scores, its
@@ -899,7 +899,7 @@ chapter13.gains(gained)
 # %% [markdown]
 # ## 6 · Growth with the image
 #
-# ### Q84: Why can window attention be slower or heavier than global attention on small maps?
+# ### Q72: Why can window attention be slower or heavier than global attention on small maps?
 #
 # One layer of attention of Swin-T's first stage, in NumPy: SW-MSA with all it needs, or every token looking at every
 # other, with the same weights. On a map of one window and without bias the two are the same:
