@@ -9,19 +9,12 @@ from .model import BasicLayer, SwinTransformer
 from .patches import PatchEmbed, PatchMerging, PatchMergingV2
 from .pictures.images import ImageError, denormalise, load_image, preprocess, to_array
 from .weights.adapt import fit_state
-from .weights.files import (
-    CheckpointError,
-    adapt_channels,
-    convert_state_dict,
-    export_state_dict,
-    infer_config,
-    initial_state,
-    load_checkpoint,
-    load_with_config,
-    resize_absolute_position_embedding,
-    resize_position_bias,
-    save_checkpoint,
-)
+from .weights.check import CheckpointError
+from .weights.files import load_checkpoint, load_with_config, save_checkpoint
+from .weights.infer import infer_config
+from .weights.initial import initial_state
+from .weights.names import convert_state_dict, export_state_dict
+from .weights.resize import adapt_channels, resize_absolute_position_embedding, resize_position_bias
 from .window_attention import WindowAttention, WindowAttentionV2
 from .windows import (
     cyclic_shift,

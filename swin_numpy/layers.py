@@ -17,7 +17,7 @@ from .functional import (
     sigmoid_backward,
 )
 from .module import Module, Parameter
-from .weights.files import initial_state
+from .weights.initial import initial_state
 
 
 class Linear(Module):

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from .weights.files import as_array, check_state, warn_not_finite
+from .weights.check import as_array, check_state, warn_not_finite
 
 
 class Parameter(np.ndarray):

@@ -12,8 +12,7 @@ from .optim import AdamW, clip_grad_norm
 from .runtime import threads
 from .runtime.environment import environment
 from .training.loop import first_weights, main
-from .weights.files import check_state
-from .weights.shapes import shapes_of
+from .weights.check import check_state, shapes_of
 
 PARTS = 2  # of a batch: each on a core of its own, one after the other if there is but one
 

@@ -9,14 +9,9 @@ from pathlib import Path
 
 import torch
 
-from swin_numpy.weights.files import (
-    CheckpointError,
-    export_state_dict,
-    load_checkpoint,
-    load_with_config,
-    replace_file,
-    save_checkpoint,
-)
+from swin_numpy.weights.check import CheckpointError
+from swin_numpy.weights.files import load_checkpoint, load_with_config, replace_file, save_checkpoint
+from swin_numpy.weights.names import export_state_dict
 
 NAMINGS = ("official", "microsoft", "timm", "torchvision", "transformers", "transformers_classic")
 

@@ -4,7 +4,7 @@ import torch
 from torch.nn import Dropout, Linear, Module
 from torch.nn.functional import gelu
 
-from swin_numpy.weights.files import initial_state
+from swin_numpy.weights.initial import initial_state
 
 
 class DropPath(Module):

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from swin_numpy.weights.files import CheckpointError, as_array, check_state, warn_not_finite
+from swin_numpy.weights.check import CheckpointError, as_array, check_state, warn_not_finite
 
 
 class Module(torch.nn.Module):

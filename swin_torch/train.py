@@ -18,8 +18,7 @@ from torch.optim import AdamW
 from swin_numpy.optim import no_decay
 from swin_numpy.runtime.environment import environment
 from swin_numpy.training.loop import first_weights, main
-from swin_numpy.weights.files import check_state
-from swin_numpy.weights.shapes import shapes_of
+from swin_numpy.weights.check import check_state, shapes_of
 
 from .compare import find_device
 from .model import SwinTransformer

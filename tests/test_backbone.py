@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 import swin_numpy
 import swin_torch
 from swin_numpy import SwinConfig, save_checkpoint
-from swin_numpy.weights.files import CheckpointError
+from swin_numpy.weights.check import CheckpointError
 from tests.families import assert_close, transformers_config
 from tests.peer_names import random_state as random_numbers
 from tests.twin import PACKAGES, WHICH, assert_same_steps, inputs_for, normal, random_state, relative, tensor, twins

@@ -12,7 +12,8 @@ import swin_numpy
 import swin_torch
 from swin_numpy import CheckpointError, SwinConfig, resize_absolute_position_embedding, resize_position_bias
 from swin_numpy.weights.adapt import fit_state
-from swin_numpy.weights.files import adapt_channels, save_checkpoint
+from swin_numpy.weights.files import save_checkpoint
+from swin_numpy.weights.resize import adapt_channels
 from tests.test_weights_files import damaged_bytes
 from tests.twin import PACKAGES, inputs_for, normal, random_state
 

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from swin_numpy.weights.files import CheckpointError, check_state
-from swin_numpy.weights.shapes import read_sizes
+from swin_numpy.weights.check import CheckpointError, check_state, read_sizes
 from tests.peer_names import official_shapes, random_state
 
 V1, V2 = official_shapes(1), official_shapes(2)

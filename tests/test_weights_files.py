@@ -16,15 +16,10 @@ from safetensors.numpy import save_file
 
 from swin_numpy.config import CONFIGS, SwinConfig
 from swin_numpy.weights import files as checkpoint
-from swin_numpy.weights.files import (
-    CheckpointError,
-    check_state,
-    export_state_dict,
-    infer_config,
-    load_checkpoint,
-    load_with_config,
-    save_checkpoint,
-)
+from swin_numpy.weights.check import CheckpointError, check_state
+from swin_numpy.weights.files import load_checkpoint, load_with_config, save_checkpoint
+from swin_numpy.weights.infer import infer_config
+from swin_numpy.weights.names import export_state_dict
 from tests.peer_names import NAMINGS, official_shapes, peer_shapes, random_state
 
 ROOT = Path(__file__).parent.parent

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from swin_numpy.weights.files import initial_state
+from swin_numpy.weights.initial import initial_state
 
 BLOCK = "layers.0.blocks.0."
 V1 = {

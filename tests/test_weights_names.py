@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from swin_numpy.config import SwinConfig
-from swin_numpy.weights.files import CheckpointError, convert_state_dict, export_state_dict
+from swin_numpy.weights.check import CheckpointError
+from swin_numpy.weights.names import convert_state_dict, export_state_dict
 from tests.peer_names import DERIVED, NAMINGS, official_shapes, peer_shapes, random_state
 
 

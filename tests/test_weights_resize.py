@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from swin_numpy.weights.files import adapt_channels, resize_absolute_position_embedding, resize_position_bias
+from swin_numpy.weights.resize import adapt_channels, resize_absolute_position_embedding, resize_position_bias
 
 RNG = np.random.default_rng(0)
 

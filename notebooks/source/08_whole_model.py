@@ -34,7 +34,7 @@ from swin_numpy.pictures.images import denormalise, load_image, preprocess, to_a
 from swin_numpy.runtime.trace import record
 from swin_numpy.training.fashion_mnist import CLASSES, SUBSET, fashion_mnist, normalise
 from swin_numpy.training.loop import TRAINED
-from swin_numpy.weights.files import convert_state_dict
+from swin_numpy.weights.names import convert_state_dict
 from swin_numpy.windows import window_partition
 from swin_torch.compare import measure
 

@@ -18,7 +18,9 @@ from tqdm import tqdm
 
 from ..config import CONFIGS, config_from_dict, get_config
 from ..optim import cosine_schedule, no_decay
-from ..weights.files import CheckpointError, check_state, initial_state, load_checkpoint, read_file, save_checkpoint
+from ..weights.check import CheckpointError, check_state
+from ..weights.files import load_checkpoint, read_file, save_checkpoint
+from ..weights.initial import initial_state
 from .fashion_mnist import CLASSES, SUBSET, batches, fashion_mnist, normalise
 
 EXAMPLES = """examples:

@@ -12,13 +12,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from .check import check_state
+from .check import check_state, window_of_table
 from .files import find_config, naming, official, read_file
 from .infer import UntoldError, check_fields
 from .initial import initial_state
 from .names import unwrapped
 from .resize import adapt_channels, resize_absolute_position_embedding, resize_position_bias
-from .shapes import window_of_table
 
 
 def load_fitted(path, config=None, **fields):

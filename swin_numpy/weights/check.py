@@ -1,9 +1,13 @@
-"""Does a checkpoint fit a model? Asked before anything of it is used."""
+"""Does a checkpoint fit a model? What its names and shapes determine, and what contradicts the model.
+
+This file imports nothing else of the package, so that layers can check a state dict without a checkpoint reader.
+"""
 
 import math
+import re
 import warnings
 
-from .shapes import read_sizes, shapes_of
+import numpy as np
 
 SHOWN = 3  # names of each kind that a message lists
 
@@ -78,3 +82,103 @@ def _way_round(other):
     if other == ["window_size"]:
         return ", or fit its tables with resize_position_bias"
     return ""
+
+
+def as_array(value, name="array"):
+    """A NumPy array or PyTorch tensor as a NumPy array of float16, float32 or float64; bfloat16 → float32.
+
+    Raises CheckpointError for anything else.
+    """
+    given = value
+    if hasattr(value, "detach"):  # a tensor, known by what it can do, so that PyTorch isn't needed here
+        try:
+            value = value.detach().cpu()
+            value = (value.float() if str(value.dtype) == "torch.bfloat16" else value).numpy()
+        except Exception as error:  # sparse, quantised, without data: PyTorch raises many types
+            raise CheckpointError(f"{listed([name])}: expected a dense tensor, got {_kind(given)}") from error
+    if not isinstance(value, np.ndarray) or value.dtype.kind != "f" or value.dtype.itemsize > 8:
+        raise CheckpointError(f"{listed([name])}: expected floating-point numbers, got {_kind(given)}")
+    return np.asarray(value, dtype=value.dtype.newbyteorder("="))
+
+
+def _kind(value):
+    return f"an array of {value.dtype}" if hasattr(value, "dtype") else type(value).__name__
+
+
+# ---- what names and shapes determine ------------------------------------------------------------------------------
+
+
+def shapes_of(state):
+    """{name: shape} of everything in `state` that has a shape."""
+    return {str(name): tuple(value.shape) for name, value in state.items() if hasattr(value, "shape")}
+
+
+def read_sizes(shapes):
+    """The fields of SwinConfig that {official name: shape} tells; what it doesn't tell is left out.
+
+    One key is no field: `window_sizes`, the window of each stage (V1), as a stage's window may have shrunk to
+    its grid. Takes any names and shapes, those of a damaged checkpoint or of one module alone as well.
+    """
+    blocks = _blocks(shapes)
+    if not blocks:
+        return {}
+    firsts = [stage[min(stage)] for stage in blocks]
+    sizes = {"depths": tuple(max(stage) + 1 for stage in blocks)}
+    if "attn.logit_scale" in firsts[0]:
+        sizes["version"] = 2
+    elif "attn.relative_position_bias_table" in firsts[0]:
+        sizes["version"] = 1
+    sizes["qkv_bias"] = "attn.qkv.bias" in firsts[0] or "attn.q_bias" in firsts[0]
+    sizes["ape"] = "absolute_pos_embed" in shapes
+    sizes["patch_norm"] = "patch_embed.norm.weight" in shapes
+    sizes["num_classes"] = (shapes.get("head.weight") or (0,))[0]
+    return sizes | _patch_sizes(shapes) | _attention_sizes(firsts) | _mlp_ratio(firsts[-1])
+
+
+def _blocks(shapes):
+    """blocks[stage][index] = {name within the block: shape}; stages in order, as far as they are unbroken."""
+    found = {}
+    for name, shape in shapes.items():
+        if match := re.fullmatch(r"layers\.([0-9]{1,3})\.blocks\.([0-9]{1,3})\.(.+)", name):
+            stage, index, leaf = int(match[1]), int(match[2]), match[3]
+            found.setdefault(stage, {}).setdefault(index, {})[leaf] = shape
+    stages = []
+    while len(stages) in found:
+        stages.append(found[len(stages)])
+    return stages
+
+
+def _patch_sizes(shapes):
+    kernel = shapes.get("patch_embed.proj.weight", ())
+    if len(kernel) != 4:
+        return {}
+    return {"embed_dim": kernel[0], "in_chans": kernel[1], "patch_size": kernel[2]}
+
+
+def _attention_sizes(firsts):
+    """Heads and windows. A V1 table has (2M - 1)² rows and a column for each head."""
+    scales = [block.get("attn.logit_scale", ()) for block in firsts]
+    if all(len(scale) == 3 for scale in scales):
+        return {"num_heads": tuple(scale[0] for scale in scales)}
+    tables = [block.get("attn.relative_position_bias_table", ()) for block in firsts]
+    if not all(len(table) == 2 and window_of_table(table[0]) for table in tables):
+        return {}
+    windows = tuple(window_of_table(rows) for rows, _ in tables)
+    heads = tuple(columns for _, columns in tables)
+    return {"num_heads": heads, "window_size": windows[0], "window_sizes": windows}
+
+
+def window_of_table(rows):
+    """M of a table of (2M - 1)² rows, or 0 where no window has that many."""
+    side = math.isqrt(rows)
+    return (side + 1) // 2 if side * side == rows and side % 2 else 0
+
+
+def _mlp_ratio(block):
+    """Hidden width / width of the last stage: it tells most of a ratio such as 3.3 that was rounded down."""
+    weight = block.get("mlp.fc1.weight", ())
+    if len(weight) != 2 or not all(weight):
+        return {}
+    hidden, width = weight
+    ratio = hidden / width
+    return {"mlp_ratio": ratio if int(width * ratio) == hidden else math.nextafter(ratio, math.inf)}

@@ -20,31 +20,9 @@ from safetensors.numpy import save_file
 
 from ..config import SwinConfig, config_from_dict
 from .buffers import DERIVED, read_buffers
-from .check import CheckpointError, check_state, warn_not_finite
+from .check import CheckpointError, as_array, read_sizes, shapes_of, warn_not_finite
 from .infer import infer_config
-from .initial import initial_state
-from .names import as_array, convert_state_dict, export_state_dict, unwrapped
-from .resize import adapt_channels, resize_absolute_position_embedding, resize_position_bias
-from .shapes import read_sizes, shapes_of
-
-__all__ = [
-    "CheckpointError",
-    "adapt_channels",
-    "as_array",
-    "check_state",
-    "convert_state_dict",
-    "export_state_dict",
-    "infer_config",
-    "initial_state",
-    "load_checkpoint",
-    "load_with_config",
-    "read_file",
-    "replace_file",
-    "resize_absolute_position_embedding",
-    "resize_position_bias",
-    "save_checkpoint",
-    "warn_not_finite",
-]
+from .names import convert_state_dict, unwrapped
 
 METADATA = "__metadata__"  # the entry of an .npz that holds what a .safetensors has in its header
 UNUSABLE = "a damaged file, or no checkpoint"

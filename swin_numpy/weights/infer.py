@@ -4,8 +4,7 @@ import math
 from dataclasses import fields
 
 from ..config import CONFIGS, SwinConfig
-from .check import CheckpointError
-from .shapes import read_sizes, shapes_of
+from .check import CheckpointError, read_sizes, shapes_of
 
 NEEDED = ("version", "patch_size", "in_chans", "embed_dim", "depths", "num_heads", "window_size", "mlp_ratio")
 SAME = (*(set(NEEDED) - {"in_chans"}), "qkv_bias", "ape", "patch_norm")  # what makes it a published model

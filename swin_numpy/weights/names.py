@@ -10,9 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from .buffers import DERIVED, derived_buffers
-from .check import CheckpointError, listed
+from .check import CheckpointError, as_array, listed, read_sizes, shapes_of
 from .infer import infer_config
-from .shapes import read_sizes, shapes_of
 
 # What a training run saves around its weights. Averaged weights come first: they are meant for evaluation.
 WRAPPERS = ("state_dict_ema", "model_ema", "model", "state_dict", "model_state_dict")
@@ -260,27 +259,6 @@ def _thirds(value, name):
 
 def _is_version2(state):
     return any(name.endswith(".attn.logit_scale") for name in state)
-
-
-def as_array(value, name="array"):
-    """A NumPy array or PyTorch tensor as a NumPy array of float16, float32 or float64; bfloat16 → float32.
-
-    Raises CheckpointError for anything else.
-    """
-    given = value
-    if hasattr(value, "detach"):  # a tensor, known by what it can do, so that PyTorch isn't needed here
-        try:
-            value = value.detach().cpu()
-            value = (value.float() if str(value.dtype) == "torch.bfloat16" else value).numpy()
-        except Exception as error:  # sparse, quantised, without data: PyTorch raises many types
-            raise CheckpointError(f"{listed([name])}: expected a dense tensor, got {_kind(given)}") from error
-    if not isinstance(value, np.ndarray) or value.dtype.kind != "f" or value.dtype.itemsize > 8:
-        raise CheckpointError(f"{listed([name])}: expected floating-point numbers, got {_kind(given)}")
-    return np.asarray(value, dtype=value.dtype.newbyteorder("="))
-
-
-def _kind(value):
-    return f"an array of {value.dtype}" if hasattr(value, "dtype") else type(value).__name__
 
 
 # ---- official to theirs ----------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from .shapes import window_of_table
+from .check import window_of_table
 
 
 def resize_position_bias(table, new_window):
