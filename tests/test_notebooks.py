@@ -1,5 +1,6 @@
 """The chapters: in step with their source, executable, light, without leftovers; questions, exercises, helpers."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -10,12 +11,12 @@ import numpy as np
 import pytest
 from nbconvert.filters import markdown2html
 
-from notebooks import build, lesson
+from notebooks import build, chapters, lesson, questions, reading_time
 
-SOURCES = build.chapters()
+SOURCES = chapters.sources()
 EXERCISES = sorted(
     f"{path.stem[2:]}.{k}"
-    for path in (build.FOLDER / "exercises").glob("ch??.py")
+    for path in (chapters.FOLDER / "exercises").glob("ch??.py")
     for k in re.findall(r"^def check_(\d+)", path.read_text(encoding="utf-8"), re.MULTILINE)
 )
 each_chapter = pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
@@ -32,9 +33,9 @@ def test_committed_notebook_is_what_the_build_makes_of_its_source(source):
 
 @each_chapter
 def test_chapter_runs_and_shows_what_the_committed_page_shows(source):
-    made = build.clean(build.run(build.read_source(source)))
+    made = build.clean(build.run(chapters.read_source(source)))
     build.refuse(made)
-    committed = nbformat.read(build.target(source), as_version=4)
+    committed = nbformat.read(chapters.target(source), as_version=4)
     for fresh, saved in zip(made.cells, committed.cells, strict=True):
         assert shape_of(fresh) == shape_of(saved), f"stale output of:\n{saved.source}"
 
@@ -47,25 +48,25 @@ def shape_of(cell):
 
 @each_chapter
 def test_chapter_says_first_what_it_teaches_and_last_where_to_read_on(source):
-    assert build.headings(source)[0].startswith(f"{source.name[:2]} · ")
-    assert "After this chapter you can" in build.read_source(source).cells[0].source
-    assert build.headings(source)[-1] == "Where to read on"
+    assert chapters.headings(source)[0].startswith(f"{source.name[:2]} · ")
+    assert "After this chapter you can" in chapters.read_source(source).cells[0].source
+    assert chapters.headings(source)[-1] == "Where to read on"
 
 
 @each_chapter
 def test_links_between_pages_lead_somewhere(source):
     last = SOURCES[-1].name[:2]
-    for cell in build.read_source(source).cells:
+    for cell in chapters.read_source(source).cells:
         for name, fragment in re.findall(r"\]\(([\w./-]*)(#[^)\s]*)?\)", cell.source):
             if re.match(r"\d\d_", name) and name[:2] > last:
                 continue  # a chapter that is still to come
-            page = build.FOLDER / name if name else build.target(source)
+            page = chapters.FOLDER / name if name else chapters.target(source)
             assert page.is_file(), f"no such file: {name}"
             assert not fragment or fragment[1:] in anchors(page), f"no such heading: {name}{fragment}"
 
 
 def test_contents_of_the_first_chapter_names_all():
-    first = nbformat.read(build.target(SOURCES[0]), as_version=4)
+    first = nbformat.read(chapters.target(SOURCES[0]), as_version=4)
     shown = "".join(build.readable(output) for cell in first.cells for output in cell.get("outputs", []))
     assert [path.stem for path in SOURCES if f"({path.stem}.ipynb)" not in shown] == []
 
@@ -75,37 +76,38 @@ def test_contents_of_the_first_chapter_names_all():
 
 def anchors(page):
     """Ids that nbconvert, which shares nothing with the build, gives the headings of a page."""
-    cells = nbformat.read(page, as_version=4).cells
+    source = chapters.FOLDER / "source" / f"{page.stem}.py"
+    cells = chapters.read_source(source).cells if source.is_file() else nbformat.read(page, as_version=4).cells
     html = "".join(markdown2html(cell.source) for cell in cells if cell.cell_type == "markdown")
-    return set(re.findall(r'<h\d id="([^"]*)"', html))
+    return set(re.findall(r'<(?:h\d|a) id="([^"]*)"', html))
 
 
 def test_questions_page_is_up_to_date_and_has_all_questions():
-    page = build.QUESTIONS.read_text(encoding="utf-8")
-    assert page == build.questions_page()
-    assert len({question["id"] for question in build.questions()}) == len(build.questions()) == 59
-    for question in build.questions():
+    page = build.questions_path().read_text(encoding="utf-8")
+    assert page == questions.page()
+    ids = [question["id"] for question in questions.questions()]
+    assert ids == [f"Q{number:02}" for number in range(1, 75)]  # without gaps, in the order of the chapters
+    for question in questions.questions():
         assert question["question"] in page and question["zh"] in page
-        assert question["chapter"] in build.TITLES
+        assert question["chapter"] in {source.name[:2] for source in SOURCES}
 
 
 def test_every_link_of_the_questions_page_leads_to_a_heading_that_is_there():
-    links = re.findall(r"\*\*(Q\d\d)\*\*.*\(<([\w.]+)#([^>]+)>\)", build.QUESTIONS.read_text(encoding="utf-8"))
-    assert len(links) == len(build.answers()) > 0
-    for question, page, fragment in links:
-        assert fragment.startswith(question)
-        assert fragment in anchors(build.FOLDER / page)
+    links = re.findall(r"\*\*(Q\d\d)\*\*.*\(<([\w.]+)#([^>]+)>\)", build.questions_path().read_text(encoding="utf-8"))
+    assert len(links) == len(questions.answers()) > 0
+    for _, page, fragment in links:
+        assert fragment in anchors(chapters.FOLDER / page)
 
 
 def test_a_chapter_that_is_there_answers_its_questions():
-    written, answered = {path.name[:2] for path in SOURCES}, build.answers()
-    due = {question["id"] for question in build.questions() if question["chapter"] in written}
+    written, answered = {path.name[:2] for path in SOURCES}, questions.answers()
+    due = {question["id"] for question in questions.questions() if question["chapter"] in written}
     assert due - answered.keys() == set()
 
 
 def test_question_without_answer_is_said_to_be_coming():
     question = {"id": "Q99", "chapter": "11", "question": "Why?", "zh": "为什么？"}
-    assert "coming in chapter 11" in build.entry(question, None)[0]
+    assert "coming in chapter 11" in questions.entry(question, None)[0]
 
 
 # The exercises
@@ -262,7 +264,7 @@ def test_slider_draws_the_start_and_follows_the_sliders(shown):
 
 def page(*outputs, source="1 + 1", count=1):
     cell = nbformat.v4.new_code_cell(source, execution_count=count, outputs=list(outputs), id="a")
-    return nbformat.v4.new_notebook(metadata=build.METADATA, cells=[cell])
+    return nbformat.v4.new_notebook(metadata=chapters.METADATA, cells=[cell])
 
 
 def test_clean_page_is_not_refused():
@@ -285,7 +287,7 @@ def test_clean_page_is_not_refused():
     ],
 )
 def test_refuse(notebook, message):
-    with pytest.raises(build.Refused, match=message):
+    with pytest.raises(chapters.Refused, match=message):
         build.refuse(notebook)
 
 
@@ -305,13 +307,8 @@ def folder(tmp_path, monkeypatch):
     (tmp_path / "source" / "01_small.py").write_text(
         "# %% [markdown]\n# # 01 · Small\n#\n# ### Q04: Which?\n\n# %%\n1 + 1\n"
     )
-    shutil.copy(build.FOLDER / "questions.json", tmp_path)
-    for name, path in (
-        ("FOLDER", tmp_path),
-        ("SOURCES", tmp_path / "source"),
-        ("QUESTIONS", tmp_path / "QUESTIONS.md"),
-    ):
-        monkeypatch.setattr(build, name, path)
+    shutil.copy(chapters.FOLDER / "questions.json", tmp_path)
+    monkeypatch.setattr(chapters, "FOLDER", tmp_path)
     return tmp_path
 
 
@@ -333,11 +330,107 @@ def test_build_check_and_build_again(folder, capsys):
     assert "not what source/01_small.py says now" in capsys.readouterr().err
 
 
+def test_folded_cells_stay_folded_and_nothing_else_is_kept(folder):
+    source = folder / "source" / "01_small.py"
+    source.write_text(
+        '# %% [markdown]\n# # 01 · Small\n\n# %% jupyter={"source_hidden": true} tags=["x"]\n1\n\n# %%\n2\n'
+    )
+    assert build.main(["--only", "01"]) == 0
+    cells = nbformat.read(folder / "01_small.ipynb", as_version=4).cells
+    assert [cell.metadata for cell in cells] == [{}, {"jupyter": {"source_hidden": True}}, {}]
+    assert build.main(["--check"]) == 0
+    source.write_text(source.read_text(encoding="utf-8").replace("true", "false"), encoding="utf-8")
+    assert build.main(["--check"]) == 1
+
+
+def test_titles_are_read_from_the_chapters(folder):
+    source = folder / "source" / "01_small.py"
+    assert chapters.title(source) == "Small"
+    assert "## 01 · Small" in questions.page()
+    for text in ("# %% [markdown]\n# # 02 · Small\n", "# %% [markdown]\n# # Small\n", "# %%\n1\n"):
+        source.write_text(text)
+        with pytest.raises(chapters.Refused, match="expected '# 01 · Title'"):
+            chapters.title(source)
+
+
+def test_any_heading_or_anchor_can_answer_a_question(folder):
+    source = folder / "source" / "01_small.py"
+    text = source.read_text(encoding="utf-8") + '\n# %% [markdown]\n# ## Three bits\n# <a id="why"></a>Because.\n'
+    source.write_text(text, encoding="utf-8")
+    asked = {"id": "Q05", "chapter": "01", "question": "Why?", "zh": "为什么？", "sources": []}
+    for answer, found in (("01#Three-bits", "Three-bits"), ("01#why", "why")):
+        (folder / "questions.json").write_text(json.dumps([asked | {"answer": answer}]), encoding="utf-8")
+        assert questions.answers()["Q05"] == (source, found)
+        assert f"(<01_small.ipynb#{found}>)" in questions.page()
+    for question, message in (
+        (asked | {"answer": "01#Four-bits"}, "'Four-bits', which 01_small.py lacks"),
+        (asked | {"answer": "02#Three-bits"}, "no chapter 02"),
+        (asked | {"answer": "01#why", "id": "Q04"}, "Q04 has a heading, and"),
+    ):
+        (folder / "questions.json").write_text(json.dumps([question]), encoding="utf-8")
+        with pytest.raises(chapters.Refused, match=message):
+            questions.answers()
+
+
+def test_chapters_can_be_built_at_the_same_time(folder):
+    for number in ("02", "03"):
+        (folder / "source" / f"{number}_next.py").write_text(
+            f"# %% [markdown]\n# # {number} · Next\n\n# %%\n{number[1]}\n"
+        )
+    assert build.main(["--jobs", "2"]) == 0
+    assert build.main(["--check"]) == 0
+    assert "".join(nbformat.read(folder / "03_next.ipynb", as_version=4).cells[1].outputs[0].data["text/plain"]) == "3"
+
+
+# reading_time
+
+
+def test_reading_time_by_hand():
+    cell, output = nbformat.v4.new_code_cell, nbformat.v4.new_output
+    shown = [output("display_data", data={"image/png": "A"}), output("stream", text="1\n\n2\n")]
+    folded = {"jupyter": {"source_hidden": True}}
+    notebook = nbformat.v4.new_notebook(
+        cells=[
+            nbformat.v4.new_markdown_cell("# 01 · Title\n\n" + "word " * 166),  # 170 words: a minute
+            cell("a\n\nb", outputs=shown),  # 2 lines, 2 printed lines, a picture: 8 + 5 + 30 s
+            cell(
+                "a\nb", metadata=folded, outputs=[output("display_data", data={"text/html": "\n" * 99})]
+            ),  # 60 lines at most
+            nbformat.v4.new_markdown_cell("## 2 · Exercises"),
+            cell("check('01.1', 1)\n" * 50),  # not counted
+            nbformat.v4.new_markdown_cell("## Deeper: traps"),
+            nbformat.v4.new_markdown_cell("### One"),
+            cell("x\n" * 15),  # a minute
+            nbformat.v4.new_markdown_cell("## Where to read on\n\n![A picture](a.png)"),
+        ]
+    )
+    words = {"Exercises": 4, "Deeper": 3, "One": 2, "Where": 8}
+    core = 1 + 43 / 60 + 150 / 60 + words["Where"] / 170 + 0.5
+    whole = core + (words["Exercises"] + words["Deeper"] + words["One"]) / 170 + 1
+    assert reading_time.times(notebook) == pytest.approx((core, whole))
+    assert [section.core for section in reading_time.sections(notebook)] == [True, False, False, False, True]
+    before = reading_time.times(notebook)
+    reading_time.write(notebook, seconds=130)
+    assert "# 01 · Title\n\n*Core 5 min · all of it 6 min · running it 2 min*\n\nword" in notebook.cells[0].source
+    assert reading_time.times(notebook) == before and reading_time.is_right(notebook)
+    notebook.cells[0].source += " word" * 170
+    assert not reading_time.is_right(notebook)
+
+
+def test_reading_time_prints_every_chapter(capsys):
+    assert reading_time.main([]) == 0
+    out = capsys.readouterr().out
+    assert all(source.stem in out for source in SOURCES) and "together" in out
+    assert reading_time.main(["77"]) == 2
+    assert reading_time.main(["05", "--sections"]) == 0
+    assert "Traps" in capsys.readouterr().out
+
+
 def test_cell_ids_stay_when_another_cell_is_added(folder):
     source = folder / "source" / "01_small.py"
-    before = build.read_source(source).cells
+    before = chapters.read_source(source).cells
     source.write_text("# %%\n0\n\n" + source.read_text(encoding="utf-8") + "\n# %%\n1 + 1\n", encoding="utf-8")
-    after = [cell.id for cell in build.read_source(source).cells]
+    after = [cell.id for cell in chapters.read_source(source).cells]
     assert after[1:3] == [cell.id for cell in before]
     assert len(set(after)) == len(after) == 4  # the same text twice still has two ids
 
@@ -361,5 +454,5 @@ def test_build_refuses_in_one_line(folder, capsys):
 
 def test_help():
     command = [sys.executable, "-m", "notebooks.build", "--help"]
-    out = subprocess.run(command, cwd=build.FOLDER.parent, capture_output=True, text=True, check=True).stdout
+    out = subprocess.run(command, cwd=chapters.FOLDER.parent, capture_output=True, text=True, check=True).stdout
     assert "--only" in out and "--check" in out and "QUESTIONS.md" in out

@@ -1,0 +1,76 @@
+"""QUESTIONS.md: what learners ask, each question with a link to the heading or anchor that answers it.
+
+A heading "Q04: Along which axis?" answers question Q04; so does any other heading or <a id="…"> that questions.json
+names: {"id": "Q04", "answer": "01#Step-4:-softmax", …}.
+"""
+
+import json
+import re
+
+from . import chapters
+from .chapters import Refused, anchor, anchors, headings, sources, target, title
+
+
+def questions():
+    """The learners' questions: dicts with id, chapter, question, zh, sources (where it was asked), maybe answer."""
+    return json.loads((chapters.FOLDER / "questions.json").read_text(encoding="utf-8"))
+
+
+def answers():
+    """{question id: (chapter's source, fragment)}. Raises Refused for two answers to one, or a link to nothing."""
+    found = {}
+    for source in sources():
+        for heading in headings(source):
+            if match := re.match(r"Q\d\d\b", heading):
+                if match[0] in found:
+                    raise Refused(f"{match[0]} has two headings: in {found[match[0]][0].name} and {source.name}")
+                found[match[0]] = source, anchor(heading)
+    for question in questions():
+        if "answer" in question:
+            if question["id"] in found:
+                raise Refused(f"{question['id']} has a heading, and questions.json names another answer")
+            found[question["id"]] = named(question)
+    return found
+
+
+def named(question):
+    """(source, fragment) of the answer "05#The-seam" that questions.json gives."""
+    number, _, fragment = question["answer"].partition("#")
+    (source,) = sources([number])
+    if fragment not in anchors(source):
+        raise Refused(f"{question['id']}: questions.json names the answer {fragment!r}, which {source.name} lacks")
+    return source, fragment
+
+
+def page():
+    """The text of QUESTIONS.md."""
+    asked, answered = questions(), answers()
+    lines = [
+        "# Questions that learners ask · 学习者常问的问题",
+        "",
+        f"{len(asked)} questions, collected from issue trackers and forums, each answered by a cell that you can run.",
+        "",
+        f"共 {len(asked)} 个问题，来自各项目的 issue 和论坛，每个答案都是一个可以运行的单元格。",
+        "",
+        "In JupyterLab: right-click this page, *Open With*, *Markdown Preview*. The first click on a link opens the"
+        " chapter, a second one jumps to the answer.",
+        "",
+        "Made by `python -m notebooks.build` from `questions.json` and the chapters' headings.",
+    ]
+    for source in sources():
+        here = [question for question in asked if question["chapter"] == source.name[:2]]
+        if here:
+            lines += ["", f"## {source.name[:2]} · {title(source)}", ""]
+        for question in here:
+            lines += entry(question, answered.get(question["id"]))
+    return "\n".join(lines) + "\n"
+
+
+def entry(question, answer):
+    """Two lines of QUESTIONS.md: English with the link, Chinese below it."""
+    if answer is None:
+        link = f"*coming in chapter {question['chapter']}*"
+    else:
+        source, fragment = answer
+        link = f"[{target(source).stem}](<{target(source).name}#{fragment}>)"
+    return [f"- **{question['id']}** {question['question']} → {link}  ", f"  {question['zh']}"]
