@@ -7,7 +7,6 @@ import subprocess
 import sys
 
 import nbformat
-import numpy as np
 import pytest
 from nbconvert.filters import markdown2html
 
@@ -115,17 +114,17 @@ def test_question_without_answer_is_said_to_be_coming():
 
 def wrong_answers(number):
     """{name: function} of an exercise's wrong answers, such as wrong_2 and wrong_2_rows."""
-    names = lesson.exercise(number, "check").__globals__
+    names = lesson.exercises.exercise(number, "check").__globals__
     return {name: names[name] for name in names if re.fullmatch(rf"wrong_{number[3:]}(_\w+)?", name)}
 
 
 @each_exercise
 def test_solution_is_right_and_typical_mistakes_get_a_hint(number):
-    assert lesson.hint_for(number, lesson.exercise(number, "solution")) is None
+    assert lesson.exercises.hint_for(number, lesson.exercises.exercise(number, "solution")) is None
     wrong = wrong_answers(number)
     assert wrong, "no wrong answer to try"
     for name, answer in wrong.items():
-        hint = lesson.hint_for(number, answer)
+        hint = lesson.exercises.hint_for(number, answer)
         assert hint and hint.startswith(f"✗ {number}: ") and len(hint) > 20, f"{name} was accepted: {hint}"
         assert "your code stopped" not in hint, f"{name}: {hint}"
 
@@ -135,9 +134,9 @@ def test_stub_is_not_called_wrong_and_an_error_is_shown(number):
     def stops(*inputs):
         raise KeyError("lost")
 
-    assert "not written yet" in lesson.hint_for(number, lambda *inputs: None)
-    assert "not written yet" in lesson.hint_for(number, ...)
-    assert "KeyError: 'lost'" in lesson.hint_for(number, stops)
+    assert "not written yet" in lesson.exercises.hint_for(number, lambda *inputs: None)
+    assert "not written yet" in lesson.exercises.hint_for(number, ...)
+    assert "KeyError: 'lost'" in lesson.exercises.hint_for(number, stops)
 
 
 @each_exercise
@@ -152,111 +151,17 @@ def test_every_exercise_of_a_chapter_has_a_checker(source):
     assert asked == {number for number in EXERCISES if number[:2] == source.name[:2]}
 
 
-# lesson
-
-
-@pytest.fixture
-def shown(monkeypatch):
-    """What `lesson` displays; `updates` holds what a picture was replaced by."""
-
-    class Screen(list):
-        def __init__(self):
-            self.updates = []
-
-        def __call__(self, value, display_id=False):
-            self.append(value)
-            return type("Handle", (), {"update": staticmethod(self.updates.append)})
-
-    screen = Screen()
-    monkeypatch.setattr(lesson, "display", screen)
-    return screen
-
-
-def test_agree_measures_the_relative_difference(capsys):
-    torch = pytest.importorskip("torch")
-    lesson.agree("halves", np.array([1.0, 200.0 + 2e-9]), torch.tensor([1.0, 200.0], dtype=torch.float64))
-    assert capsys.readouterr().out == "✓ halves: same shape (2,), largest relative difference 1e-11\n"
-    lesson.agree("minus infinity", [-np.inf, 1.0], [-np.inf, 1.0])
-
-
-@pytest.mark.parametrize(
-    ("a", "b", "message"),
-    [
-        ([1.0, 2.0], [1.0, 2.1], "largest relative difference 0.048"),
-        ([[1.0]], [1.0], "expected one shape"),
-        ([1.0, np.nan], [1.0, 2.0], "difference nan"),
-        ([np.nan], [np.nan], "difference nan"),
-        ([np.inf], [1.0], "difference inf"),
-        ([0.0], [1e-9], "difference 1"),
-    ],
-)
-def test_agree_refuses(a, b, message):
-    with pytest.raises(AssertionError, match=message):
-        lesson.agree("x", a, b)
-
-
-def test_side_by_side_of_the_same_text_shows_it_once(shown):
-    lesson.side_by_side("windows.window_partition")
-    html, text = shown[0]._repr_html_(), repr(shown[0])
-    assert "the same to the letter" in html and html.count("def window_p") == 1 == text.count("def window_p")
-
-
-def test_side_by_side_marks_what_differs(shown):
-    lesson.side_by_side("block.SwinTransformerBlock.mask_for")
-    html, text = shown[0]._repr_html_(), repr(shown[0])
-    assert html.count("def mask_for") == 1 and html.count("≠") == 1
-    left, right = re.search(r"≠.*?<pre[^>]*>(.*?)</pre>.*?<pre[^>]*>(.*?)</pre>", html, re.DOTALL).groups()
-    assert ".astype(x.dtype)" in left and ".to(x)" in right
-    assert "NumPy   |     return" in text and "PyTorch |     return" in text
-
-
-def test_side_by_side_keeps_every_line_and_equal_heights():
-    left = [f"    value_{k} = " + " + ".join(f"number_{i}" for i in range(3 * k + 1)) for k in range(5)]
-    a, b = lesson.level(left, left[:2])
-    assert len(a) == len(b) and max(map(len, a)) <= lesson.COLUMN
-    assert "".join(a).replace(" ", "") == "".join(left).replace(" ", "")
-
-
-def test_side_by_side_says_what_pytorch_calls_it(shown):
-    lesson.side_by_side("functional.softmax")
-    assert "torch.nn.functional.softmax" in shown[0]._repr_html_()
-
-
-def test_side_by_side_refuses_unknown_names(shown):
-    for name in ("block.Nothing", "nothing.at_all", "block.SwinTransformerBlock.nothing"):
-        with pytest.raises(ValueError, match="unknown name"):
-            lesson.side_by_side(name)
-
-
-def test_there_and_back_shows_a_step_and_its_backward_under_their_names(shown):
-    for name in ("block.SwinTransformerBlock.forward", "functional.softmax"):
-        lesson.there_and_back(name)
-        html, text = shown[-1]._repr_html_(), repr(shown[-1])
-        assert re.findall(r"<th[^>]*>(\w+)</th>", html) == ["forward", "backward"]  # not NumPy and PyTorch
-        left, right = re.findall(r"<pre[^>]*>(.*?)</pre>", html, re.DOTALL)
-        assert "backward" not in left and "backward(" in right
-        assert "forward | def " in text and "backward| def " in text
-    with pytest.raises(ValueError, match="one of them at most"):
-        lesson.there_and_back("windows.window_partition")
-
-
-def test_solution_is_folded_away(shown):
+def test_solution_is_folded_away(monkeypatch):
+    shown = []
+    monkeypatch.setattr(lesson.exercises, "display", shown.append)
     lesson.solution(EXERCISES[0])
     assert re.match(r"<details><summary>.*</summary><pre>def solution_", shown[0].data)
 
 
 def test_check_prints_and_never_raises(capsys):
-    lesson.check(EXERCISES[0], lesson.exercise(EXERCISES[0], "solution"))
+    lesson.check(EXERCISES[0], lesson.exercises.exercise(EXERCISES[0], "solution"))
     lesson.check("00.77", lambda: 1)
     assert capsys.readouterr().out.count("\n") == 2
-
-
-def test_slider_draws_the_start_and_follows_the_sliders(shown):
-    lesson.slider(lambda a, b: f"figure {a} {b}", a=(1, 5), b=(0.0, 1.0, 0.25, 0.5))
-    box, picture = shown
-    assert picture == "figure 1 0.5"
-    box.children[0].value = 4
-    assert shown.updates[-1] == "figure 4 0.5"
 
 
 # build

@@ -128,16 +128,22 @@ model.pyramid(stages, config.window_size)
 # - **`swin_torch`** the way one writes it in PyTorch, which brings layers and derivatives along.
 #
 # They are **twins**: same files, same classes, same methods, same argument names, same seed, same weights.
-# So you can put one beside the other, and what is different is what PyTorch does for you. Here is the heart
-# of a Swin block:
+# So you can put one beside the other, and what is different is what the array library calls its things, or does for
+# you. Here is a function that rolls the map:
+
+# %%
+side_by_side("windows.cyclic_shift")
+
+# %% [markdown]
+# Lines that both share stand once. Of the others you see both versions, with the words that differ marked: NumPy says
+# `axis` where PyTorch says `dims`. The heart of a Swin block differs in one line only: NumPy has to keep what its
+# backward pass will need, and PyTorch's autograd keeps that by itself.
 
 # %%
 side_by_side("block.SwinTransformerBlock.forward")
 
 # %% [markdown]
-# What both share stands once, across the page; what differs is marked with ≠, NumPy on the left. Here it is
-# a single line: NumPy has to keep what its backward pass will need, and PyTorch's autograd keeps that by
-# itself. Many functions have no difference at all:
+# Many functions have no difference at all:
 
 # %%
 side_by_side("windows.window_partition")

@@ -363,7 +363,7 @@ draw.weighted_sum(weights[2], V, Z[2], words)
 #
 # You have now written self-attention. The library's version takes the same steps and keeps every matrix,
 # so that it can be looked at. (`mask` is a matrix that is added to the scores, if you give one. We leave it out
-# until [Q09](#Q09:-Does-self-attention-know-the-order-of-the-tokens?).) On the left would be NumPy and on the right PyTorch, but the two files say
+# until [Q09](#Q09:-Does-self-attention-know-the-order-of-the-tokens?).) The two files, NumPy's and PyTorch's, say
 # the same to the letter:
 
 # %%

@@ -167,7 +167,7 @@ print("stride 4:", tuple(convolved.shape), " stride 2:", tuple(overlapping.shape
 # **layer norm** brings the C numbers of each token to mean 0 and variance 1, then scales and moves them by two learned
 # vectors (`patch_norm=True`, as in all published models).
 #
-# The table shows once what both twins share; ≠ marks what differs. Here it is `self.save`, which keeps what the
+# What both twins share stands once. What differs here is `self.save`, which keeps what the
 # backward pass needs (chapter 9); PyTorch does that unseen.
 
 # %%

@@ -217,7 +217,7 @@ print("offset (0, 0) reads row", wrapped[0, 0], "instead of", index_by_loop(7)[0
 # %% [markdown]
 # ## 3 · The library, twice
 #
-# The same steps, for a window of `mh` × `mw` tokens (`pair` turns 7 into 7, 7). Lines that differ are marked ≠.
+# The same steps, for a window of `mh` × `mw` tokens (`pair` turns 7 into 7, 7). Words that differ are marked.
 
 # %%
 side_by_side("windows.relative_position_index")

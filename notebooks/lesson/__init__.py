@@ -1,0 +1,48 @@
+"""What every chapter imports: both twins' source side by side, checks, exercises with hints, sliders, step buttons.
+
+from lesson import agree, check, contents, side_by_side, slider, solution
+"""
+
+from pathlib import Path
+
+import numpy as np
+from IPython.display import Markdown, display
+
+from .controls import slider
+from .exercises import check, solution
+from .twins import side_by_side, there_and_back
+
+FOLDER = Path(__file__).parents[1]
+
+
+def agree(what, a, b, bound=1e-10):
+    """Assert that two arrays or tensors are the same but for rounding, and print by how much they differ.
+
+    The difference is relative: max |a - b| / max |b|. Raises AssertionError for another shape, for NaN, or if the
+    difference exceeds `bound`.
+    """
+    a, b = as_float64(a), as_float64(b)
+    assert a.shape == b.shape, f"{what}: expected one shape, got {a.shape} and {b.shape}"
+    with np.errstate(invalid="ignore"):  # inf - inf: the comparison below decides
+        gap = np.where(a == b, 0.0, np.abs(a - b))
+    largest = gap.max(initial=0) / (np.abs(b[np.isfinite(b)]).max(initial=0) or 1.0)
+    assert largest <= bound, f"{what}: largest relative difference {largest:.2g}, expected at most {bound:g}"
+    print(f"✓ {what}: same shape {a.shape}, largest relative difference {largest:.2g}")
+
+
+def as_float64(values):
+    """An array, a tensor (on any device, with or without gradient) or a list as a float64 array."""
+    if hasattr(values, "detach"):
+        values = values.detach().cpu().numpy()
+    return np.asarray(values, dtype=np.float64)
+
+
+def contents():
+    """Show the chapters there are, as links."""
+    titles = {path.stem: path.read_text(encoding="utf-8").split("# # ", 1)[1] for path in sources()}
+    display(Markdown("\n".join(f"- [{text.splitlines()[0]}]({stem}.ipynb)" for stem, text in titles.items())))
+
+
+def sources():
+    """Paths of the chapters' sources, in order."""
+    return sorted((FOLDER / "source").glob("[0-9][0-9]_*.py"))
