@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help tour test lab bench figures notebooks lint clean
+.PHONY: help tour test lab bench figures notebooks site lint clean
 
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -18,6 +18,12 @@ help:  ## show this list
 .venv/.dev: .venv/.run requirements-dev.txt
 	@echo "Setting up what the tests need on top"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+.venv/.docs: requirements-docs.txt
+	@echo "Setting up what the site needs"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-docs.txt
 	@touch $@
 
 tour: .venv/.run  ## a photograph through Swin-T twice, NumPy and PyTorch, with every difference measured
@@ -37,6 +43,9 @@ figures: .venv/.run  ## draw figures/gallery again
 
 notebooks: .venv/.dev  ## execute notebooks/source into notebooks/*.ipynb
 	$(BIN)/python -m notebooks.build
+
+site: .venv/.docs  ## build the web site, docs/build/html
+	$(BIN)/python docs/make_site.py
 
 lint: .venv/.dev  ## ruff
 	$(BIN)/ruff check .

@@ -1,0 +1,67 @@
+"""Sphinx settings. `make site` (docs/make_site.py) gathers the pages in docs/build/source and runs Sphinx on them."""
+
+import os
+import sys
+import tomllib
+from pathlib import Path
+
+DOCS = Path(__file__).parent
+sys.path.insert(0, str(DOCS))  # for slug.py and api_page.py
+ABOUT = tomllib.loads((DOCS.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+project = "Swin Transformer, written twice"
+author = ABOUT.get("authors", [{"name": ""}])[0]["name"]
+copyright = author
+version = release = ABOUT["version"]
+language = os.environ.get("SITE_LANGUAGE", "en")
+locale_dirs = [str(DOCS / "locale")]
+gettext_compact = False
+
+extensions = ["myst_nb", "autodoc2", "sphinx_design", "sphinx_copybutton"]
+nb_execution_mode = "off"  # the outputs are those that `make notebooks` stored
+nb_merge_streams = True
+myst_enable_extensions = ["colon_fence", "dollarmath", "amsmath", "attrs_inline"]
+myst_heading_anchors = 4
+myst_heading_slug_func = "slug.slug"
+myst_all_links_external = False
+suppress_warnings = []
+
+autodoc2_packages = [f"../../../{name}" for name in ("swin_numpy", "swin_torch")]
+autodoc2_output_dir = "api"
+autodoc2_docstring_parser_regexes = [(r".*", "myst")]
+autodoc2_render_plugin = "api_page.ApiPage"
+autodoc2_hidden_objects = {"private", "dunder", "inherited"}
+autodoc2_skip_module_regexes = [r".*\.__main__"]
+autodoc2_index_template = None
+
+html_theme = "sphinx_book_theme"
+html_title = project
+html_static_path = ["_static", "build/static"]
+templates_path = ["_templates"]
+html_css_files = ["custom.css"]
+html_copy_source = False
+html_show_sourcelink = False
+html_favicon = "_static/icon.svg"
+html_context = {"default_mode": "auto"}
+html_theme_options = {
+    "use_download_button": False,  # each chapter has its own link to the notebook
+    "show_toc_level": 2,
+    "collapse_navbar": True,
+    "navbar_persistent": [],
+    "search_bar_text": "Search",
+    "footer_content_items": ["author.html", "extra-footer.html"],
+    "extra_footer": f"Version {version} · MIT licence · this page loads nothing from anywhere else",
+}
+pygments_style = "default"
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
+mathjax_path = "mathjax/tex-chtml.js"
+
+# Buttons that need a public address; the workflow knows it, a clone doesn't. Binder installs the whole repository;
+# Colab opens one notebook without the packages it imports, so there is no Colab button.
+if repository := os.environ.get("GITHUB_REPOSITORY"):
+    html_theme_options |= {
+        "repository_url": f"https://github.com/{repository}",
+        "use_repository_button": True,
+        "use_issues_button": True,
+    }
