@@ -38,12 +38,12 @@ def nothing(trainer):
 
 def no_shift(trainer):
     for block in blocks(trainer):
-        block.shift_size = block.other_shift = 0
+        block.shift_size = block.shift_on_other_grids = 0
 
 
 def no_mask(trainer):
     for block in blocks(trainer):
-        block.mask_for = lambda padded, shift, x: None  # shifted all the same
+        block.mask_for = lambda grid, x: None  # shifted all the same
 
 
 def no_bias(trainer):

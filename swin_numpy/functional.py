@@ -1,18 +1,13 @@
-"""The maths without any state: arrays in, arrays out.
+"""The maths without any state: arrays in, arrays out. GELU has a file of its own, gelu.py.
 
-Where a result is worked out in several steps, they write into one array (`y *= x`): on a processor, fetching memory for
-another array takes longer than the arithmetic. What a function was given is never written to.
+Steps such as `y *= x` write into an array that exists: on a processor, fetching memory for another one takes longer
+than the arithmetic. Arguments are never written to.
 
-Under each function stands its backward. Its first argument, dy, is the gradient of the loss with respect to
+Below each function stands its backward. Its first argument, dy, is the gradient of the loss with respect to
 what the function returned, and has that shape; it returns the gradients with respect to the arguments.
 """
 
-import math
-
 import numpy as np
-from numpy.polynomial import Chebyshev, Polynomial
-
-from .runtime.threads import scratch
 
 
 def linear(x, weight, bias=None):
@@ -27,7 +22,21 @@ def linear_backward(dy, x, weight):
     """→ dx (..., in), dweight (out, in), dbias (out,). Each row of x used the same weights: their gradients add up."""
     dx = linear(dy, weight.T)
     dy, x = dy.reshape(-1, dy.shape[-1]), x.reshape(-1, x.shape[-1])
-    return dx, dy.T @ x, dy.sum(axis=0)
+    return dx, dy.T @ x, sum_tokens(dy)
+
+
+def sum_tokens(x):
+    """The sum over all axes but the last. x (..., c) → (c,).
+
+    First groups of 64 rows, then groups of their sums, and so on. In a single long sum in float32, every step rounds
+    to the digits that the total has by then, and the error grows with the number of rows.
+    """
+    x = x.reshape(-1, x.shape[-1])
+    while len(x) > 64:
+        whole = len(x) // 64 * 64
+        sums = np.ones(64, x.dtype) @ x[:whole].reshape(-1, 64, x.shape[1])  # faster than sum(axis=1)
+        x = np.concatenate([sums, x[whole:]])
+    return x.sum(axis=0)
 
 
 def softmax(x, dim=-1):
@@ -46,121 +55,39 @@ def softmax_backward(dy, y, dim=-1):
 
 def layer_norm(x, weight, bias, eps=1e-5):
     """(x - mean) / √(variance + eps) · weight + bias over the last axis (Ba et al. 2016). x (..., c)."""
-    y, _ = normalise(x, eps)
+    y, _ = standardise(x, eps)
     y *= weight
     y += bias
     return y
 
 
 def layer_norm_backward(dy, x, weight, eps=1e-5):
-    """→ dx (..., c), dweight (c,), dbias (c,). Mean and deviation are computed a second time: nothing but x is kept.
+    """→ dx (..., c), dweight (c,), dbias (c,). Only x was kept; the norm is computed again.
 
-    But for eps, the output changes neither if all of x moves nor if x - mean grows, so dx has no part in these two
-    directions: it is what is left of dnormed when its mean and its part along normed are taken off.
+    Adding a constant to all of x doesn't change the output, nor does stretching x - mean (but for eps). So dx has no
+    part along these two directions: the mean of dnorm and its part along norm are subtracted.
     """
-    normed, deviation = normalise(x, eps)
-    tokens = tuple(range(x.ndim - 1))
-    dweight, dbias = (dy * normed).sum(axis=tokens), dy.sum(axis=tokens)
-
-    dx = dy * weight  # dnormed
-    normed *= np.vecdot(dx, normed, keepdims=True) / x.shape[-1]  # its part along normed
-    dx -= dx.mean(axis=-1, keepdims=True)
-    dx -= normed
-    dx /= deviation
-    return dx, dweight, dbias
+    norm, std = standardise(x, eps)
+    dnorm = dy * weight
+    dx = dnorm - mean(dnorm) - norm * mean(dnorm * norm)
+    dx /= std
+    return dx, sum_tokens(dy * norm), sum_tokens(dy)
 
 
-def normalise(x, eps):
-    """(x - mean) / √(variance + eps) over the last axis, and that root. x (..., c) → (..., c), (..., 1)."""
-    normed = x - x.mean(axis=-1, keepdims=True)
-    deviation = np.sqrt(np.vecdot(normed, normed, keepdims=True) / x.shape[-1] + eps)
-    normed /= deviation
-    return normed, deviation
+def standardise(x, eps):
+    """Mean 0 and variance 1 along the last axis: x (..., c) → (x - mean) / std (..., c), std (..., 1).
 
-
-def gelu(x):
-    """x · Φ(x), Φ the normal distribution function (Hendrycks & Gimpel 2016). Exact, not the tanh formula."""
-    return in_pieces(write_gelu, x)
-
-
-def gelu_backward(dy, x, y):
-    """→ dx = dy · (Φ(x) + x · φ(x)): the product rule on y = x · Φ(x), with the normal density φ = Φ'."""
-    return in_pieces(write_gelu_backward, dy, x, y)
-
-
-def in_pieces(write, *arrays, size=2**16):
-    """What write(result, *arrays) writes, which treats each number by itself: on pieces that fit the cache."""
-    arrays = [x if x.dtype.kind == "f" else x.astype(float) for x in map(np.asarray, arrays)]
-    arrays = np.broadcast_arrays(*arrays)
-    result = np.empty(arrays[0].shape, np.result_type(*arrays))
-    flat = [result.reshape(-1), *(x.reshape(-1) for x in arrays)]
-    for start in range(0, result.size, size):
-        write(*(x[start : start + size] for x in flat))
-    return result
-
-
-def write_gelu(y, x):
-    """Into y: with the tail Q(u) = 1 - Φ(u) of u = |x|, for then neither sign of x loses digits.
-
-    x > 0: x - u · Q(u);  x < 0: -u · Q(u).
+    std is √(variance + eps).
     """
-    u, zero = np.abs(x, out=scratch("u", x.shape, x.dtype)), scratch("zero", x.shape, x.dtype)
-    normal_tail(u, out=y)
-    y *= u
-    zero[...] = 0  # NumPy compares with an array three times as fast as with the number 0
-    np.subtract(np.maximum(x, zero, out=u), y, out=y)
+    norm = x - mean(x)
+    std = np.sqrt(mean(norm * norm) + eps)
+    norm /= std
+    return norm, std
 
 
-def write_gelu_backward(dx, dy, x, y):
-    """Into dx. Φ(x) need not be computed again: it is y / x, and ½ at x = 0."""
-    normal_density(x, out=dx)
-    dx *= x
-    with np.errstate(invalid="ignore"):
-        cdf = np.divide(y, x, out=scratch("u", x.shape, x.dtype))
-    np.copyto(cdf, 0.5, where=x == 0)
-    dx += cdf
-    dx *= dy
-
-
-def normal_density(x, out):
-    """φ(x) = exp(-x²/2) / √2π."""
-    np.multiply(x, x, out=out)
-    out *= -0.5
-    np.exp(out, out=out)
-    out *= 1 / math.sqrt(2 * math.pi)
-    return out
-
-
-def normal_tail(u, out=None):
-    """Q(u) = ½ erfc(u/√2), the chance that a standard normal number exceeds u >= 0.
-
-    exp(u²/2) · Q(u) is so smooth a function of t = (u - 4)/(u + 4) that one polynomial gives every digit.
-    """
-    polynomial = _TAIL32 if u.dtype == np.float32 else _TAIL64
-    t = scratch("t", u.shape, u.dtype)
-    value = np.add(u, 4, out=out)
-    np.subtract(u, 4, out=t)
-    t /= value
-    np.multiply(t, polynomial[-1], out=value)
-    for coefficient in polynomial[-2:0:-1]:  # Horner's rule
-        value += coefficient
-        value *= t
-    value += polynomial[0]
-    np.multiply(u, u, out=t)
-    t *= -0.5
-    value *= np.exp(t, out=t)
-    return value
-
-
-def _fit_tail(degree):
-    """Coefficients of that polynomial, lowest first, fitted to Python's own math.erfc for 0 <= u <= 9."""
-    nodes = np.cos(np.linspace(0, math.pi, 400))
-    u = np.float32(4.5 + 4.5 * nodes).astype(float)  # 24 bits, so u · u below is exact
-    values = [math.exp(v * v / 2) * math.erfc(v / math.sqrt(2)) / 2 for v in u]
-    return Chebyshev.fit((u - 4) / (u + 4), values, degree).convert(kind=Polynomial).coef.tolist()
-
-
-_TAIL32, _TAIL64 = _fit_tail(7), _fit_tail(20)
+def mean(x):
+    """The mean over the last axis. x (..., c) → (..., 1). As a dot product with ones it is faster than x.mean()."""
+    return np.vecdot(x, np.ones(x.shape[-1], x.dtype), keepdims=True) / x.shape[-1]
 
 
 def relu(x, out=None):

@@ -14,19 +14,16 @@ way, which the chapters show:
 Axis names as in windows.py.
 """
 
-import math
 from functools import lru_cache, partial
 from itertools import pairwise
 
 import numpy as np
-from numpy.polynomial import Chebyshev, Polynomial
 
 from .block import SwinTransformerBlock, SwinTransformerBlockV2
-from .functional import write_gelu
+from .gelu import scratch, write_gelu, write_gelu32
 from .module import plain
 from .patches import PatchEmbed, PatchMerging, PatchMergingV2, check_images, check_tokens
 from .runtime import threads
-from .runtime.threads import scratch
 from .window_attention import LOG_100, WindowAttentionV2, lengths
 from .windows import cyclic_shift, pad_to_multiple, shift_mask, window_partition
 
@@ -246,39 +243,6 @@ def gelu(x):
     write = write_gelu32 if x.dtype == np.float32 else write_gelu
     write(y, x)
     return y
-
-
-def write_gelu32(y, x):
-    """What write_gelu in functional.py writes, with half its steps, up to 1e-6.
-
-    x > 0: x - u · Q(u);  x < 0: -u · Q(u), with u = |x|, as there. But here Q(u) = exp(P(u)) with a polynomial P.
-    """
-    u = np.abs(x, out=scratch("u", x.shape, x.dtype))
-    with np.errstate(over="ignore"):  # P(u) goes to minus infinity, as it should
-        np.multiply(u, LOG_TAIL[-1], out=y)
-        for coefficient in LOG_TAIL[-2:0:-1]:  # Horner's rule
-            y += coefficient
-            y *= u
-        y += LOG_TAIL[0]
-    np.exp(y, out=y)
-    y *= u
-    u += x
-    u *= 0.5  # now max(x, 0)
-    np.subtract(u, y, out=y)
-
-
-def fit_log_tail(degree):
-    """Coefficients of P, lowest first, fitted to Python's math.erfc for 0 <= u <= 14, where Q(u) becomes 0 in float32.
-
-    What counts is the error of u · Q(u). The small number added to its weight keeps P falling where that is almost 0.
-    """
-    u = 7 - 7 * np.cos(np.linspace(0, math.pi, 400))
-    tail = np.array([math.erfc(value / math.sqrt(2)) / 2 for value in u])
-    fit = Chebyshev.fit(u, np.log(tail), degree, w=u * tail + 1e-8)
-    return fit.convert(kind=Polynomial).coef.tolist()
-
-
-LOG_TAIL = fit_log_tail(5)
 
 
 @lru_cache(64)

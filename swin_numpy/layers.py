@@ -3,10 +3,9 @@
 import zlib
 
 import numpy as np
+from einops import rearrange
 
 from .functional import (
-    gelu,
-    gelu_backward,
     layer_norm,
     layer_norm_backward,
     linear,
@@ -16,6 +15,7 @@ from .functional import (
     sigmoid,
     sigmoid_backward,
 )
+from .gelu import gelu, gelu_backward
 from .module import Module, Parameter
 from .weights.initial import initial_state
 
@@ -62,12 +62,32 @@ class LayerNorm(Module):
 
 
 class Conv2d(Module):
-    """Owns the weight (e, c, p1, p2) and bias (e,) of a convolution. PatchEmbed does the work."""
+    """A convolution whose stride is its kernel size p: each patch of p x p pixels becomes one pixel.
+
+    x (n, c, H, W), H and W multiples of p → (n, e, H/p, W/p).
+    """
 
     def __init__(self, in_channels, out_channels, kernel_size, stride):
         super().__init__()
+        if stride != kernel_size:
+            raise ValueError(f"stride: expected the kernel size {kernel_size}, got {stride}: patches may not overlap")
+        self.stride = stride
         self.weight = Parameter(small_normal(out_channels, in_channels, kernel_size, kernel_size))
         self.bias = Parameter(np.zeros(out_channels, np.float32))
+
+    def forward(self, x):
+        patches = rearrange(x, "n c (h p1) (w p2) -> n h w (c p1 p2)", p1=self.stride, p2=self.stride)
+        self.save(patches)
+        y = linear(patches, rearrange(self.weight, "e c p1 p2 -> e (c p1 p2)"), self.bias)
+        return rearrange(y, "n h w e -> n e h w")
+
+    def backward(self, dy):
+        (patches,) = self.saved
+        dy, weight = rearrange(dy, "n e h w -> n h w e"), rearrange(self.weight, "e c p1 p2 -> e (c p1 p2)")
+        dpatches, dweight, dbias = linear_backward(dy, patches, weight)
+        self.weight.accumulate(dweight.reshape(self.weight.shape))
+        self.bias.accumulate(dbias)
+        return rearrange(dpatches, "n h w (c p1 p2) -> n c (h p1) (w p2)", p1=self.stride, p2=self.stride)
 
 
 class ReLU(Module):
@@ -101,16 +121,19 @@ class Sequential(Module):
 
     def __init__(self, *layers):
         super().__init__()
-        self.layers = {str(i): layer for i, layer in enumerate(layers)}
-        vars(self).update(self.layers)
+        self.layers = layers
+
+    def named_children(self):
+        """Yield ("0", first layer), ("1", second layer), …"""
+        yield from ((str(i), layer) for i, layer in enumerate(self.layers))
 
     def forward(self, x):
-        for layer in self.layers.values():
+        for layer in self.layers:
             x = layer(x)
         return x
 
     def backward(self, dy):
-        for layer in reversed(self.layers.values()):
+        for layer in reversed(self.layers):
             dy = layer.backward(dy)
         return dy
 

@@ -42,6 +42,19 @@ def plain(value):
     return value.view(np.ndarray) if isinstance(value, Parameter) else value
 
 
+def check_shape(name, x, *axes):
+    """Raise unless x has these axes: a number is a length; a letter stands for any, of which only n may be 0.
+
+    check_shape("x", x, "n", 49, 96) raises ValueError "x: expected shape (n, 49, 96), got (2, 48, 96)", or TypeError
+    if x is not an array of this library.
+    """
+    if not isinstance(x, np.ndarray):
+        raise TypeError(f"{name}: expected a NumPy array, got {type(x).__name__}")
+    sizes = zip(x.shape, axes, strict=False)
+    if x.ndim != len(axes) or any(s < (a != "n") if isinstance(a, str) else s != a for s, a in sizes):
+        raise ValueError(f"{name}: expected shape ({', '.join(map(str, axes))}), got {tuple(x.shape)}")
+
+
 class Module:
     """Base of every layer: calls `forward`, finds its parameters by name, switches train and eval mode."""
 

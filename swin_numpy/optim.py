@@ -7,8 +7,9 @@ import math
 
 import numpy as np
 
+from .gelu import scratch
 from .module import plain
-from .runtime.threads import run, scratch
+from .runtime.threads import run
 from .weights.check import check_state
 
 # Parameters that are no matrices of a layer, though some have two or more axes. The last two are V2's.

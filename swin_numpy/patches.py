@@ -1,17 +1,16 @@
-"""From pixels to tokens (PatchEmbed), and from a fine grid of tokens to one half as fine (PatchMerging)."""
+"""From pixels to tokens (PatchEmbed), and from a grid of tokens to one of half the height and width (PatchMerging)."""
 
 from einops import rearrange
 
-from .functional import linear, linear_backward
 from .layers import Conv2d, LayerNorm, Linear
-from .module import Module
-from .windows import check_array, pad_to_multiple, pair
+from .module import Module, check_shape
+from .windows import pad_to_multiple, pair
 
 
 class PatchEmbed(Module):
     """Cut the image into patches, and map each patch's numbers to `embed_dim` channels with one matrix.
 
-    That is the convolution of the official code: with stride = kernel size, no two patches share a pixel.
+    That is a convolution whose stride is its kernel size: no two patches share a pixel.
     """
 
     def __init__(self, patch_size=4, in_chans=3, embed_dim=96, patch_norm=True):
@@ -22,35 +21,34 @@ class PatchEmbed(Module):
         self.norm = LayerNorm(embed_dim) if patch_norm else None
 
     def forward(self, images):
-        """images (n, c, H, W) → tokens (n, h·w, embed_dim) and their grid (h, w) = (⌈H/p⌉, ⌈W/p⌉)."""
+        """images (n, c, H, W) → tokens (n, h·w, embed_dim) and their grid (h, w) = (⌈H/p⌉, ⌈W/p⌉).
+
+        Sides that p doesn't divide are padded with zeros. Raises ValueError for another number of channels.
+        """
         check_images(images, self.in_chans)
-        p = self.patch_size
-        x = pad_to_multiple(rearrange(images, "n c H W -> n H W c"), p)
-        grid = x.shape[1] // p, x.shape[2] // p
-        patches = rearrange(x, "n (h p1) (w p2) c -> n (h w) (c p1 p2)", p1=p, p2=p)
-        weight = rearrange(self.proj.weight, "e c p1 p2 -> e (c p1 p2)")
-        self.save(patches, images.shape[2:])
-        x = linear(patches, weight, self.proj.bias)
+        self.save(images.shape[2:])
+        x = pad_to_multiple(rearrange(images, "n c H W -> n H W c"), self.patch_size)
+        x = self.proj(rearrange(x, "n H W c -> n c H W"))
+        _, _, h, w = x.shape
+        x = rearrange(x, "n e h w -> n (h w) e")
         if self.norm is not None:
             x = self.norm(x)
-        return x, grid
+        return x, (h, w)
 
     def backward(self, dy):
-        """dy (n, h·w, embed_dim) → dimages (n, c, H, W)."""
-        patches, (H, W) = self.saved
-        p = self.patch_size
+        """dy (n, h·w, embed_dim) → dimages (n, c, H, W). Padding's gradient is cut off."""
+        ((H, W),) = self.saved
         if self.norm is not None:
             dy = self.norm.backward(dy)
-        weight = rearrange(self.proj.weight, "e c p1 p2 -> e (c p1 p2)")
-        dpatches, dweight, dbias = linear_backward(dy, patches, weight)
-        self.proj.weight.accumulate(rearrange(dweight, "e (c p1 p2) -> e c p1 p2", p1=p, p2=p))
-        self.proj.bias.accumulate(dbias)
-        dx = rearrange(dpatches, "n (h w) (c p1 p2) -> n (h p1) (w p2) c", h=-(-H // p), p1=p, p2=p)
-        return rearrange(dx[:, :H, :W], "n H W c -> n c H W")  # nobody asks what the padding's gradient is
+        dy = rearrange(dy, "n (h w) e -> n e h w", h=-(-H // self.patch_size))
+        return self.proj.backward(dy)[:, :, :H, :W]
 
 
 class PatchMerging(Module):
-    """Four neighbours become one token: their channels side by side (4c), normed, mapped to 2c."""
+    """Four neighbours become one token: their channels side by side (4c), normed, mapped to 2c.
+
+    dim: channels c of the tokens that come in.
+    """
 
     def __init__(self, dim):
         super().__init__()
@@ -84,7 +82,7 @@ class PatchMerging(Module):
 
 
 class PatchMergingV2(PatchMerging):
-    """The same four neighbours, mapped to 2c, and normed only then."""
+    """The same four neighbours, first mapped to 2c, then normed."""
 
     def __init__(self, dim):
         super().__init__(dim)
@@ -101,13 +99,15 @@ class PatchMergingV2(PatchMerging):
 
 
 def check_images(images, in_chans):
-    check_array("images", images)
-    if images.ndim != 4 or images.shape[1] != in_chans or 0 in images.shape:
-        raise ValueError(f"expected images (n, {in_chans}, height, width), got shape {tuple(images.shape)}")
+    """Raise unless images are (n, in_chans, H, W)."""
+    check_shape("images", images, "n", in_chans, "H", "W")
 
 
 def check_tokens(x, grid, dim):
-    check_array("x", x)
+    """Raise unless grid is (h, w) and x (n, h·w, dim)."""
+    if not isinstance(grid, tuple | list):
+        raise TypeError(f"grid: expected (rows, columns), got {grid!r}")
     h, w = pair(grid)
-    if x.ndim != 3 or tuple(x.shape[1:]) != (h * w, dim) or min(h, w) < 1:
-        raise ValueError(f"expected tokens (n, {h}·{w}, {dim}) for a grid of {h}x{w}, got shape {tuple(x.shape)}")
+    if h < 1 or w < 1:
+        raise ValueError(f"grid: expected at least one row and one column, got {h}x{w}")
+    check_shape(f"tokens of a {h}x{w} grid", x, "n", h * w, dim)

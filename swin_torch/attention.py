@@ -10,6 +10,8 @@ from einops import rearrange
 from torch import Tensor
 from torch.nn.functional import softmax
 
+from .module import check_shape
+
 
 @dataclass(frozen=True)
 class Attention:
@@ -31,7 +33,7 @@ def self_attention(X, W_Q, W_K, W_V, mask=None):
     Raises ValueError if the shapes don't go together.
     """
     check_projections(X, W_Q, W_K, W_V)
-    return attend(X @ W_Q, X @ W_K, X @ W_V, mask)
+    return scaled_dot_product(X @ W_Q, X @ W_K, X @ W_V, mask)
 
 
 def multi_head_self_attention(X, W_Q, W_K, W_V, W_O, num_heads, mask=None):
@@ -44,13 +46,13 @@ def multi_head_self_attention(X, W_Q, W_K, W_V, W_O, num_heads, mask=None):
     check_projections(X, W_Q, W_K, W_V)
     check_heads(W_Q, W_V, W_O, num_heads)
     Q, K, V = (split_heads(X @ W, num_heads) for W in (W_Q, W_K, W_V))
-    heads = attend(Q, K, V, mask)
+    heads = scaled_dot_product(Q, K, V, mask)
     Z = rearrange(heads.Z, "... a m d -> ... m (a d)") @ W_O
     return Attention(Q, K, V, heads.scores, heads.weights, Z)
 
 
-def attend(Q, K, V, mask=None):
-    """From Q (..., i, d), K (..., j, d) and V (..., j, d_v) to Z (..., i, d_v)."""
+def scaled_dot_product(Q, K, V, mask=None):
+    """softmax(Q Kᵀ / √d + mask) V. Q (..., i, d), K (..., j, d), V (..., j, d_v) → Z (..., i, d_v) and every step."""
     scores = Q @ K.mT / math.sqrt(Q.shape[-1])
     if mask is not None:
         check_mask(mask, scores)
@@ -66,23 +68,20 @@ def split_heads(x, num_heads):
 
 def check_projections(X, W_Q, W_K, W_V):
     if X.ndim < 2:
-        raise ValueError(f"X: expected (..., tokens, channels), got shape {tuple(X.shape)}")
-    for name, W in (("W_Q", W_Q), ("W_K", W_K), ("W_V", W_V)):
-        if W.ndim != 2 or W.shape[0] != X.shape[-1]:
-            raise ValueError(f"{name}: expected ({X.shape[-1]}, width), got shape {tuple(W.shape)}")
-    if W_Q.shape != W_K.shape:
-        raise ValueError(f"W_Q and W_K: expected one shape, got {tuple(W_Q.shape)} and {tuple(W_K.shape)}")
+        raise ValueError(f"X: expected shape (..., tokens, channels), got {tuple(X.shape)}")
+    check_shape("W_Q", W_Q, X.shape[-1], "d_k")
+    check_shape("W_K", W_K, X.shape[-1], W_Q.shape[1])
+    check_shape("W_V", W_V, X.shape[-1], "d_v")
 
 
 def check_heads(W_Q, W_V, W_O, num_heads):
     widths = W_Q.shape[1], W_V.shape[1]
     if num_heads < 1 or any(width % num_heads for width in widths):
         raise ValueError(f"num_heads: expected a divisor of the widths {widths} of W_Q and W_V, got {num_heads}")
-    if W_O.ndim != 2 or W_O.shape[0] != widths[1]:
-        raise ValueError(f"W_O: expected ({widths[1]}, width), got shape {tuple(W_O.shape)}")
+    check_shape("W_O", W_O, widths[1], "c")
 
 
 def check_mask(mask, scores):
     fits = (m in (1, s) for m, s in zip(mask.shape[::-1], scores.shape[::-1], strict=False))
     if mask.ndim > scores.ndim or not all(fits):
-        raise ValueError(f"mask: expected to broadcast to {tuple(scores.shape)}, got shape {tuple(mask.shape)}")
+        raise ValueError(f"mask: expected a shape that broadcasts to {tuple(scores.shape)}, got {tuple(mask.shape)}")

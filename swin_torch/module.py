@@ -1,4 +1,4 @@
-"""PyTorch's Module with the loading of swin_numpy/module.py. The rest of that file is what PyTorch already is."""
+"""PyTorch's Module with the loading of swin_numpy/module.py, and check_shape. The rest of that file PyTorch has."""
 
 import numpy as np
 import torch
@@ -31,3 +31,16 @@ def as_tensor(value, name="tensor"):
     if value.layout != torch.strided or value.is_meta:
         raise CheckpointError(f"{name}: expected a dense tensor with data, got one of {value.layout} on {value.device}")
     return value.detach()
+
+
+def check_shape(name, x, *axes):
+    """Raise unless x has these axes: a number is a length; a letter stands for any, of which only n may be 0.
+
+    check_shape("x", x, "n", 49, 96) raises ValueError "x: expected shape (n, 49, 96), got (2, 48, 96)", or TypeError
+    if x is not an array of this library.
+    """
+    if not isinstance(x, torch.Tensor):
+        raise TypeError(f"{name}: expected a torch tensor, got {type(x).__name__}")
+    sizes = zip(x.shape, axes, strict=False)
+    if x.ndim != len(axes) or any(s < (a != "n") if isinstance(a, str) else s != a for s, a in sizes):
+        raise ValueError(f"{name}: expected shape ({', '.join(map(str, axes))}), got {tuple(x.shape)}")

@@ -7,9 +7,10 @@ from einops import rearrange
 from torch.nn import Dropout, Linear, Module, Parameter, ReLU, Sequential, Sigmoid
 from torch.nn.functional import softmax
 
-from .windows import check_array, pair, relative_coordinates, relative_position_index
+from .module import check_shape
+from .windows import pair, relative_coordinates, relative_position_index
 
-LOG_100 = math.log(100)  # V2: its learned scale is exp of a parameter, which counts only up to here
+LOG_100 = math.log(100)  # V2: the scale is exp of a learned number, which is clamped here
 
 
 class WindowAttention(Module):
@@ -19,10 +20,11 @@ class WindowAttention(Module):
     Raises ValueError if num_heads doesn't divide dim.
     """
 
-    def __init__(self, dim, window_size, num_heads, qkv_bias=True, attn_drop=0.0, proj_drop=0.0):
+    def __init__(self, dim, window_size, num_heads, *, qkv_bias=True, attn_drop=0.0, proj_drop=0.0):
         super().__init__()
         check_heads(dim, num_heads)
         mh, mw = self.window_size = pair(window_size)
+        self.dim = dim
         self.num_heads = num_heads
         self.scale = (dim // num_heads) ** -0.5
         self.relative_position_bias_table = Parameter(0.02 * torch.randn((2 * mh - 1) * (2 * mw - 1), num_heads))
@@ -33,16 +35,34 @@ class WindowAttention(Module):
         self.proj_drop = Dropout(proj_drop)
 
     def forward(self, x, mask=None):
-        """x (n, k, m, c), mask (k, m, m) → (n, k, m, c). Raises ValueError for any other shape."""
-        check_windows(x, mask, self.relative_position_index.shape[0], self.qkv.weight.shape[1])
-        q, k, v = rearrange(self.qkv(x), "n k m (three a d) -> three n k a m d", three=3, a=self.num_heads)
-        scores = self.scale * q @ k.mT + self.relative_position_bias()  # (n k a i j) + (a i j)
-        if mask is not None:
-            scores = scores + rearrange(mask, "k i j -> k 1 i j")
-        weights = softmax(scores, dim=-1)
+        """x (n, k, m, c), mask (k, m, m) → (n, k, m, c). Raises ValueError for another shape."""
+        q, k, v = self.project(x)
+        weights = softmax(self.scores(q, k, mask), dim=-1)
         dropped = self.attn_drop(weights)
         z = rearrange(dropped @ v, "n k a m d -> n k m (a d)")
         return self.proj_drop(self.proj(z))
+
+    def attention_weights(self, x, mask=None):
+        """How much query i attends to key j: x (n, k, m, c), mask (k, m, m) → (n, k, a, i, j). Sums to 1 over j."""
+        q, k, _ = self.project(x)
+        return softmax(self.scores(q, k, mask), dim=-1)
+
+    def scores(self, q, k, mask=None):
+        """q and k compared, plus B, plus the mask: q, k (n, k, a, m, d), mask (k, m, m) → (n, k, a, i, j)."""
+        scores = self.compare(q, k) + self.relative_position_bias()  # (n k a i j) + (a i j)
+        if mask is None:
+            return scores
+        check_shape("mask", mask, *scores.shape[1:2], *scores.shape[3:])
+        return scores + rearrange(mask, "k i j -> k 1 i j")
+
+    def project(self, x):
+        """x (n, k, m, c) → q, k, v, each (n, k, a, m, d). Raises ValueError for another shape."""
+        check_shape("windows", x, "n", "k", len(self.relative_position_index), self.dim)
+        return rearrange(self.qkv(x), "n k m (three a d) -> three n k a m d", three=3, a=self.num_heads)
+
+    def compare(self, q, k):
+        """Q Kᵀ / √d: q, k (n, k, a, m, d) → (n, k, a, i, j)."""
+        return self.scale * q @ k.mT
 
     def relative_position_bias(self):
         """B (a, i, j): for each head, the table's entry for the offset from token j to token i."""
@@ -53,17 +73,15 @@ class WindowAttention(Module):
 class WindowAttentionV2(WindowAttention):
     """softmax(scale · cos(Q, K) + B) V in every window: Swin V2 (Liu et al. 2022, sections 3.2 and 3.3).
 
-    Queries and keys are compared by their direction alone; the scale, at most 100, is learned for each head. B is
-    16 · sigmoid of what a small network says of each offset. Keys have no bias. The rest is WindowAttention's.
+    Queries and keys are compared by direction alone; each head learns its scale, at most 100. B is computed from the
+    offsets by a small network. Keys have no bias.
 
-    pretrained_window_size: the window that the small network was trained at; 0: the same as window_size.
+    pretrained_window_size: the window, M or (rows, columns), that the small network was trained at; 0: window_size.
     """
 
-    def __init__(
-        self, dim, window_size, num_heads, qkv_bias=True, attn_drop=0.0, proj_drop=0.0, pretrained_window_size=0
-    ):
-        super().__init__(dim, window_size, num_heads, False, attn_drop, proj_drop)
-        del self.scale, self.relative_position_bias_table  # V2 learns the one and computes the other
+    def __init__(self, dim, window_size, num_heads, *, qkv_bias=True, pretrained_window_size=0, **dropout):
+        super().__init__(dim, window_size, num_heads, qkv_bias=False, **dropout)
+        del self.scale, self.relative_position_bias_table  # V2 learns the scale and computes the table
         self.q_bias = Parameter(torch.zeros(dim)) if qkv_bias else None
         self.v_bias = Parameter(torch.zeros(dim)) if qkv_bias else None
         self.logit_scale = Parameter(torch.full((num_heads, 1, 1), math.log(10)))
@@ -72,36 +90,36 @@ class WindowAttentionV2(WindowAttention):
         offsets = relative_coordinates(window_size, pretrained_window_size)
         self.register_buffer("relative_coords_table", offsets, persistent=False)
 
-    def forward(self, x, mask=None):
-        """x (n, k, m, c), mask (k, m, m) → (n, k, m, c). Raises ValueError for any other shape."""
-        check_windows(x, mask, self.relative_position_index.shape[0], self.qkv.weight.shape[1])
-        q, k, v = rearrange(self.qkv(x), "n k m (three a d) -> three n k a m d", three=3, a=self.num_heads)
-        if self.q_bias is not None:
-            q = q + rearrange(self.q_bias, "(a d) -> a 1 d", a=self.num_heads)
-            v = v + rearrange(self.v_bias, "(a d) -> a 1 d", a=self.num_heads)
-        scale = torch.exp(torch.clamp(self.logit_scale, max=LOG_100))
-        scores = scale * unit_vectors(q) @ unit_vectors(k).mT + self.relative_position_bias()
-        if mask is not None:
-            scores = scores + rearrange(mask, "k i j -> k 1 i j")
-        weights = softmax(scores, dim=-1)
-        dropped = self.attn_drop(weights)
-        z = rearrange(dropped @ v, "n k a m d -> n k m (a d)")
-        return self.proj_drop(self.proj(z))
+    def project(self, x):
+        """x (n, k, m, c) → q, k, v, each (n, k, a, m, d). Raises ValueError for another shape."""
+        q, k, v = super().project(x)
+        if self.q_bias is None:
+            return q, k, v
+        q_bias, v_bias = (rearrange(b, "(a d) -> a 1 d", a=self.num_heads) for b in (self.q_bias, self.v_bias))
+        return q + q_bias, k, v + v_bias
+
+    def compare(self, q, k):
+        """scale · cos(q, k): q, k (n, k, a, m, d) → (n, k, a, i, j)."""
+        return self.learned_scale() * unit_vectors(q) @ unit_vectors(k).mT
+
+    def learned_scale(self):
+        """What each head multiplies its cosines by, at most 100. Returns (a, 1, 1)."""
+        return torch.exp(torch.clamp(self.logit_scale, max=LOG_100))
 
     def relative_position_bias(self):
-        """B (a, i, j): for each head, what the small network says of the offset from token j to token i."""
+        """B (a, i, j): 16 · sigmoid of what the small network gives for the offset from token j to token i."""
         table = 16 * self.sigmoid(self.cpb_mlp(self.relative_coords_table))
         bias = table[self.relative_position_index]
         return rearrange(bias, "i j a -> a i j")
 
 
 def unit_vectors(x):
-    """Every vector brought to length 1, but zeros stay zeros. x (..., d) → same."""
+    """Scale every vector to length 1; zeros stay zeros. x (..., d) → same."""
     return x / lengths(x)
 
 
 def lengths(x):
-    """‖x‖ over the last axis, or a tiny number where it is less, to divide by. x (..., d) → (..., 1)."""
+    """‖x‖ over the last axis, at least a tiny number, so that one can divide by it. x (..., d) → (..., 1)."""
     tiny = max(1e-12, torch.finfo(x.dtype).tiny)  # in half precision 1e-12 would be 0
     return torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp_min(tiny)
 
@@ -109,12 +127,3 @@ def lengths(x):
 def check_heads(dim, num_heads):
     if num_heads < 1 or dim % num_heads:
         raise ValueError(f"num_heads: expected a divisor of dim={dim}, got {num_heads}")
-
-
-def check_windows(x, mask, tokens, dim):
-    check_array("x", x)
-    if x.ndim != 4 or tuple(x.shape[2:]) != (tokens, dim):
-        raise ValueError(f"expected windows (n, k, {tokens}, {dim}), got shape {tuple(x.shape)}")
-    expected = x.shape[1], tokens, tokens
-    if mask is not None and tuple(mask.shape) != expected:
-        raise ValueError(f"mask: expected {expected}, got shape {tuple(mask.shape)}")

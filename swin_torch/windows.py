@@ -11,6 +11,8 @@ import torch
 from einops import rearrange
 from torch.nn.functional import pad
 
+from .module import check_shape
+
 
 def pair(value):
     """7 → (7, 7); (7, 9) → (7, 9). Raises TypeError for anything else."""
@@ -26,7 +28,7 @@ def window_partition(x, window_size):
     window_size: M, or (rows, columns). Raises ValueError unless it divides h and w.
     """
     mh, mw = pair(window_size)
-    check_map(x)
+    check_shape("x", x, "n", "h", "w", "c")
     check_fit(x.shape[1], x.shape[2], mh, mw)
     return rearrange(x, "n (kh mh) (kw mw) c -> n (kh kw) (mh mw) c", mh=mh, mw=mw)
 
@@ -34,14 +36,15 @@ def window_partition(x, window_size):
 def window_reverse(windows, window_size, H, W):
     """Undo `window_partition`. windows (n, windows, tokens in a window, c) → (n, H, W, c)."""
     mh, mw = pair(window_size)
-    check_windows(windows, mh, mw, H, W)
+    check_fit(H, W, mh, mw)
+    check_shape("windows", windows, "n", (H // mh) * (W // mw), mh * mw, "c")
     return rearrange(windows, "n (kh kw) (mh mw) c -> n (kh mh) (kw mw) c", kh=H // mh, mh=mh)
 
 
 def pad_to_multiple(x, size):
     """Add zeros at the right and the bottom until windows of `size` fit. x (n, h, w, c) → (n, h', w', c)."""
     mh, mw = pair(size)
-    check_map(x)
+    check_shape("x", x, "n", "h", "w", "c")
     check_window(mh, mw)
     _, H, W, _ = x.shape
     bottom, right = -H % mh, -W % mw
@@ -56,7 +59,7 @@ def cyclic_shift(x, shift):
     x (n, h, w, c) → same. shift: s, or (rows, columns). cyclic_shift(x, -s) brings everything back.
     """
     rows, columns = pair(shift)
-    check_map(x)
+    check_shape("x", x, "n", "h", "w", "c")
     if rows == columns == 0:
         return x
     return torch.roll(x, (-rows, -columns), dims=(1, 2))
@@ -116,17 +119,6 @@ def log_spaced(window, pretrained):
     return torch.sign(x) * torch.log2(1 + torch.abs(x)) / math.log2(8)
 
 
-def check_array(name, value):
-    if not isinstance(value, torch.Tensor):
-        raise TypeError(f"{name}: expected a torch tensor, got {type(value).__name__}")
-
-
-def check_map(x):
-    check_array("x", x)
-    if x.ndim != 4:
-        raise ValueError(f"expected a map (n, h, w, c), got shape {tuple(x.shape)}")
-
-
 def check_window(mh, mw):
     if min(mh, mw) < 1:
         raise ValueError(f"window size: expected at least 1, got {mh}x{mw}")
@@ -136,16 +128,6 @@ def check_fit(H, W, mh, mw):
     check_window(mh, mw)
     if H % mh or W % mw:
         raise ValueError(f"windows of {mh}x{mw} don't fit a map of {H}x{W}: pad it first (pad_to_multiple)")
-
-
-def check_windows(windows, mh, mw, H, W):
-    check_array("windows", windows)
-    check_fit(H, W, mh, mw)
-    count = (H // mh) * (W // mw)
-    if windows.ndim != 4 or tuple(windows.shape[1:3]) != (count, mh * mw):
-        raise ValueError(
-            f"expected windows (n, {count}, {mh * mw}, c) for a map of {H}x{W}, got shape {tuple(windows.shape)}"
-        )
 
 
 def check_shift(H, W, mh, mw, rows, columns):

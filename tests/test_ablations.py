@@ -47,8 +47,8 @@ def test_no_shift_leaves_no_mask_and_no_mask_leaves_the_shift():
     for change, shift in ((ablations.no_shift, (0, 0)), (ablations.no_mask, (3, 3))):
         block = ablations.blocks(trainer_of(change)[0])[1]
         assert block.shift_for(grid) == shift
-        assert block.mask_for(grid, shift, torch.zeros(1)) is None
-    assert ablations.blocks(trainer_of(ablations.nothing)[0])[1].mask_for(grid, (3, 3), torch.zeros(1)) is not None
+        assert block.mask_for(grid, torch.zeros(1)) is None
+    assert ablations.blocks(trainer_of(ablations.nothing)[0])[1].mask_for(grid, torch.zeros(1)) is not None
 
 
 def test_no_bias_keeps_the_tables_at_zero_and_trains_all_else():

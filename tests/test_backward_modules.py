@@ -26,6 +26,7 @@ MASK = shift_mask(6, 9, 3, (1, 1)).astype(float)
 CASES = {
     "Linear": (lambda: (layers.Linear(5, 4), torch.nn.Linear(5, 4)), (2, 3, 5), ()),
     "Linear, no bias": (lambda: (layers.Linear(5, 4, False), torch.nn.Linear(5, 4, False)), (2, 3, 5), ()),
+    "Conv2d": (lambda: (layers.Conv2d(3, 5, 2, 2), torch.nn.Conv2d(3, 5, 2, 2)), (2, 3, 4, 6), ()),
     "LayerNorm": (lambda: (layers.LayerNorm(6), torch.nn.LayerNorm(6)), (2, 3, 6), ()),
     "Mlp": (lambda: twins_of("Mlp", 6, 9), (2, 5, 6), ()),
     "Mlp, dropout": (lambda: twins_of("Mlp", 6, 9, 0.3), (2, 5, 6), ()),
@@ -36,16 +37,18 @@ CASES = {
     "PatchMerging, odd": (lambda: twins_of("PatchMerging", 5), (2, 3 * 5, 5), ((3, 5),)),
     "PatchMerging, odd rows": (lambda: twins_of("PatchMerging", 5), (2, 3 * 4, 5), ((3, 4),)),
     "W-MSA": (lambda: twins_of("WindowAttention", 8, 3, 2), (2, 6, 9, 8), ()),
-    "W-MSA, no qkv bias": (lambda: twins_of("WindowAttention", 8, 3, 2, False), (2, 6, 9, 8), ()),
+    "W-MSA, no qkv bias": (lambda: twins_of("WindowAttention", 8, 3, 2, qkv_bias=False), (2, 6, 9, 8), ()),
     "W-MSA, oblong": (lambda: twins_of("WindowAttention", 12, (2, 3), 3), (2, 4, 6, 12), ()),
-    "W-MSA, dropout": (lambda: twins_of("WindowAttention", 8, 3, 2, True, 0.3, 0.2), (2, 6, 9, 8), ()),
+    "W-MSA, dropout": (lambda: twins_of("WindowAttention", 8, 3, 2, attn_drop=0.3, proj_drop=0.2), (2, 6, 9, 8), ()),
     "SW-MSA": (lambda: twins_of("WindowAttention", 8, 3, 2), (2, 6, 9, 8), (MASK,)),
     "V2 PatchMerging": (lambda: twins_of("PatchMergingV2", 5), (2, 4 * 6, 5), ((4, 6),)),
     "V2 PatchMerging, odd": (lambda: twins_of("PatchMergingV2", 5), (2, 3 * 5, 5), ((3, 5),)),
     "V2 W-MSA": (lambda: twins_of("WindowAttentionV2", 8, 3, 2), (2, 6, 9, 8), ()),
-    "V2 W-MSA, no qkv bias": (lambda: twins_of("WindowAttentionV2", 8, 3, 2, False), (2, 6, 9, 8), ()),
+    "V2 W-MSA, no qkv bias": (lambda: twins_of("WindowAttentionV2", 8, 3, 2, qkv_bias=False), (2, 6, 9, 8), ()),
     "V2 W-MSA, oblong": (lambda: twins_of("WindowAttentionV2", 12, (2, 3), 3), (2, 4, 6, 12), ()),
-    "V2 W-MSA, dropout": (lambda: twins_of("WindowAttentionV2", 8, 3, 2, True, 0.3, 0.2), (2, 6, 9, 8), ()),
+    "V2 W-MSA, dropout": (
+        lambda: twins_of("WindowAttentionV2", 8, 3, 2, attn_drop=0.3, proj_drop=0.2), (2, 6, 9, 8), ()
+    ),
     "V2 SW-MSA, other window": (
         lambda: twins_of("WindowAttentionV2", 8, 3, 2, pretrained_window_size=2), (2, 6, 9, 8), (MASK,)
     ),

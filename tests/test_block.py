@@ -20,7 +20,9 @@ DIM, HEADS = 6, 2
 
 def blocks(built=None, window=4, shift=2, seed=0, dtype=np.float64, version=1, **options):
     name = "SwinTransformerBlock" if version == 1 else "SwinTransformerBlockV2"
-    make = lambda swin: getattr(swin, name)(DIM, HEADS, built, window, shift, **options)
+    make = lambda swin: getattr(swin, name)(
+        DIM, HEADS, input_resolution=built, window_size=window, shift_size=shift, **options
+    )
     return twins(make, seed, dtype)
 
 
@@ -273,10 +275,10 @@ def test_the_input_stays_as_it_is(which, version):
 @pytest.mark.parametrize(
     ("shape", "grid", "message"),
     [
-        ((2, 64, 6), (8, 9), r"tokens \(n, 8·9, 6\) for a grid of 8x9, got shape \(2, 64, 6\)"),
-        ((2, 64, 1), (8, 8), r"tokens \(n, 8·8, 6\) for a grid of 8x8, got shape \(2, 64, 1\)"),
-        ((2, 8, 8, 6), (8, 8), r"got shape \(2, 8, 8, 6\)"),
-        ((64, 6), (8, 8), r"got shape \(64, 6\)"),
+        ((2, 64, 6), (8, 9), r"tokens of a 8x9 grid: expected shape \(n, 72, 6\), got \(2, 64, 6\)"),
+        ((2, 64, 1), (8, 8), r"tokens of a 8x8 grid: expected shape \(n, 64, 6\), got \(2, 64, 1\)"),
+        ((2, 8, 8, 6), (8, 8), r"got \(2, 8, 8, 6\)"),
+        ((64, 6), (8, 8), r"got \(64, 6\)"),
     ],
 )
 def test_tokens_that_do_not_fit(which, version, shape, grid, message):
@@ -287,7 +289,9 @@ def test_tokens_that_do_not_fit(which, version, shape, grid, message):
 @PACKAGES
 def test_version_2_s_pre_training_reaches_its_attention(package):
     for built, window, pretrained in (((8, 8), 4, 0), ((8, 8), 4, 6), ((3, 8), 4, 0)):
-        block = package.SwinTransformerBlockV2(DIM, HEADS, built, window, pretrained_window_size=pretrained)
+        block = package.SwinTransformerBlockV2(
+            DIM, HEADS, input_resolution=built, window_size=window, pretrained_window_size=pretrained
+        )
         used = min(window, *built)  # a window that shrinks measures its own offsets, if not told another
         expected = package.relative_coordinates(used, pretrained or used)
         np.testing.assert_array_equal(block.attn.relative_coords_table, expected)

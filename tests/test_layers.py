@@ -28,17 +28,18 @@ def three_layers(package):
         (swin_numpy.layers.Sigmoid, NN.Sigmoid, [normal(2, 3, 6)]),
         (lambda: three_layers(swin_numpy.layers), lambda: three_layers(NN), [normal(2, 3, 6)]),
         (lambda: swin_numpy.layers.Dropout(0.5), lambda: NN.Dropout(0.5), [normal(2, 3, 6)]),
+        (lambda: swin_numpy.layers.Conv2d(3, 8, 4, 4), lambda: NN.Conv2d(3, 8, 4, 4), [normal(2, 3, 8, 12)]),
     ],
-    ids=["Linear", "Linear without bias", "LayerNorm", "ReLU", "Sigmoid", "Sequential", "Dropout in eval"],
+    ids=["Linear", "Linear without bias", "LayerNorm", "ReLU", "Sigmoid", "Sequential", "Dropout in eval", "Conv2d"],
 )
 def test_what_pytorch_already_has(ours, theirs, inputs):
     both = twins(lambda swin: ours() if swin is swin_numpy else theirs())
     assert_same_steps(*both, *inputs)
 
 
-def test_conv2d_owns_what_pytorchs_owns():
-    shapes = {name: value.shape for name, value in swin_numpy.layers.Conv2d(3, 8, 4, 4).state_dict().items()}
-    assert shapes == {name: tuple(value.shape) for name, value in NN.Conv2d(3, 8, 4, 4).state_dict().items()}
+def test_conv2d_knows_no_overlap():
+    with pytest.raises(ValueError, match="stride: expected the kernel size 4, got 2"):
+        swin_numpy.layers.Conv2d(3, 8, 4, 2)
 
 
 # Mlp

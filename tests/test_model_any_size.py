@@ -75,5 +75,5 @@ def test_every_length_is_transformers_s():
 @pytest.mark.parametrize("size", [(0, 8), (8, 0)])
 def test_no_pixels_are_refused(size, package):
     model = package.SwinTransformer(config_of(3))
-    with pytest.raises(ValueError, match=r"expected images \(n, 3, height, width\)"):
+    with pytest.raises(ValueError, match=r"images: expected shape \(n, 3, H, W\)"):
         model(*inputs_for(package, normal(1, 3, *size)))

@@ -19,7 +19,7 @@ TWINS = {"attention", "backbone", "block", "layers", "model", "patches", "window
 
 # PyTorch is these things already (module, functional, optim), or shares the NumPy package's (configurations,
 # checkpoints, pictures, data): they exist once.
-NUMPY_ONLY = "__main__ config functional optim".split()
+NUMPY_ONLY = "__main__ config functional gelu optim".split()
 TORCH_ONLY = ["compare", "convert", "tour"]  # rooms that know both twins
 TRAINERS = {"train"}  # in both; the same outside, but PyTorch's brings its own AdamW and several processes
 NO_TWINS = {"fused", "module"}  # the fast way differs; a Module is all there is in NumPy, one method in PyTorch
@@ -106,7 +106,8 @@ def patterns(package, file):
             visit(child, name)
 
     visit(ast.parse((ROOT / package / f"{file}.py").read_text(encoding="utf-8")), "")
-    return {name: arrows for name, arrows in found.items() if not is_backward(name)}
+    ours = {name for name in found if is_backward(name) or f"{file}.{name.split('.')[0]}" in TORCH_HAS}
+    return {name: arrows for name, arrows in found.items() if name not in ours}
 
 
 def imports(path, only_at_the_top=False):
@@ -194,6 +195,45 @@ def test_numpy_maths_needs_only_numpy_and_einops(file):
     names = {name.split(".")[0] for name in imports(ROOT / "swin_numpy" / f"{file}.py")}
     foreign = names - set(sys.stdlib_module_names) - {"swin_numpy"}
     assert foreign <= {"numpy", "einops"}
+
+
+def closure(file):
+    """The files of swin_numpy that importing `file` pulls in by relative imports, itself not counted."""
+    found, to_do = set(), [ROOT / "swin_numpy" / f"{file}.py"]
+    while to_do:
+        path = to_do.pop()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.level:
+                place = path.parents[node.level - 1].joinpath(*(node.module or "").split("."))
+                files = [place.with_suffix(".py"), *(place / f"{alias.name}.py" for alias in node.names)]
+                files.append(place / "__init__.py")
+                to_do += {other for other in files if other.exists()} - found
+                found |= {other for other in files if other.exists()}
+    return {str(other.relative_to(ROOT / "swin_numpy")) for other in found} - {f"{file}.py"}
+
+
+@pytest.mark.parametrize(("file", "most"), [("layers", 6), ("block", 10)])
+def test_importing_the_lesson_pulls_in_little_else(file, most):
+    pulled_in = closure(file)
+    assert {"functional.py", "gelu.py", "module.py", "weights/check.py"} <= pulled_in  # so that the count counts
+    assert len(pulled_in) <= most, sorted(pulled_in)
+
+
+def code_lines(path):
+    """Lines of code: no blanks, comments or docstrings."""
+    text = path.read_text(encoding="utf-8")
+    skipped = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            skipped |= set(range(node.lineno, node.end_lineno + 1))
+    lines = enumerate(text.splitlines(), 1)
+    return sum(bool(line.strip()) and not line.strip().startswith("#") and i not in skipped for i, line in lines)
+
+
+@pytest.mark.parametrize(("file", "most"), [("block", 120), ("window_attention", 130)])
+def test_the_lesson_is_short(file, most):
+    assert 50 < code_lines(ROOT / "swin_numpy" / f"{file}.py") <= most
+    assert len(files("swin_numpy")) <= 17
 
 
 WITHOUT_TORCH = """

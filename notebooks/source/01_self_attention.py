@@ -368,7 +368,7 @@ draw.weighted_sum(weights[2], V, Z[2], words)
 
 # %%
 side_by_side("attention.self_attention")
-side_by_side("attention.attend")
+side_by_side("attention.scaled_dot_product")
 
 # %% [markdown]
 # What is *not* the same is what comes from elsewhere: PyTorch brings its softmax along, NumPy needs one.
@@ -504,7 +504,7 @@ for a, d in ((1, 96), (3, 32), (3, 96)):
 # %%
 q, k, v = rng.standard_normal((3, 6, 8))
 b = 5 * rng.standard_normal(8)
-attend = swin_numpy.attention.attend
+attend = swin_numpy.attention.scaled_dot_product
 Z0 = attend(q, k, v).Z
 for name, inputs in (("K", (q, k + b, v)), ("Q", (q + b, k, v)), ("V", (q, k, v + b))):
     print(
@@ -682,8 +682,7 @@ def first_half(model, images):
 
 def by_formula(X, layer):
     """The weights (n, 1, a, i, j) of all heads, and V, step by step."""
-    cut = "n k m (three a d) -> three n k a m d"
-    Q, K, V = rearrange(layer.qkv(X), cut, three=3, a=layer.num_heads)
+    Q, K, V = layer.project(X)  # (n, 1, a, m, d) each
     B = layer.relative_position_bias()
     return softmax(Q @ K.mT / np.sqrt(Q.shape[-1]) + B), V
 

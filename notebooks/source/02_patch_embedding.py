@@ -167,11 +167,13 @@ print("stride 4:", tuple(convolved.shape), " stride 2:", tuple(overlapping.shape
 # **layer norm** brings the C numbers of each token to mean 0 and variance 1, then scales and moves them by two learned
 # vectors (`patch_norm=True`, as in all published models).
 #
-# What both twins share stands once. What differs here is `self.save`, which keeps what the
-# backward pass needs (chapter 9); PyTorch does that unseen.
+# What both twins share stands once. What differs here is `self.save`, which keeps what the backward pass needs
+# (chapter 9); PyTorch does that unseen. `self.proj` is the convolution: PyTorch brings one, and in NumPy it is the cut
+# and the product from above.
 
 # %%
 side_by_side("patches.PatchEmbed.forward")
+side_by_side("layers.Conv2d.forward")
 
 # %%
 torch_embed = swin_torch.PatchEmbed(patch_size=4, in_chans=3, embed_dim=96).double()

@@ -328,12 +328,15 @@ attention_structure(sees | {"W-MSA, sorted by window": same_window[order][:, ord
 # for training and do nothing here. `self.save` keeps what the backward pass needs (chapter 9); PyTorch does that
 # unseen.
 #
-# The axes: n image, k window, m token in its window, c channel. `qkv` makes three times c channels at once; they are
-# split in (three a d): Q, K or V, head a, channel d of the head. The scores are (n k a i j), query i and key j, and
+# The axes: n image, k window, m token in its window, c channel. In `project`, `qkv` makes three times c channels at
+# once; they are split in (three a d): Q, K or V, head a, channel d of the head. The scores are (n k a i j), query i and key j, and
 # `self.scale` is $1/\sqrt d$.
 
 # %%
 side_by_side("window_attention.WindowAttention.forward")
+side_by_side("window_attention.WindowAttention.project")
+side_by_side("window_attention.WindowAttention.scores")
+side_by_side("window_attention.WindowAttention.compare")
 
 # %%
 M, C, heads = 4, 24, 3

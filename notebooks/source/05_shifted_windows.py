@@ -438,6 +438,7 @@ for dtype in (torch.float16, torch.bfloat16, torch.float32):
 
 # %%
 side_by_side("block.SwinTransformerBlock.attend")
+side_by_side("block.SwinTransformerBlock.in_windows")
 
 # %%
 side_by_side("block.SwinTransformerBlock.mask_for")
@@ -594,13 +595,13 @@ print(f"no error, and wrong results in {wrong.sum()} of {len(wrong)} windows")
 # stage's size:
 
 # %%
-block = swin_torch.SwinTransformerBlock(96, 3, (56, 56), 7, 3).eval()
+block = swin_torch.SwinTransformerBlock(
+    96, 3, input_resolution=(56, 56), window_size=7, shift_size=3
+).eval()
 tokens = torch.randn(1, 56 * 56, 96)
 with torch.no_grad():
     whole = min(repeat(lambda: block(tokens, (56, 56)), number=1, repeat=6))
-    alone = min(
-        repeat(lambda: block.mask_for((56, 56), (3, 3), tokens), number=1, repeat=6)
-    )
+    alone = min(repeat(lambda: block.mask_for((56, 56), tokens), number=1, repeat=6))
 print(
     f"making the mask takes {alone / whole:.1%} of the block's time, for one image, on this machine"
 )
@@ -724,9 +725,6 @@ cloth = fashion_mnist(SUBSET, "test").images[:1]
 x, grid = model.embed(normalise(cloth))
 x = rearrange(block.norm1(first(x, grid)), "n (h w) c -> n h w c", h=grid[0])
 parts = window_partition(cyclic_shift(x, block.shift_size), block.window_size)
-pattern = "1 k m (three a d) -> three k a m d"
-q, k, _ = rearrange(block.attn.qkv(parts), pattern, three=3, a=block.attn.num_heads)
-scores = block.attn.scale * q @ k.mT + block.attn.relative_position_bias()  # (k a i j)
 
 # %%
 mask = shift_mask(*grid, block.window_size, block.shift_size)
@@ -734,7 +732,9 @@ place = place_of_tokens(*grid, block.window_size, block.shift_size)
 query = 6, grid[1] - 1
 looked = {}
 for name, added in (("masked", mask), ("not masked", 0 * mask)):
-    weights = softmax(scores + added[:, None]).mean(axis=1)  # mean over heads
+    weights = block.attn.attention_weights(parts, added)[0].mean(
+        axis=1
+    )  # mean over heads
     weights = np.where(added == 0, weights, np.nan)
     on_map = on_the_map(place, weights, missing=np.nan)
     looked[name] = on_map[query[0] * grid[1] + query[1]].reshape(grid)
@@ -762,7 +762,10 @@ def reached(shift, side, query, blocks=8):
     torch.manual_seed(0)
     grid, shifts = (side, side), [0, shift] * (blocks // 2)
     layers = [
-        swin_torch.SwinTransformerBlock(8, 2, grid, 7, s).double() for s in shifts
+        swin_torch.SwinTransformerBlock(
+            8, 2, input_resolution=grid, window_size=7, shift_size=s
+        ).double()
+        for s in shifts
     ]
     inputs, x = (
         [],

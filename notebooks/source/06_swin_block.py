@@ -29,7 +29,8 @@ from figures.chapter06 import by_depth, kept_branches, maps_in_rows, steps
 from figures.measure import curves
 from figures.model import block_diagram, parts
 from swin_numpy import CONFIGS, SwinTransformerBlock, cyclic_shift, shift_mask
-from swin_numpy.functional import gelu, softmax
+from swin_numpy.functional import softmax
+from swin_numpy.gelu import gelu
 from swin_numpy.pictures.images import denormalise, load_image, preprocess, to_array
 from swin_numpy.training.fashion_mnist import SUBSET, fashion_mnist, normalise
 from swin_numpy.training.loop import TRAINED
@@ -141,7 +142,7 @@ def block_by_loop(x, p):
 # %% [markdown]
 # ## The library's version, twice
 #
-# `attend` reads the same in both packages, letter for letter. `forward` has one more line in NumPy: `save` keeps what
+# `in_windows` reads the same in both packages, letter for letter. `forward` has one more line in NumPy: `save` keeps what
 # the backward pass will need (chapter 9), and PyTorch does that unseen. `shift_for` gives the block's shift, or 0 along
 # a side that one window covers; `mask_for` the mask that belongs to it. In the MLP, `fc1` widens a token from C to 4C
 # numbers and `fc2` brings it back to C; `drop1` and `drop2` are ordinary dropout, with rate 0 in Swin.
@@ -151,6 +152,7 @@ side_by_side("block.SwinTransformerBlock.forward")
 
 # %%
 side_by_side("block.SwinTransformerBlock.attend")
+side_by_side("block.SwinTransformerBlock.in_windows")
 
 # %%
 side_by_side("layers.Mlp.forward")
@@ -183,7 +185,7 @@ agree("one window: NumPy and PyTorch", y, torch_y)
 # ## What a block does to a photograph
 #
 # Chelsea at 224 × 224 pixels gives 56 × 56 tokens of 96 channels. No trained Swin-T comes with the repository, so its
-# parameters are the random ones that training would start from. Each line of `attend`, and the shape after it:
+# parameters are the random ones that training would start from. Each line of `in_windows`, and the shape after it:
 
 # %%
 config = CONFIGS["swin_tiny_patch4_window7_224"]
@@ -364,7 +366,9 @@ ORDERS = {
 def random_blocks(gain, attention=swin_torch.WindowAttention):
     generator = torch.Generator().manual_seed(0)
     for i in range(24):
-        block = swin_torch.SwinTransformerBlock(64, 4, (14, 14), 7, 3 * (i % 2))
+        block = swin_torch.SwinTransformerBlock(
+            64, 4, input_resolution=(14, 14), window_size=7, shift_size=3 * (i % 2)
+        )
         block.attn = attention(64, 7, 4)
         for name, value in block.named_parameters():
             if "norm" not in name:
@@ -434,15 +438,9 @@ for name in ("pre-norm (Swin V1)", "res-post-norm"):
 class CosineAttention(swin_torch.WindowAttention):
     """Score = 10 · cosine of the angle between query and key."""
 
-    def forward(self, x, mask=None):
-        heads = "n k m (three a d) -> three n k a m d"
-        q, k, v = rearrange(self.qkv(x), heads, three=3, a=self.num_heads)
+    def compare(self, q, k):
         q, k = (torch.nn.functional.normalize(vectors, dim=-1) for vectors in (q, k))
-        scores = 10 * q @ k.mT + self.relative_position_bias()
-        if mask is not None:
-            scores = scores + rearrange(mask, "k i j -> k 1 i j")
-        z = rearrange(torch.softmax(scores, -1) @ v, "n k a m d -> n k m (a d)")
-        return self.proj(z)
+        return 10 * q @ k.mT
 
 
 # %% [markdown]
@@ -732,7 +730,7 @@ parts(table, parameters, operations)
 # equation 2 of the paper for the attention.
 
 # %%
-torch_block = swin_torch.SwinTransformerBlock(C, heads, (56, 56))
+torch_block = swin_torch.SwinTransformerBlock(C, heads, input_resolution=(56, 56))
 assert parameters.sum() == sum(value.numel() for value in torch_block.parameters())
 with FlopCounterMode(display=False) as counter, torch.inference_mode():
     torch_block(torch.zeros(1, hw, C), (56, 56))

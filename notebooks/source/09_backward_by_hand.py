@@ -36,7 +36,7 @@ from swin_numpy import (
     window_reverse,
 )
 from swin_numpy import functional as F
-from swin_numpy.attention import attend, attend_backward
+from swin_numpy.attention import scaled_dot_product, scaled_dot_product_backward
 from swin_numpy.pictures.images import denormalise, load_image, preprocess
 
 rng = np.random.default_rng(9)
@@ -370,14 +370,14 @@ def attend_backward_by_loop(dZ, Q, K, V, weights):
 # (If you forget it: A, B and C have different shapes, and there is only one way to put them together.)
 
 # %%
-there_and_back("attention.attend")
+there_and_back("attention.scaled_dot_product")
 
 # %%
 Q, K, V, dZ = rng.normal(size=(4, 5, 3))  # five tokens, d = 3
-kept = attend(Q, K, V)
-ours = attend_backward(dZ, kept)
+kept = scaled_dot_product(Q, K, V)
+ours = scaled_dot_product_backward(dZ, kept)
 tensors = [torch.from_numpy(value).requires_grad_() for value in (Q, K, V)]
-swin_torch.attention.attend(*tensors).Z.backward(torch.from_numpy(dZ))
+swin_torch.attention.scaled_dot_product(*tensors).Z.backward(torch.from_numpy(dZ))
 by_loop = attend_backward_by_loop(dZ, Q, K, V, kept.weights)
 for name, got, loop, tensor in zip("QKV", ours, by_loop, tensors, strict=True):
     agree(f"d{name}, loop", got, loop)
@@ -588,14 +588,17 @@ there_and_back("block.SwinTransformerBlock.forward")
 
 # %%
 there_and_back("block.SwinTransformerBlock.attend")
+side_by_side("block.SwinTransformerBlock.in_windows")
 
 # %% [markdown]
-# A pleasant surprise: `attend_backward` has the same lines as `attend`, in the same order. For `attend` is a palindrome:
-# pad, shift, cut, attention, put together, shift back, crop. Turned round it is itself, only attention becomes its
-# backward.
+# A pleasant surprise: `attend` and `attend_backward` share all their steps. `in_windows` is a palindrome: pad, shift,
+# cut, work, put together, shift back, crop. Read backwards, each step is undone by the gradient of its mirror image, so
+# the gradient takes the same path, and only attention is replaced by its backward.
 
 # %%
 there_and_back("window_attention.WindowAttention.forward")
+there_and_back("window_attention.WindowAttention.compare")
+there_and_back("window_attention.WindowAttention.project")
 
 # %% [markdown]
 # Now everything at once: a block with a shift, on 5 × 6 tokens that windows of 4 don't fit, with random parameters. dx
@@ -688,7 +691,7 @@ assert abs(change / predicted - 1) < 0.05
 # divides by.
 
 # %%
-patches, _ = model.patch_embed.saved
+(patches,) = model.patch_embed.proj.saved  # (n, h, w, c·p·p)
 weight = rearrange(model.patch_embed.proj.weight, "e c p1 p2 -> e (c p1 p2)")
 tokens = F.linear(patches, weight, model.patch_embed.proj.bias)[0]  # before the norm
 by_token = 1 / tokens.std(axis=-1).reshape(56, 56)
@@ -758,7 +761,7 @@ def bytes_saved(module):
 
 # %%
 T, C, M, heads = 56 * 56, 96, 7, 3
-block = SwinTransformerBlock(C, heads, (56, 56), M).train()
+block = SwinTransformerBlock(C, heads, input_resolution=(56, 56), window_size=M).train()
 x = rng.normal(size=(1, T, C)).astype(np.float32)
 block(x, (56, 56))
 saved, parts = bytes_saved(block), dict(block.named_modules())
@@ -812,7 +815,9 @@ def bytes_saved_by_autograd(module, *inputs):
 
 
 # %%
-twin = swin_torch.SwinTransformerBlock(C, heads, (56, 56), M).train()
+twin = swin_torch.SwinTransformerBlock(
+    C, heads, input_resolution=(56, 56), window_size=M
+).train()
 x_torch = torch.from_numpy(x).requires_grad_()
 autograd = bytes_saved_by_autograd(twin, x_torch, (56, 56))
 print(f"NumPy {by_hand / 1e6:.1f} MB, autograd {autograd / 1e6:.1f} MB")

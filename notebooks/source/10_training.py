@@ -410,20 +410,16 @@ for name, table in model.state_dict().items():
 # %% [markdown]
 # ### Attention of one token
 #
-# The weights are softmax of the scores: compute them from a block's input, as `WindowAttention.forward` does.
+# `attention_weights` computes them from windows, so cut a block's input as the block does:
 
 
 # %%
 def attention_of(block, x, grid):
     """x (n, l, c), a block's input → weights (n, k, a, i, j) in its windows."""
-    attn, shift = block.attn, block.shift_for(grid)
     rows = rearrange(block.norm1(x), "n (h w) c -> n h w c", h=grid[0])
-    windows = window_partition(cyclic_shift(rows, shift), block.window_size)
-    pattern = "n k m (three a d) -> three n k a m d"
-    q, k, _ = rearrange(attn.qkv(windows), pattern, three=3, a=attn.num_heads)
-    scores = attn.scale * q @ k.mT + attn.relative_position_bias()
-    mask = block.mask_for(grid, shift, rows)
-    return F.softmax(scores if mask is None else scores + mask[:, None])
+    rows = cyclic_shift(rows, block.shift_for(grid))
+    windows = window_partition(rows, block.window_size)
+    return block.attn.attention_weights(windows, block.mask_for(grid, x))
 
 
 # %% [markdown]
@@ -490,7 +486,7 @@ agree("each row sums to 1", A.sum(axis=-1), np.ones(A.shape[:2]))
 normed = block.norm1(x)[:1]
 V = rearrange(
     block.attn.qkv(normed), "1 l (three a d) -> three a l d", three=3, a=len(A)
-)[2]
+)[2]  # by hand: project wants windows
 Z = block.attn.proj(rearrange(A @ V, "a l d -> 1 l (a d)"))
 agree("attention with A", Z, block.attend(normed, grid))
 
@@ -508,7 +504,7 @@ def influence(f, x):
     return difference.T > 1e-12
 
 
-mask = block.mask_for(grid, block.shift_for(grid), x)
+mask = block.mask_for(grid, x)
 allowed = on_map((mask == 0)[:, None], tokens)[0] > 0
 support = (A > 1e-30).any(axis=0)
 felt = influence(lambda y: block.attend(y, grid), normed[0])

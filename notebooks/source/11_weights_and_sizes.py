@@ -778,7 +778,7 @@ for size in (side * 8 // 7, side * 16 // 7):
 # Before. The block pads right and bottom, then rolls:
 
 # %%
-side_by_side("block.SwinTransformerBlock.attend")
+side_by_side("block.SwinTransformerBlock.in_windows")
 
 # %% [markdown]
 # What if the roll came first? Follow the rows of a map with ten rows, $M = 4$, $s = 2$. The roll brings rows 0 and 1 to
@@ -806,7 +806,7 @@ rows_in_windows(orders, window, s)
 
 # %%
 class RollThenPad(SwinTransformerBlock):
-    def attend(self, x, grid):
+    def in_windows(self, x, grid, work):
         H, W = grid
         shift = self.shift_for(grid)
         x = rearrange(x, "n (h w) c -> n h w c", h=H)
@@ -814,7 +814,7 @@ class RollThenPad(SwinTransformerBlock):
         x = swin_numpy.pad_to_multiple(x, self.window_size)  # the two lines swapped
         padded = x.shape[1:3]
         windows = swin_numpy.window_partition(x, self.window_size)
-        windows = self.attn(windows, self.mask_for(padded, shift, x))
+        windows = work(windows)
         x = swin_numpy.window_reverse(windows, self.window_size, *padded)
         x = swin_numpy.cyclic_shift(x[:, :H, :W], (-shift[0], -shift[1]))
         return rearrange(x, "n h w c -> n (h w) c")
@@ -823,7 +823,7 @@ class RollThenPad(SwinTransformerBlock):
 # %%
 def rows_that_notice(kind, H, W=14):
     """Rows of the output that change when row 0 of the map does."""
-    block = kind(8, 2, None, window_size=7, shift_size=3).to(np.float64)
+    block = kind(8, 2, window_size=7, shift_size=3).to(np.float64)
     shapes = {name: value.shape for name, value in block.state_dict().items()}
     fixed = np.random.default_rng(0)
     block.load_state_dict({n: fixed.normal(size=shapes[n]) for n in shapes})
@@ -877,20 +877,12 @@ for i, (h, w) in enumerate(replace(tiny, img_size=512).grids, 1):
 
 
 # %%
-def weights_of(attn, x, mask=None):
-    """The attention weights (n, k, a, i, j) of windows x (n, k, m, c)."""
-    split = "n k m (three a d) -> three n k a m d"
-    q, k, _ = rearrange(attn.qkv(x), split, three=3, a=attn.num_heads)
-    scores = attn.scale * q @ k.mT + attn.relative_position_bias()
-    return F.softmax(scores if mask is None else scores + mask[:, None])
-
-
 def attention_of(model, images):
     """[(name, block, grid, weights)] of all blocks for images (n, c, H, W)."""
     found, grids = [], []
 
     def keep(attn, inputs, output):
-        found.append(weights_of(attn, *inputs))
+        found.append(attn.attention_weights(*inputs))
 
     blocks = [b for layer in model.layers for b in layer.blocks]
     hooks = [block.attn.register_forward_hook(keep) for block in blocks]
@@ -941,19 +933,15 @@ for name, block, grid, weights in attention_of(numpy_model, images64):
 
 # %%
 class MaskedPadding(SwinTransformerBlock):
-    def attend(self, x, grid):
-        self.real = windows_of(self, grid, np.ones(grid)) > 0
-        return super().attend(x, grid)
-
-    def mask_for(self, padded, shift, x):
-        mask = swin_numpy.shift_mask(*padded, self.window_size, shift)
-        return np.where(self.real[:, None], mask, -100).astype(x.dtype)
+    def mask_for(self, grid, x):
+        real = windows_of(self, grid, np.ones(grid)) > 0
+        return np.where(real[:, None], mask_of(self, grid), -100).astype(x.dtype)
 
 
 def with_blocks(kind):
     model = swin_numpy.SwinTransformer.from_checkpoint(TRAINED)
     for block in [b for layer in model.layers for b in layer.blocks]:
-        block.__class__ = kind  # the same weights, another attend
+        block.__class__ = kind  # the same weights, another mask
     return model
 
 
@@ -1025,7 +1013,7 @@ def variant(bias, shift):
         if not bias:
             block.attn.relative_position_bias_table[...] = 0
         if not shift:
-            block.shift_size = block.other_shift = 0
+            block.shift_size = block.shift_on_other_grids = 0
     return model
 
 

@@ -367,7 +367,9 @@ def cosine_attention_by_loop(q, k, v, scale, bias):
 
 
 # %%
-side_by_side("window_attention.WindowAttentionV2.forward")
+side_by_side("window_attention.WindowAttentionV2.compare")
+side_by_side("window_attention.WindowAttentionV2.learned_scale")
+side_by_side("window_attention.WindowAttentionV2.project")
 
 # %%
 side_by_side("window_attention.unit_vectors")
@@ -385,10 +387,7 @@ y = attention(x)
 agree("NumPy and PyTorch", y, torch_attention(torch.tensor(x)))
 
 # %%
-projected = x @ attention.qkv.weight.T
-q, k, v = rearrange(projected, "n k m (three a d) -> three n k a m d", three=3, a=2)
-q = q + attention.q_bias.reshape(2, 1, 6)
-v = v + attention.v_bias.reshape(2, 1, 6)
+q, k, v = attention.project(x)
 scale, bias = np.exp(attention.logit_scale.ravel()), attention.relative_position_bias()
 z = np.empty(q.shape)
 for image, window, head in np.ndindex(q.shape[:3]):

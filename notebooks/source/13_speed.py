@@ -40,7 +40,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import swin_numpy
 import swin_torch
 from figures import chapter13, photo_path
-from swin_numpy import cyclic_shift, functional, shift_mask, window_partition
+from swin_numpy import cyclic_shift, functional, gelu, shift_mask, window_partition
 from swin_numpy.pictures.images import load_image, preprocess
 from swin_numpy.runtime.environment import cores, environment
 from swin_numpy.runtime.trace import record
@@ -514,7 +514,7 @@ race(
 # %%
 def gelu_in(size):
     """GELU of `hidden` in pieces of `size` numbers."""
-    return functional.in_pieces(functional.write_gelu, hidden, size=size)
+    return gelu.in_pieces(gelu.write_gelu, hidden, size=size)
 
 
 sizes = 2 ** np.arange(10, 22, 2)
@@ -869,11 +869,11 @@ pool = ThreadPoolExecutor(cores())
 
 
 def with_threads():
-    return np.concatenate(list(pool.map(functional.gelu, halves)))
+    return np.concatenate(list(pool.map(gelu.gelu, halves)))
 
 
 def without_threads():
-    return np.concatenate([functional.gelu(part) for part in halves])
+    return np.concatenate([gelu.gelu(part) for part in halves])
 
 
 agree("step 9", with_threads(), without_threads(), 0)
@@ -905,7 +905,7 @@ chapter13.gains(gained)
 # other, with the same weights. On a map of one window and without bias the two are the same:
 
 # %%
-layer = swin_numpy.block.SwinTransformerBlock(C, heads, None, M, shift_size=3)
+layer = swin_numpy.SwinTransformerBlock(C, heads, window_size=M, shift_size=3)
 
 
 def everywhere(attn, x):
@@ -1066,7 +1066,7 @@ print(f"even at {peak / bandwidth:.0f} operations a byte; fewer: memory is the l
 
 # %% [markdown]
 # Now some parts of the first stage. Operations: two for each multiply-add; for the others, the NumPy operations in
-# `functional.py` for each number. Bytes: what goes in and what comes out, once. That is the least that has to move.
+# `functional.py` and `gelu.py` for each number. Bytes: what goes in and what comes out, once. That is the least that has to move.
 
 # %%
 x = rng.standard_normal((H * H, C), dtype=np.float32)
@@ -1096,7 +1096,7 @@ work = {
         2 * x.nbytes,
     ),
     "GELU": (
-        lambda: functional.gelu(hidden),
+        lambda: gelu.gelu(hidden),
         per_number["GELU"] * hidden.size,
         2 * hidden.nbytes,
     ),

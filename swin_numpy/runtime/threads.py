@@ -1,4 +1,4 @@
-"""Work shared among a processor's cores, and memory that is used again.
+"""Work shared among a processor's cores.
 
 NumPy gives a large matrix product to all cores by itself, and everything else to one. But it lets other Python threads
 run while it computes. So here each thread takes a share of the data through many steps, and its matrix products stay on
@@ -9,7 +9,6 @@ OMP_NUM_THREADS=1 in the environment keeps all on one core, as it does for matri
 """
 
 import ctypes
-import math
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -100,15 +99,3 @@ def one_thread_each():
             _inside -= 1
             if _inside == 0:
                 put(_before)
-
-
-_own = threading.local()
-
-
-def scratch(name, shape, dtype):
-    """An array to write into that this thread keeps under `name`: fresh memory can cost more than the arithmetic."""
-    kept = vars(_own)
-    size = math.prod(shape) * np.dtype(dtype).itemsize
-    if name not in kept or kept[name].size < size:
-        kept[name] = np.empty(size, np.uint8)
-    return kept[name][:size].view(dtype).reshape(shape)
