@@ -15,7 +15,7 @@ import numpy as np
 import swin_numpy
 from swin_numpy.pictures.images import load_image, preprocess
 from swin_numpy.runtime.environment import environment
-from swin_numpy.training.loop import TRAINED
+from swin_numpy.training.fashion_mnist import TRAINED
 from swin_numpy.weights.files import load_checkpoint
 
 from . import attention, bias, measure, model, windows

@@ -18,8 +18,9 @@ from tqdm import tqdm
 
 from swin_numpy.config import CONFIGS
 from swin_numpy.runtime.environment import environment
-from swin_numpy.training.fashion_mnist import CLASSES, SUBSET, FashionMNIST, fashion_mnist
-from swin_numpy.training.loop import MODEL, Recipe, accuracy, train_epoch
+from swin_numpy.training.fashion_mnist import CLASSES, MODEL, SUBSET, FashionMNIST, fashion_mnist
+from swin_numpy.training.loop import accuracy, train_epoch
+from swin_numpy.training.recipe import Recipe
 from swin_torch.train import Trainer, set_threads
 
 RESULTS = Path(__file__).parent / "data" / "ablations.json"

@@ -14,7 +14,7 @@ from .pictures.classes import class_names, is_fashion
 from .pictures.images import ImageError, load_image, preprocess, to_array
 from .runtime.environment import environment
 from .runtime.trace import record
-from .training.fashion_mnist import normalise
+from .training.fashion_mnist import standardise
 from .weights.files import load_checkpoint, load_with_config
 
 MODEL = "swin_tiny_patch4_window7_224"
@@ -88,7 +88,7 @@ def read_picture(path, config, full):
     image = load_image(path)
     if is_fashion(config):
         grey = image.convert("L") if full else image.convert("L").resize((28, 28), Image.Resampling.BICUBIC)
-        return normalise(np.asarray(grey)[None])  # Fashion-MNIST shows bright things on black
+        return standardise(np.asarray(grey)[None])  # Fashion-MNIST shows bright things on black
     if config.in_chans != 3:
         raise ImageError(
             f"{str(path)!r}: the model takes {config.in_chans} channels, and how they are made of a picture is not "

@@ -15,8 +15,7 @@ from swin_numpy import shift_mask
 from swin_numpy.config import CONFIGS
 from swin_numpy.pictures.images import denormalise, load_image, preprocess
 from swin_numpy.runtime.environment import environment
-from swin_numpy.training.fashion_mnist import SUBSET, fashion_mnist, normalise
-from swin_numpy.training.loop import TRAINED
+from swin_numpy.training.fashion_mnist import SUBSET, TRAINED, fashion_mnist, standardise
 
 from .compare import compare, make_twins, print_table, verdict
 from .model import SwinTransformer
@@ -64,7 +63,7 @@ def classify():
     test = fashion_mnist(SUBSET, "test")
     ours, theirs = [], []
     for start in tqdm(range(0, len(test.images), 250), desc="classifying", leave=False, disable=None):
-        images = normalise(test.images[start : start + 250])
+        images = standardise(test.images[start : start + 250])
         ours.append(numpy_model(images).argmax(axis=1))
         with torch.inference_mode():
             theirs.append(torch_model(torch.from_numpy(images)).argmax(dim=1).numpy())

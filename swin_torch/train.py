@@ -17,31 +17,35 @@ from torch.optim import AdamW
 
 from swin_numpy.optim import no_decay
 from swin_numpy.runtime.environment import environment
-from swin_numpy.training.loop import first_weights, main
-from swin_numpy.weights.check import check_state, shapes_of
+from swin_numpy.training.command_line import train
+from swin_numpy.training.recipe import first_weights
+from swin_numpy.training.runs import check_trainer_state
+from swin_numpy.weights.check import shapes_of
 
 from .compare import find_device
 from .model import SwinTransformer
+
+MOST_THREADS = 256  # a larger number is hardly meant, and a million of them end the process
 
 
 class Trainer:
     """A model, its optimiser, and one step after the other.
 
-    config: a SwinConfig; recipe: a swin_numpy.training.loop.Recipe; device: "cpu", "cuda", …;
+    config: a SwinConfig; recipe: a swin_numpy.training.recipe.Recipe; device: "cpu", "cuda", …;
     dtype: torch.float32 or torch.float64.
     """
 
+    rank, ranks = 0, 1  # one process; ParallelTrainer can be several
+
     def __init__(self, config, recipe, device="cpu", dtype=torch.float32):
-        self.model_config, self.recipe = config, recipe
-        self.rank, self.ranks = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-        self.device, self.dtype = device, dtype
+        self.model_config, self.recipe, self.device, self.dtype = config, recipe, device, dtype
         self.model = SwinTransformer(config, recipe.seed)
         start = first_weights(shapes_of(self.model.state_dict()), recipe)
         self.model.load_state_dict({name: torch.from_numpy(value) for name, value in start.items()})
         self.model.to(device, dtype)
-        self.optimizer = make_optimizer(self.model, recipe)
+        self.network = self.model
+        self.optimizer = _make_optimizer(self.model, recipe)
         self.losses = []
-        self.parallel = DistributedDataParallel(self.model) if self.ranks > 1 else self.model
 
     @property
     def steps(self):
@@ -50,25 +54,20 @@ class Trainer:
 
     def step(self, images, labels, lr):
         """One step on images (n, c, H, W) and labels (n,), NumPy arrays. Returns how many it classified correctly."""
-        images = torch.from_numpy(images).to(self.device, self.dtype)
-        labels = torch.from_numpy(labels).to(self.device)
+        images, labels = torch.from_numpy(images).to(self.device, self.dtype), torch.from_numpy(labels).to(self.device)
         torch.manual_seed(hash((self.recipe.seed, self.steps, self.rank)))  # dropout depends on the step alone
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
-        self.parallel.train()
-        logits = self.parallel(images)
+
+        logits = self.network.train()(images)
         loss = cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
         self.optimizer.zero_grad()
         loss.backward()
         clip_grad_norm_(self.model.parameters(), self.recipe.clip_grad)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
         self.optimizer.step()
-        self.losses.append(self.mean_over_ranks(loss.detach()))
-        return int((logits.argmax(dim=1) == labels).sum())
 
-    def mean_over_ranks(self, loss):
-        if self.ranks > 1:
-            distributed.all_reduce(loss)
-        return float(loss) / self.ranks
+        self.losses.append(loss.item())
+        return int((logits.argmax(dim=1) == labels).sum())
 
     def logits(self, images):
         """images (n, c, H, W) → logits (n, classes), NumPy arrays."""
@@ -89,9 +88,9 @@ class Trainer:
         return state | {"losses": np.array(self.losses)}
 
     def load_state_dict(self, state):
-        """Take what `state_dict` gave. Raises CheckpointError if it was another model's, and changes nothing."""
+        """Take what `state_dict` gave. Raises CheckpointError if it doesn't fit or is damaged, and changes nothing."""
         parameters = dict(self.model.named_parameters())
-        check_state(state, state_shapes(parameters) | {"losses": (np.size(state.get("losses", ())),)})
+        check_trainer_state(state, _state_shapes(parameters))
         for name, parameter in parameters.items():
             parameter.data.copy_(torch.from_numpy(state[f"model.{name}"]))
             self.optimizer.state[parameter] = {
@@ -106,7 +105,26 @@ class Trainer:
         return f"PyTorch twin, {parameters:,} parameters, {where}; {environment('numpy', 'torch')}"
 
 
-def make_optimizer(model, recipe):
+class ParallelTrainer(Trainer):
+    """The same steps, shared among the processes that torchrun started; a process of its own is one of one."""
+
+    def __init__(self, config, recipe, device="cpu", dtype=torch.float32):
+        super().__init__(config, recipe, device, dtype)
+        self.rank, self.ranks = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+        if self.ranks > 1:
+            self.network = DistributedDataParallel(self.model)
+
+    def step(self, images, labels, lr):
+        """One step on this process's share of a batch. Returns how many images of it were classified correctly."""
+        right = super().step(images, labels, lr)
+        if self.ranks > 1:
+            loss = torch.tensor(self.losses[-1], device=self.device, dtype=torch.float64)
+            distributed.all_reduce(loss)
+            self.losses[-1] = loss.item() / self.ranks
+        return right
+
+
+def _make_optimizer(model, recipe):
     """AdamW without weight decay on norms, biases and bias tables (official code: set_weight_decay)."""
     groups = {True: [], False: []}
     for name, parameter in model.named_parameters():
@@ -118,8 +136,8 @@ def make_optimizer(model, recipe):
     return AdamW(decay, lr=recipe.base_lr)
 
 
-def state_shapes(parameters):
-    """{name: shape} of a trainer's state once it took a step."""
+def _state_shapes(parameters):
+    """{name: shape} of a trainer's state after its first step, without the losses."""
     shapes = {}
     for name, parameter in parameters.items():
         shape = tuple(parameter.shape)
@@ -128,13 +146,20 @@ def state_shapes(parameters):
     return shapes
 
 
-def options(parser):
+def set_threads(number):
+    """Let PyTorch use so many processor cores. Raises ValueError unless it is from 1 to MOST_THREADS."""
+    if not 1 <= number <= MOST_THREADS:
+        raise ValueError(f"--threads: expected 1 to {MOST_THREADS}, got {number}")
+    torch.set_num_threads(number)
+
+
+def _add_options(parser):
     parser.add_argument("--device", default=None, help="cpu, cuda or mps (default: cuda if there is one, else cpu)")
     parser.add_argument("--dtype", choices=("float32", "float64"), default="float32", help="default: %(default)s")
     parser.add_argument("--threads", type=int, default=None, metavar="N", help="processor cores to use (default: all)")
 
 
-def make_trainer(config, recipe, args):
+def _make_trainer(config, recipe, args):
     if args.threads is not None:
         set_threads(args.threads)
     kind = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -143,22 +168,17 @@ def make_trainer(config, recipe, args):
     device = find_device(kind, args.dtype)
     if "WORLD_SIZE" in os.environ:
         distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    return Trainer(config, recipe, device, getattr(torch, args.dtype))
+    return ParallelTrainer(config, recipe, device, getattr(torch, args.dtype))
 
 
-def set_threads(number):
-    if number < 1:
-        raise ValueError(f"--threads: expected at least 1, got {number}")
-    torch.set_num_threads(number)
-
-
-def run(arguments=None):
+def main(arguments=None):
+    """Run the command with these arguments, by default those of the process. Returns the exit status."""
     try:
-        return main(make_trainer, "python -m swin_torch.train", arguments, options)
+        return train(_make_trainer, "python -m swin_torch.train", arguments, _add_options)
     finally:
         if distributed.is_initialized():
             distributed.destroy_process_group()
 
 
 if __name__ == "__main__":
-    sys.exit(run())
+    sys.exit(main())

@@ -10,8 +10,8 @@ import torch
 from notebooks import ablations
 from notebooks.ablations import VARIANTS, Variant, few_images, missing, plan, recipe_of, write_results
 from swin_numpy.config import CONFIGS
-from swin_numpy.training.fashion_mnist import SUBSET, FashionMNIST, fashion_mnist
-from swin_numpy.training.loop import MODEL, Recipe
+from swin_numpy.training.fashion_mnist import MODEL, SUBSET, FashionMNIST, fashion_mnist
+from swin_numpy.training.recipe import Recipe
 from swin_torch.train import Trainer
 
 rng = np.random.default_rng(10)

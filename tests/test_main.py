@@ -12,7 +12,7 @@ from figures import photo_path
 from swin_numpy import CONFIGS, SwinConfig, save_checkpoint
 from swin_numpy.__main__ import main
 from swin_numpy.pictures.classes import class_names
-from swin_numpy.training.fashion_mnist import CLASSES, SUBSET, fashion_mnist, normalise
+from swin_numpy.training.fashion_mnist import CLASSES, SUBSET, fashion_mnist, standardise
 
 PHOTO = str(photo_path("chelsea"))
 SMALL = SwinConfig(img_size=32, embed_dim=8, depths=(1, 1), num_heads=(2, 4), window_size=4, drop_path_rate=0.0)
@@ -68,7 +68,7 @@ def test_a_fashion_model_takes_any_picture_as_grey_28x28(tmp_path, capsys):
     picture = fashion_mnist(SUBSET, "test").images[5]
     Image.fromarray(picture).save(tmp_path / "a.png")
     status, out, _ = run(capsys, tmp_path / "a.png", "--weights", tmp_path / "a.safetensors", "--top", 1)
-    best = model(normalise(picture[None]))[0].argmax()
+    best = model(standardise(picture[None]))[0].argmax()
     assert status == 0 and out.splitlines()[-1].endswith(f" {best} {CLASSES[best]}")
     assert run(capsys, PHOTO, "--weights", tmp_path / "a.safetensors")[0] == 0
 

@@ -13,9 +13,9 @@ from swin_numpy.training.fashion_mnist import (
     augment,
     batches,
     fashion_mnist,
-    normalise,
     read_idx,
     shift_and_flip,
+    standardise,
 )
 
 SPLITS = ("train", "test")
@@ -235,7 +235,7 @@ def test_subset_missing_or_damaged(tmp_path, monkeypatch):
 
 def test_normalise(rng):
     images, _ = some_images(rng)
-    x = data.normalise(images)
+    x = data.standardise(images)
     assert x.shape == (50, 1, 28, 28) and x.dtype == np.float32
     expected = (images.astype(np.float64) / 255 - data.MEAN) / data.STD
     np.testing.assert_allclose(x[:, 0], expected, rtol=0, atol=1e-6)
@@ -318,7 +318,7 @@ def test_batches_have_shapes_and_each_image_once_with_its_label(batch_size, step
     number = np.rint((x[:, 0, 0, 0] * data.STD + data.MEAN) * 255).astype(int)
     assert len(set(number)) == batch_size * steps_expected and list(number) != sorted(number)
     np.testing.assert_array_equal(y, labels[number])
-    np.testing.assert_array_equal(x, data.normalise(images[number]))
+    np.testing.assert_array_equal(x, data.standardise(images[number]))
 
 
 def test_batches_are_a_function_of_seed_and_epoch(rng):
@@ -358,7 +358,7 @@ def test_augmentation_leaves_the_order_alone_and_differs_between_steps(rng):
 def test_batches_move_images_no_further_than_asked(rng):
     images, labels = some_images(rng)
     for images_of_batch, _ in batches(images, labels, 50, seed=3, epoch=5, augmented=True, max_shift=0):
-        either = np.concatenate([normalise(images), normalise(images[:, :, ::-1])])
+        either = np.concatenate([standardise(images), standardise(images[:, :, ::-1])])
         assert {x.tobytes() for x in images_of_batch} <= {x.tobytes() for x in either}
 
 

@@ -30,8 +30,12 @@ from figures import attention as draw
 from figures import measure, photo_path
 from swin_numpy.functional import softmax
 from swin_numpy.pictures.images import load_image
-from swin_numpy.training.fashion_mnist import SUBSET, fashion_mnist, normalise
-from swin_numpy.training.loop import TRAINED
+from swin_numpy.training.fashion_mnist import (
+    SUBSET,
+    TRAINED,
+    fashion_mnist,
+    standardise,
+)
 
 
 def tensor(array):
@@ -688,7 +692,7 @@ def by_formula(X, layer):
 
 
 # %%
-pictures = normalise(clothes).astype(np.float64)
+pictures = standardise(clothes).astype(np.float64)
 X_in, layer = first_half(trained, pictures)
 weights, values = by_formula(X_in, layer)
 Z = layer.proj(rearrange(weights @ values, "n k a m d -> n k m (a d)"))

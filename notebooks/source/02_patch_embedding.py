@@ -28,8 +28,12 @@ from swin_numpy.pictures.images import (
     preprocess,
     to_array,
 )
-from swin_numpy.training.fashion_mnist import SUBSET, fashion_mnist, normalise
-from swin_numpy.training.loop import TRAINED
+from swin_numpy.training.fashion_mnist import (
+    SUBSET,
+    TRAINED,
+    fashion_mnist,
+    standardise,
+)
 
 # %% [markdown]
 # ## The idea
@@ -439,7 +443,7 @@ for name, w in (("learned", learned), ("random", rng.normal(size=(100_000, 2, 2)
 # everything. Has it kept everything? As above, from the channels back to the pixels, on a picture that it never saw:
 
 # %%
-cloth = normalise(fashion_mnist(SUBSET, "test").images[6:7]).astype(np.float64)
+cloth = standardise(fashion_mnist(SUBSET, "test").images[6:7]).astype(np.float64)
 flat = rearrange(learned, "e p1 p2 -> e (p1 p2)")
 patches = rearrange(cloth, "n c (h p1) (w p2) -> n (h w) (c p1 p2)", p1=2, p2=2)
 responses = patches @ flat.T  # (1, 196, 32)

@@ -36,8 +36,12 @@ from swin_numpy import (
     window_reverse,
 )
 from swin_numpy.pictures.images import denormalise, load_image, preprocess
-from swin_numpy.training.fashion_mnist import SUBSET, fashion_mnist, normalise
-from swin_numpy.training.loop import TRAINED
+from swin_numpy.training.fashion_mnist import (
+    SUBSET,
+    TRAINED,
+    fashion_mnist,
+    standardise,
+)
 
 # %% [markdown]
 # ## The idea
@@ -666,7 +670,7 @@ trained = swin_numpy.SwinTransformer.from_checkpoint(TRAINED).to(np.float64)
 fresh = swin_numpy.SwinTransformer(trained.config, seed=0, dtype=np.float64).eval()
 twin = swin_torch.SwinTransformer.from_checkpoint(TRAINED).double()
 clothes = fashion_mnist(SUBSET, "test").images[:20]
-inputs = normalise(clothes).astype(np.float64)
+inputs = standardise(clothes).astype(np.float64)
 
 
 def first_weights(model, images):

@@ -30,7 +30,7 @@ from figures.chapter04 import looks_from, offset_maps, photographs
 from swin_numpy import SwinConfig, SwinTransformer
 from swin_numpy.functional import softmax
 from swin_numpy.pictures.images import denormalise, load_image, preprocess, to_array
-from swin_numpy.training.loop import TRAINED
+from swin_numpy.training.fashion_mnist import TRAINED
 
 rng = np.random.default_rng(4)
 

@@ -33,8 +33,12 @@ from figures.model import reach
 from swin_numpy import cyclic_shift, shift_mask, window_partition, window_reverse
 from swin_numpy.functional import softmax
 from swin_numpy.pictures.images import denormalise, load_image, preprocess
-from swin_numpy.training.fashion_mnist import SUBSET, fashion_mnist, normalise
-from swin_numpy.training.loop import TRAINED
+from swin_numpy.training.fashion_mnist import (
+    SUBSET,
+    TRAINED,
+    fashion_mnist,
+    standardise,
+)
 
 torch.set_num_threads(
     1
@@ -722,7 +726,7 @@ for name, weights in layers.items():
 model = swin_numpy.SwinTransformer.from_checkpoint(TRAINED)
 first, block = model.layers[0].blocks[:2]
 cloth = fashion_mnist(SUBSET, "test").images[:1]
-x, grid = model.embed(normalise(cloth))
+x, grid = model.embed(standardise(cloth))
 x = rearrange(block.norm1(first(x, grid)), "n (h w) c -> n h w c", h=grid[0])
 parts = window_partition(cyclic_shift(x, block.shift_size), block.window_size)
 

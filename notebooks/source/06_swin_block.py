@@ -32,8 +32,12 @@ from swin_numpy import CONFIGS, SwinTransformerBlock, cyclic_shift, shift_mask
 from swin_numpy.functional import softmax
 from swin_numpy.gelu import gelu
 from swin_numpy.pictures.images import denormalise, load_image, preprocess, to_array
-from swin_numpy.training.fashion_mnist import SUBSET, fashion_mnist, normalise
-from swin_numpy.training.loop import TRAINED
+from swin_numpy.training.fashion_mnist import (
+    SUBSET,
+    TRAINED,
+    fashion_mnist,
+    standardise,
+)
 from swin_numpy.windows import pad_to_multiple, window_partition, window_reverse
 
 rng = np.random.default_rng(6)
@@ -309,7 +313,7 @@ def relative_sizes(model, images):
 
 
 # %%
-clothes = normalise(fashion_mnist(SUBSET, "test").images[:20]).astype(np.float64)
+clothes = standardise(fashion_mnist(SUBSET, "test").images[:20]).astype(np.float64)
 trained = swin_numpy.SwinTransformer.from_checkpoint(TRAINED).to(np.float64)
 fresh = swin_numpy.SwinTransformer(trained.config, seed=0, dtype=np.float64).eval()
 sizes = {

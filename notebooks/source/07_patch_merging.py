@@ -29,8 +29,12 @@ from figures.model import merging, pyramid
 from swin_numpy import CONFIGS, PatchMerging, SwinTransformer
 from swin_numpy.functional import layer_norm, linear
 from swin_numpy.pictures.images import denormalise, load_image, preprocess
-from swin_numpy.training.fashion_mnist import SUBSET, fashion_mnist, normalise
-from swin_numpy.training.loop import TRAINED
+from swin_numpy.training.fashion_mnist import (
+    SUBSET,
+    TRAINED,
+    fashion_mnist,
+    standardise,
+)
 
 rng = np.random.default_rng(7)
 torch.set_num_threads(1)  # small matrices: more threads would only wait
@@ -305,7 +309,7 @@ def accuracy(kept):
     parts = learned * np.isin(PARTS, kept)[:, None]
     back = rearrange(signs @ parts, "e (p1 p2) c -> e (p2 p1 c)", p1=2)
     trained.layers[0].downsample.reduction.weight[...] = back
-    return (trained(normalise(few)).argmax(1) == truth).mean()
+    return (trained(standardise(few)).argmax(1) == truth).mean()
 
 
 clothes = fashion_mnist(SUBSET, "test")

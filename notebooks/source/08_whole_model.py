@@ -32,8 +32,13 @@ from swin_numpy import CONFIGS, SwinConfig, SwinTransformer, cyclic_shift, shift
 from swin_numpy.functional import softmax
 from swin_numpy.pictures.images import denormalise, load_image, preprocess, to_array
 from swin_numpy.runtime.trace import record
-from swin_numpy.training.fashion_mnist import CLASSES, SUBSET, fashion_mnist, normalise
-from swin_numpy.training.loop import TRAINED
+from swin_numpy.training.fashion_mnist import (
+    CLASSES,
+    SUBSET,
+    TRAINED,
+    fashion_mnist,
+    standardise,
+)
 from swin_numpy.weights.names import convert_state_dict
 from swin_numpy.windows import window_partition
 from swin_torch.compare import measure
@@ -255,7 +260,7 @@ clothes = fashion_mnist(SUBSET, "test")
 few, truth = clothes.images[:300], clothes.labels[:300]
 trained = SwinTransformer.from_checkpoint(TRAINED).to(np.float64)
 twin = swin_torch.SwinTransformer.from_checkpoint(TRAINED).double()
-inputs = normalise(few).astype(np.float64)
+inputs = standardise(few).astype(np.float64)
 logits = trained(inputs)
 with torch.inference_mode():
     agree("logits of the trained twins", logits, twin(torch.tensor(inputs)), 1e-9)

@@ -48,12 +48,14 @@ from swin_numpy.optim import AdamW, clip_grad_norm, cosine_schedule, no_decay
 from swin_numpy.train import Trainer
 from swin_numpy.training.fashion_mnist import (
     CLASSES,
+    MODEL,
     SUBSET,
+    TRAINED,
     batches,
     fashion_mnist,
-    normalise,
+    standardise,
 )
-from swin_numpy.training.loop import MODEL, TRAINED, Recipe
+from swin_numpy.training.recipe import Recipe
 from swin_numpy.weights.files import read_file
 from swin_torch.train import Trainer as TorchTrainer
 
@@ -335,14 +337,14 @@ twin = swin_torch.SwinTransformer.from_checkpoint(TRAINED)
 def logits_of(model, images):
     """images (n, 28, 28) uint8 → logits (n, 10)."""
     with torch.inference_mode():
-        parts = np.array_split(normalise(images), max(1, len(images) // 250))
+        parts = np.array_split(standardise(images), max(1, len(images) // 250))
         return np.concatenate([model(torch.from_numpy(part)).numpy() for part in parts])
 
 
 logits = logits_of(twin, test.images)
 said = logits.argmax(axis=1)
 print(f"right: {np.mean(said == test.labels):.2%} of {len(said):,} held-out images")
-few = model(normalise(test.images[:200]))  # the NumPy twin
+few = model(standardise(test.images[:200]))  # the NumPy twin
 agree("logits of both twins, float32", few, logits[:200], 1e-4)
 assert np.array_equal(few.argmax(axis=1), said[:200])
 
@@ -460,7 +462,7 @@ def on_map(weights, tokens):
 # %%
 model = model.to(np.float64)
 chosen = [int(np.flatnonzero(test.labels == k)[3]) for k in (0, 1, 5, 7, 8, 9)]
-x, grid = model.embed(normalise(test.images[chosen]).astype(np.float64))
+x, grid = model.embed(standardise(test.images[chosen]).astype(np.float64))
 inputs = []  # (block, x, grid)
 for layer in model.layers:
     for block in layer.blocks:
@@ -635,7 +637,7 @@ def rank_correlation(a, b):
 
 found = {"rollout": [], "brightness": []}
 more = rng.choice(np.flatnonzero(said == test.labels), 16, replace=False)
-x, grid = model.embed(normalise(test.images[more]).astype(np.float64))
+x, grid = model.embed(standardise(test.images[more]).astype(np.float64))
 many = []
 for layer in model.layers:
     for block in layer.blocks:
@@ -829,7 +831,7 @@ compare(with_full)
 #    the task harder, so in runs as short as these it may cost accuracy: see above. It pays when a training is long enough
 #    for the gap to open; if it still widens, augment more.
 # 3. **First weights** that suit the width. The published spread of 0.02 was made for widths of 96 and more. With 32
-#    channels signals shrink in every layer; `first_weights` in [training](../swin_numpy/training/loop.py) says how we start.
+#    channels signals shrink in every layer; `first_weights` in [recipe](../swin_numpy/training/recipe.py) says how we start.
 # 4. **Small patches**: tokens of 2 × 2 pixels for 28 × 28 images, not 4 × 4 of ImageNet. Else there is nothing to attend
 #    to. And a small model.
 # 5. **Warm-up**, a rate from a short sweep, label smoothing, and several seeds before you believe a difference.
@@ -986,10 +988,12 @@ for size in (0.01, 1.0, 100.0):
 # %%
 pixels = test.images[:1000]
 inputs_ = {
-    "as in training": normalise(pixels),
+    "as in training": standardise(pixels),
     "divided by 255 only": (pixels[:, None] / 255).astype(np.float32),
-    "white and black swapped": normalise(255 - pixels),
-    "rows and columns swapped": np.ascontiguousarray(normalise(pixels).swapaxes(2, 3)),
+    "white and black swapped": standardise(255 - pixels),
+    "rows and columns swapped": np.ascontiguousarray(
+        standardise(pixels).swapaxes(2, 3)
+    ),
 }
 for name, images in inputs_.items():
     with torch.inference_mode():

@@ -46,8 +46,13 @@ from swin_numpy import CONFIGS, SwinTransformerBlock
 from swin_numpy import functional as F
 from swin_numpy.optim import AdamW
 from swin_numpy.pictures.images import load_image, preprocess, to_array
-from swin_numpy.training.fashion_mnist import CLASSES, SUBSET, fashion_mnist, normalise
-from swin_numpy.training.loop import TRAINED
+from swin_numpy.training.fashion_mnist import (
+    CLASSES,
+    SUBSET,
+    TRAINED,
+    fashion_mnist,
+    standardise,
+)
 from swin_numpy.weights.files import read_file
 
 rng = np.random.default_rng(11)
@@ -123,7 +128,7 @@ held_out, labels = test.images[pick], test.labels[pick]
 
 def logits_of(model, images):
     """images (n, H, W) uint8 → logits (n, classes), by the PyTorch twin."""
-    images = normalise(images).astype(np.float32)
+    images = standardise(images).astype(np.float32)
     with torch.inference_mode():
         return model(torch.from_numpy(images)).numpy()
 
@@ -134,7 +139,7 @@ def accuracy(logits):
 
 # %%
 right = logits_of(torch_model, held_out)
-few = normalise(held_out[:20]).astype(np.float32)
+few = standardise(held_out[:20]).astype(np.float32)
 agree("logits of both twins", numpy_model(few), right[:20], 1e-5)
 print(f"right for {accuracy(right):.1%} of {len(labels)} pictures")
 
@@ -435,7 +440,7 @@ def upside_down(split, count):
     turned = rng.random(count) < 0.5
     images = data.images[chosen]
     images = np.where(turned[:, None, None], images[:, ::-1], images)
-    return normalise(images).astype(np.float32), turned.astype(int)
+    return standardise(images).astype(np.float32), turned.astype(int)
 
 
 def load_adapted(kind=swin_numpy.SwinTransformer, **fields):
@@ -579,16 +584,18 @@ unsmoothed = torch.nn.functional.interpolate(plain, (side, side), mode="bicubic"
 unsmoothed = unsmoothed.clamp(0, 255).byte().numpy()[:, 0]
 edge = files.shape[1] // 16
 inputs = {
-    "as it should be": normalise(resized(files, side)),
-    "bilinear": normalise(resized(files, side, Image.Resampling.BILINEAR)),
-    "bicubic, not smoothed": normalise(unsmoothed),
-    "nearest": normalise(resized(files, side, near)),
-    "crop 7/8 of the side": normalise(resized(files[:, edge:-edge, edge:-edge], side)),
+    "as it should be": standardise(resized(files, side)),
+    "bilinear": standardise(resized(files, side, Image.Resampling.BILINEAR)),
+    "bicubic, not smoothed": standardise(unsmoothed),
+    "nearest": standardise(resized(files, side, near)),
+    "crop 7/8 of the side": standardise(
+        resized(files[:, edge:-edge, edge:-edge], side)
+    ),
     "ImageNet's mean, deviation": (held_out[:, None] / 255 - mean[0]) / std[0],
     "0 … 1, not normalised": held_out[:, None] / 255,
     "0 … 255, not normalised": held_out[:, None] * 1.0,
-    "black on white": normalise(255 - held_out),
-    "rows and columns swapped": normalise(held_out).swapaxes(2, 3),
+    "black on white": standardise(255 - held_out),
+    "rows and columns swapped": standardise(held_out).swapaxes(2, 3),
 }
 
 # %%
@@ -913,7 +920,7 @@ def mask_of(block, grid):
     return swin_numpy.shift_mask(*padded, block.window_size, block.shift_for(grid))
 
 
-images64 = normalise(resized(held_out[:24], side * 16 // 7)).astype(np.float32)
+images64 = standardise(resized(held_out[:24], side * 16 // 7)).astype(np.float32)
 print("                    sees padding   its weight   its share of keys")
 for name, block, grid, weights in attention_of(numpy_model, images64):
     real = windows_of(block, grid, np.ones(grid)) > 0  # (k, m)
@@ -949,7 +956,7 @@ def with_blocks(kind):
 kinds = (SwinTransformerBlock, MaskedPadding, RollThenPad)
 print("pixels  padding  accuracy: as it is, masked, rolled first;  logits off by")
 for size in (side, side + 4, side + 8):
-    images = normalise(resized(held_out[:100], size)).astype(np.float32)
+    images = standardise(resized(held_out[:100], size)).astype(np.float32)
     logits = [with_blocks(kind)(images) for kind in kinds]
     grid = -(-size // config.patch_size)
     right_logits = logits[0]
@@ -979,7 +986,7 @@ def lengths(model, images):
     return rearrange(np.sqrt((x**2).mean(-1)).mean(0), "(h w) -> h w", h=h)
 
 
-images = normalise(held_out[:150]).astype(np.float32)
+images = standardise(held_out[:150]).astype(np.float32)
 rolled = np.roll(images, (side // 2, side // 2), axis=(2, 3))
 noise = rng.normal(size=images.shape).astype(np.float32)
 constant = np.ones((1, *images.shape[1:]), np.float32)

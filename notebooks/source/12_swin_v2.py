@@ -32,8 +32,12 @@ from swin_numpy import CONFIGS, SwinConfig, functional, relative_coordinates
 from swin_numpy.layers import init_weights
 from swin_numpy.optim import AdamW
 from swin_numpy.pictures.images import load_image, preprocess
-from swin_numpy.training.fashion_mnist import SUBSET, fashion_mnist, normalise
-from swin_numpy.training.loop import TRAINED
+from swin_numpy.training.fashion_mnist import (
+    SUBSET,
+    TRAINED,
+    fashion_mnist,
+    standardise,
+)
 from swin_numpy.weights.resize import resize_position_bias
 from swin_numpy.window_attention import (
     LOG_100,
@@ -283,7 +287,7 @@ def train(version, steps=60, lr=2e-3):
     losses, draw = [], np.random.default_rng(0)
     for step in range(steps):
         rows = draw.integers(0, len(data.images), 16)
-        images = torch.from_numpy(normalise(data.images[rows]))
+        images = torch.from_numpy(standardise(data.images[rows]))
         labels = torch.from_numpy(data.labels[rows])
         for group in optimizer.param_groups:
             group["lr"] = lr * min(1, (step + 1) / 15)
@@ -297,7 +301,7 @@ def train(version, steps=60, lr=2e-3):
 
 
 # %%
-images = torch.from_numpy(normalise(data.images[:64]))
+images = torch.from_numpy(standardise(data.images[:64]))
 trained, lines = {}, {}
 for version, order in ((1, "pre-norm"), (2, "res-post-norm")):
     trained[version], losses = train(version)
@@ -320,7 +324,7 @@ by_depth({"spread of the stream after 60 steps": lines})
 # %%
 ours = swin_torch.SwinTransformer.from_checkpoint(TRAINED).eval()
 test = fashion_mnist(SUBSET, "test")
-images, labels = torch.from_numpy(normalise(test.images[:300])), test.labels[:300]
+images, labels = torch.from_numpy(standardise(test.images[:300])), test.labels[:300]
 right = {}
 for name, order in ORDERS.items():
     with torch.inference_mode():

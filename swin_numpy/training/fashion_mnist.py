@@ -1,4 +1,4 @@
-"""Fashion-MNIST to train on: read it, normalise it, augment it, cut it into batches.
+"""Fashion-MNIST to train on: read it, standardise it, augment it, cut it into batches.
 
 Source: Xiao, Rasul, Vollgraf, "Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning
 Algorithms", 2017, arXiv:1708.07747.
@@ -28,15 +28,22 @@ CLASSES = (
     "Ankle boot",
 )
 
-# Of all pixels of the 60,000 training images, scaled to 0..1: `pixel_statistics` gives them, a test compares.
+# Over all pixels of the 60,000 training images, scaled to 0..1; a test compares them with `pixel_statistics`.
 MEAN = 0.2860405969887955
 STD = 0.3530242445149226
+SIDE = 28  # of an image, in pixels
 
 # Ships with the repository; the path is the same in a checkout and in an editable install.
 SUBSET = Path(__file__).resolve().parents[2] / "notebooks" / "data" / "fashion-mnist-subset.npz"
 
+MODEL = "swin_fashion_patch2_window7_28"  # the configuration that is trained on it
+TRAINED = SUBSET.with_name(f"{MODEL}.safetensors")  # its weights after the run that the file's metadata describe
+
 _PREFIX = {"train": "train", "test": "t10k"}
 _FULL = {"train": 60_000, "test": 10_000}
+
+
+MAX_BYTES = 2**30  # of one file's array; the training images have 47 million
 
 
 class DataError(ValueError):
@@ -55,8 +62,8 @@ def fashion_mnist(folder=None, split="train"):
     """One split, "train" or "test", as a FashionMNIST.
 
     folder  a folder with the published IDX files, gzipped or not;
-            or SUBSET, the file in this repository: say so where all should get the same images;
-            or None: the first there is of Debian's package dataset-fashion-mnist, ~/.cache/fashion-mnist,
+            or SUBSET, the file in this repository: pass it where everyone should get the same images;
+            or None: the first that exists of Debian's package dataset-fashion-mnist, ~/.cache/fashion-mnist,
             Keras's folder, torchvision's under ./data, SUBSET. `source` says which it was.
 
     Raises DataError for files that are missing, damaged or not Fashion-MNIST.
@@ -75,23 +82,31 @@ def read_idx(path, ndim):
     """The uint8 array of `ndim` axes in an IDX file, gzipped or not.
 
     The format: two zero bytes, 0x08 for uint8, number of axes, each length (4 bytes, big-endian), data.
-    Raises DataError for a damaged file or another type or number of axes.
+    Raises DataError for a damaged file, another type or number of axes, and more than MAX_BYTES.
     """
     try:
-        content = Path(path).read_bytes()
-        if content[:2] == b"\x1f\x8b":  # gzip; an IDX file starts with zeros
-            content = gzip.decompress(content)
+        with open(path, "rb") as file:
+            zipped = file.read(2) == b"\x1f\x8b"  # gzip; an IDX file starts with zeros
+            file.seek(0)
+            return _read_idx(path, gzip.GzipFile(fileobj=file) if zipped else file, ndim)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: can't be read ({error}); get the file again") from error
+
+
+def _read_idx(path, file, ndim):
     start, magic = 4 + 4 * ndim, bytes([0, 0, 8, ndim])
-    if content[:4] != magic:
-        found = content[:4].hex()
-        raise DataError(f"{path}: expected IDX of {ndim} axes, magic {magic.hex()}, got {found}")
-    shape = tuple(int.from_bytes(content[i : i + 4], "big") for i in range(4, start, 4))
-    if len(content) != start + math.prod(shape):
-        expected = f"{start + math.prod(shape):,} bytes for shape {shape}"
-        raise DataError(f"{path}: expected {expected}, got {len(content):,}; get the file again")
-    return np.frombuffer(content, np.uint8, offset=start).reshape(shape).copy()  # a copy can be written to
+    head = file.read(start)
+    if head[:4] != magic:
+        raise DataError(f"{path}: expected IDX of {ndim} axes, magic {magic.hex()}, got {head[:4].hex()}")
+    shape = tuple(int.from_bytes(head[i : i + 4], "big") for i in range(4, start, 4))
+    size = math.prod(shape)
+    if size > MAX_BYTES:  # before memory is taken: a damaged file can claim any size
+        raise DataError(f"{path}: expected at most {MAX_BYTES:,} bytes, got {size:,} for shape {shape}")
+    content = file.read(size + 1)  # one more than there should be
+    if len(head) + len(content) != start + size:
+        came = f"{len(head) + len(content):,}" + " or more" * (len(content) > size)
+        raise DataError(f"{path}: expected {start + size:,} bytes for shape {shape}, got {came}; get the file again")
+    return np.frombuffer(content, np.uint8).reshape(shape).copy()  # a copy can be written to
 
 
 def pixel_statistics(images):
@@ -102,7 +117,7 @@ def pixel_statistics(images):
     return total / (255 * n), math.sqrt((n * squares - total**2) / (255 * n) ** 2)
 
 
-def normalise(images):
+def standardise(images):
     """(N, 28, 28) uint8 → (N, 1, 28, 28) float32: one channel; mean 0, variance 1 over the training set."""
     return (images[:, None] / np.float32(255) - MEAN) / STD
 
@@ -116,25 +131,27 @@ def augment(images, rng, max_shift=1):
 def shift_and_flip(images, down, right, mirrored):
     """Images (N, H, W) mirrored left-right where `mirrored`, then moved by `down`, `right` pixels; each (N,).
 
-    Zeros, the background, come in at the edges. No loop over images: each output pixel looks up its origin.
+    Zeros, the background, come in at the edges. No loop over images: each output pixel looks up its origin, and what
+    comes from outside the image looks up a border of zeros, one pixel wide.
     """
     n, height, width = images.shape
-    pad = max(np.abs(down).max(initial=0), np.abs(right).max(initial=0))
-    padded = np.pad(images, ((0, 0), (pad, pad), (pad, pad)))
+    padded = np.pad(images, ((0, 0), (1, 1), (1, 1)))
     rows = np.arange(height) - down[:, None]
     columns = np.arange(width) - right[:, None]
     columns = np.where(mirrored[:, None], width - 1 - columns, columns)
-    return padded[np.arange(n)[:, None, None], pad + rows[:, :, None], pad + columns[:, None, :]]
+    rows, columns = np.clip(rows, -1, height), np.clip(columns, -1, width)
+    return padded[np.arange(n)[:, None, None], 1 + rows[:, :, None], 1 + columns[:, None, :]]
 
 
 def batches(images, labels, batch_size, seed, epoch, *, start=0, augmented=False, max_shift=1, rank=0, ranks=1):
-    """One epoch of training: yields (images (B, 1, 28, 28) float32, normalised; labels (B,)), shuffled.
+    """One epoch of training: yields (images (B, 1, 28, 28) float32, standardised; labels (B,)), shuffled.
 
     The order depends on (seed, epoch) alone, augmentation on (seed, epoch, step) alone: `start=step` goes on
     exactly where a stopped run would have. With several processes, `rank` of `ranks` gets its equal share of
     the same batches, B = batch_size / ranks. Images left over after the last whole batch sit this epoch out.
 
-    Raises DataError where no whole batch fits, `ranks` don't divide it, or there isn't one label per image.
+    Raises DataError, at the call, if no whole batch fits, `ranks` don't divide it, there isn't one label per image, or
+    max_shift is negative.
     """
     n = len(images)
     if len(labels) != n:
@@ -145,6 +162,8 @@ def batches(images, labels, batch_size, seed, epoch, *, start=0, augmented=False
         raise DataError(f"start: expected 0 to {n // batch_size}, the steps of an epoch, got {start}")
     if not 0 <= rank < ranks or batch_size % ranks:
         raise DataError(f"expected 0 <= rank < ranks, ranks dividing {batch_size=}, got {rank=}, {ranks=}")
+    if max_shift < 0:
+        raise DataError(f"max_shift: expected at least 0, got {max_shift}")
     share = batch_size // ranks
     mine = slice(rank * share, (rank + 1) * share)
     augmentation = partial(augment, max_shift=max_shift) if augmented else lambda batch, rng: batch
@@ -152,13 +171,13 @@ def batches(images, labels, batch_size, seed, epoch, *, start=0, augmented=False
 
 
 def _batches(images, labels, batch_size, key, start, augmentation, mine):
-    """The generator, apart from `batches` so that the checks there run at the call."""
+    """The generator behind `batches`: apart from it, so that its checks run at the call."""
     order = np.random.default_rng((*key, 0)).permutation(len(images))
     for step in range(start, len(images) // batch_size):
         chosen = order[step * batch_size : (step + 1) * batch_size]
         # the whole batch: an image's draws must not depend on the number of ranks
         batch = augmentation(images[chosen], np.random.default_rng((*key, 1 + step)))
-        yield normalise(batch[mine]), labels[chosen[mine]]
+        yield standardise(batch[mine]), labels[chosen[mine]]
 
 
 def _usual_places():

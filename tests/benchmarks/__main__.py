@@ -17,7 +17,8 @@ import swin_numpy.train
 import swin_torch.train
 from swin_numpy.config import CONFIGS, get_config
 from swin_numpy.runtime.environment import environment
-from swin_numpy.training.loop import MODEL, Recipe
+from swin_numpy.training.fashion_mnist import MODEL
+from swin_numpy.training.recipe import Recipe
 from swin_torch.compare import device_name, find_device
 
 from .contenders import KINDS, examples, numpy_models, torch_forward, torch_models, torch_step
@@ -43,10 +44,10 @@ model(np.zeros(({batch}, model.config.in_chans, *model.config.image_shape), np.f
 TWO_STEPS = """
 import numpy as np
 from swin_numpy import get_config
-from {package}.train import Trainer
-from swin_numpy.training.loop import Recipe
+from {package}.train import ParallelTrainer
+from swin_numpy.training.recipe import Recipe
 config = get_config({model!r})
-trainer = Trainer(config, Recipe())
+trainer = ParallelTrainer(config, Recipe())
 images = np.ones(({batch}, config.in_chans, *config.image_shape), np.float32)
 for _ in range(2):
     trainer.step(images, np.zeros({batch}, int), 1e-3)
@@ -128,7 +129,7 @@ def about(what, model, batch, dtype):
 
 
 def trainer_step(package, config, images, labels):
-    trainer = package.train.Trainer(config, Recipe())
+    trainer = package.train.ParallelTrainer(config, Recipe())
     return lambda: trainer.step(images, labels, 1e-3)
 
 

@@ -1,0 +1,101 @@
+"""The command line of both trainers: what it trains and writes, and one line for what it can't do."""
+
+import json
+import socket
+from dataclasses import asdict
+
+import pytest
+import torch
+
+import swin_numpy
+import swin_torch
+from swin_numpy.training.recipe import Recipe, first_weights
+from swin_numpy.weights.files import load_checkpoint, load_with_config, read_file
+from tests.training import CHANGES, PACKAGES, TINY, assert_same_weights, fails, finish, options, run_of, start
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@PACKAGES
+def test_command_line(package, data_folder, tmp_path, capsys):
+    run_of(package, options(data_folder, tmp_path))
+    out, err = capsys.readouterr()
+    assert "epoch   3/3" in out and "test accuracy" in out and not err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["last.safetensors", "model.safetensors"]
+    state, config = load_with_config(tmp_path / "model.safetensors")
+    model = package.SwinTransformer(config)
+    model.load_state_dict(state if package is swin_numpy else {k: torch.from_numpy(v) for k, v in state.items()})
+    about = read_file(tmp_path / "model.safetensors")[1]
+    assert config == TINY and json.loads(about["recipe"]) == asdict(Recipe(epochs=3, batch_size=8))
+    assert about["test_accuracy"] in {f"{n / 25:.4f}" for n in range(26)} and about["seconds"].isdigit()
+
+
+@PACKAGES
+def test_start_from_another_runs_weights(package, data_folder, tmp_path, capsys):
+    run_of(package, options(data_folder, tmp_path / "first"))
+    weights = tmp_path / "first" / "model.safetensors"
+    before = load_checkpoint(weights)
+    shapes = {name: value.shape for name, value in before.items()}
+    assert_same_weights(first_weights(shapes, Recipe(start=str(weights))), before)
+    still = ["--base-lr", "0", "--min-lr", "0", "--warmup-lr", "0", "--start", str(weights)]
+    run_of(package, options(data_folder, tmp_path / "second") + still)
+    assert_same_weights(load_checkpoint(tmp_path / "second" / "model.safetensors"), before)
+    wider = ["--start", str(weights), "--config", json.dumps(CHANGES | {"embed_dim": 16})]
+    assert "embed_dim=8 (the model has 16)" in fails(package, options(data_folder, tmp_path / "third") + wider, capsys)
+    assert "not.there" in fails(package, [*options(data_folder, tmp_path), "--start", "not.there"], capsys)
+
+
+@PACKAGES
+def test_wrong_options(package, data_folder, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    for more, found in (
+        (["--data", str(tmp_path)], "expected the files"),
+        (["--out", str(tmp_path / "file" / "run")], "file"),
+        (["--out", str(tmp_path / "file")], "file"),
+        (["--batch-size", "41"], "batch_size: expected at most 40"),
+        (["--epochs", "0"], "epochs: expected a whole number from 1"),
+        (["--save-every", "0"], "--save-every: expected at least 1"),
+        (["--config", "{"], "--config: expected JSON"),
+        (["--config", "[1]"], "--config: expected JSON"),
+        (["--config", '{"width": 3}'], "width"),
+        (["--config", '{"depths": 3}'], "depths"),
+        (["--config", '{"num_classes": 3}'], "num_classes=10"),
+    ):
+        assert found in fails(package, [*options(data_folder, tmp_path / "run"), *more], capsys)
+    assert not list(tmp_path.glob("run/*"))
+
+
+def test_wrong_device_and_threads(data_folder, tmp_path, capsys):
+    for more, found in (
+        (["--device", "abacus"], "device 'abacus' is not there; this machine has: cpu"),
+        (["--threads", "0"], "--threads: expected 1 to 256, got 0"),
+    ):
+        assert found in fails(swin_torch, [*options(data_folder, tmp_path), *more], capsys)
+
+
+def test_threads(data_folder, tmp_path):
+    before = torch.get_num_threads()
+    try:
+        run_of(swin_torch, options(data_folder, tmp_path, "--threads", "1"))
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_weights_of_one(data_folder, tmp_path):
+    """20 steps in float64, by two processes, and by this one."""
+    arguments = ["--dtype", "float64", "--epochs", "4", "--clip-grad", "0.7"]
+    run_of(swin_torch, options(data_folder, tmp_path / "one", *arguments))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    launcher += ["--master-addr", "127.0.0.1", "--master-port", port]
+    out, _ = finish(start("swin_torch", options(data_folder, tmp_path / "two", *arguments), launcher=launcher))
+    assert out.count("epoch   4/4") == out.count("weights in") == 1 and "2 processes" in out
+    assert sorted(path.name for path in (tmp_path / "two").iterdir()) == ["last.safetensors", "model.safetensors"]
+    one, two = (read_file(tmp_path / name / "last.safetensors")[0] for name in ("one", "two"))
+    assert len(one["losses"]) == 20
+    assert_same_weights(one, two, 1e-11)
+    assert any((one[name] != two[name]).any() for name in one)  # the sums were really made in another order
