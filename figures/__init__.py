@@ -1,6 +1,7 @@
 """Pictures: the photographs that ship with the package, and drawing functions: arrays in, a figure out.
 
-attention, windows, bias, model and measure hold the drawings by topic; style the colours and `save`; no model code.
+One file for each subject (attention, windows, bias, model, training, speed, …); style holds the colours and `save`;
+pictures makes the gallery. No model code.
 """
 
 from .photographs import PHOTOS, photo_path

@@ -4,28 +4,10 @@ Shapes: n tokens, c channels, d head width, a heads, i queries, j keys, h x w a 
 """
 
 import numpy as np
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
 
-from .cells import CELL, arrow, label_width, lines, mark, matrix, number, shades, write
-from .style import (
-    COLORS,
-    DIVERGING,
-    HEAT,
-    INK,
-    PAGE,
-    QUERY,
-    SEQUENTIAL,
-    as_array,
-    as_image,
-    as_labels,
-    canvas,
-    divides,
-    ink_on,
-    panels,
-    styled,
-    tint,
-)
+from .arrays import as_array, as_labels
+from .cells import CELL, arrow, label_width, matrix, number, shades, write
+from .style import COLORS, DIVERGING, INK, PAGE, SEQUENTIAL, canvas, ink_on, panels, styled, tint
 
 GAP = 0.5  # inches between the matrices of an equation: room for × or =
 
@@ -224,90 +206,3 @@ def temperature(scores_row, temperatures, labels=None):
     axes[0, 0].set_ylabel("weight")
     figure.supxlabel("keys j", fontsize=10)
     return figure
-
-
-@styled
-def attention_on_image(image, weights_map, query, grid=None, title="", zoom=False):
-    """One row of attention weights as a heat map over the photograph it looks at; a square marks the query.
-
-    image (H, W, 3); weights_map (h, w), h and w dividing H and W, NaN where the query can't look (outside its
-    window); query: (row, column) in the map; grid: draw window borders every `grid` tokens; zoom: enlarge the
-    part of the map that the query can look at.
-    """
-    image, weights_map = as_image(image), _map_on(image, weights_map)
-    figure, axes = panels(1, 2, (PAGE, 0.4 + 0.46 * PAGE * image.shape[0] / image.shape[1]))
-    heat = _overlay(axes[0, 1], image, weights_map, query, grid, title or "where it looks")
-    axes[0, 0].imshow(image, extent=(0, weights_map.shape[1], weights_map.shape[0], 0))
-    axes[0, 0].set_title("the query")
-    axes[0, 0].axis("off")
-    mark(axes[0, 0], *query, QUERY)
-    if zoom:
-        rows, columns = np.nonzero(~np.isnan(weights_map))
-        axes[0, 1].set(xlim=(columns.min() - 1, columns.max() + 2), ylim=(rows.max() + 2, rows.min() - 1))
-    bar = figure.colorbar(heat, ax=axes[0, 1], shrink=0.8, pad=0.02)
-    bar.set_label("attention weight")
-    return figure
-
-
-@styled
-def attention_rows(image, maps, query, titles=None, grid=None):
-    """Heat maps of several heads over the same photograph: maps (a, h, w), the rest as attention_on_image.
-
-    query: a (row, column), or several if the map holds several rows of weights, such as one for each window.
-    Each map has its own scale, from 0 to its largest weight: heads differ in how widely they spread.
-    """
-    image = as_image(image)
-    maps = as_array("maps", maps, (None, None, None))
-    titles = as_labels("titles", titles or [f"head {a}" for a in range(len(maps))], len(maps))
-    per_row = min(len(maps), 4)
-    rows = -(-len(maps) // per_row)
-    side = PAGE / per_row * image.shape[0] / image.shape[1]
-    figure, axes = panels(rows, per_row, (PAGE, rows * (side + 0.2)))
-    for panel, weights_map, title in zip(axes.flat, maps, titles, strict=False):
-        _overlay(panel, image, _map_on(image, weights_map), query, grid, title)
-    for panel in axes.flat[len(maps) :]:
-        panel.axis("off")
-    return figure
-
-
-def _map_on(image, weights_map):
-    weights_map = as_array("weights_map", weights_map, (None, None)).astype(float)
-    for name, length, part in zip(("image height", "image width"), image.shape, weights_map.shape, strict=False):
-        divides(name, length, part)
-    return weights_map
-
-
-def _overlay(axes, image, weights_map, query, grid, title):
-    """The photograph in grey under the map; returns what a colour bar needs."""
-    h, w = weights_map.shape
-    queries = np.atleast_2d(query)
-    for row, column in queries:
-        if not (0 <= row < h and 0 <= column < w):
-            raise ValueError(f"query: expected a (row, column) inside the map {(h, w)}, got {(int(row), int(column))}")
-    grey = np.repeat(image.mean(2, keepdims=True), 3, 2)
-    axes.imshow(0.25 + 0.75 * grey, extent=(0, w, h, 0))
-    seen, top = np.nan_to_num(weights_map), np.nanmax(weights_map) or 1.0
-    heat = shades(seen, HEAT, 0, top)
-    heat[..., 3] = 0.3 + 0.6 * seen / top  # small weights leave the photograph to be seen
-    heat[np.isnan(weights_map)] = (1, 1, 1, 0.55)  # out of reach
-    axes.imshow(heat, extent=(0, w, h, 0), interpolation="nearest")
-    if grid:
-        lines(axes, range(grid, h, grid), range(grid, w, grid), (h, w), "white", 1)
-    for row, column in queries:
-        mark(axes, row, column, QUERY)
-    axes.set(xlim=(0, w), ylim=(h, 0), title=title)
-    axes.axis("off")
-    return ScalarMappable(Normalize(0, top), HEAT)
-
-
-__all__ = [
-    "attention_on_image",
-    "attention_rows",
-    "heads",
-    "matrix_product",
-    "qkv",
-    "scores",
-    "softmax_steps",
-    "temperature",
-    "weighted_sum",
-]

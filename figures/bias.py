@@ -7,8 +7,9 @@ import math
 
 import numpy as np
 
-from .cells import number, shades, write
-from .style import DIVERGING, PAGE, QUERY, SEQUENTIAL, as_array, ink_on, panels, styled
+from .arrays import as_array, as_labels
+from .cells import lines, number, numbers, shades, sheet, write
+from .style import DIVERGING, PAGE, QUERY, SEQUENTIAL, WINDOWS, ink_on, panels, styled, tint
 
 
 @styled
@@ -56,34 +57,35 @@ def relative_index(index, window_size):
 
 
 @styled
-def bias_tables(table, titles=None):
-    """The bias of every offset, one map for each head: table ((2M - 1)², a), the query at the centre.
+def gather_and_scatter(index, gradient, table):
+    """Which entry each pair (i, j) reads, the pairs' gradients, and their sums as the table's gradient.
 
-    The key at the right of the centre is right of the query, and so on. (The table's index grows with
-    query - key, so each map is turned by 180°.) One scale for all heads, white at zero.
+    index (m, m) of int; gradient (m, m); table (rows, columns): the sums, entry k at row k // columns. Pairs
+    with the same entry have the same colour as that entry.
     """
-    table = as_array("table", table, (None, None))
-    side = math.isqrt(len(table))
-    if side**2 != len(table) or side % 2 == 0:
-        raise ValueError(f"table: expected (2M - 1)² rows, such as 169 for M = 7, got {len(table)}")
-    count, per_row = table.shape[1], min(table.shape[1], 4)
-    titles = titles or [f"head {head}" for head in range(count)]
-    rows, reach = -(-count // per_row), side // 2
-    figure, axes = panels(rows, per_row, (PAGE, rows * (0.86 * PAGE / per_row + 0.3) + 0.6), sharex=True, sharey=True)
-    limit = float(np.abs(table).max()) or 1.0
-    for head, panel in enumerate(axes.flat):
-        if head >= count:
-            panel.axis("off")
-            continue
-        view = table[:, head].reshape(side, side)[::-1, ::-1]
-        extent = (-reach - 0.5, reach + 0.5, reach + 0.5, -reach - 0.5)
-        shown = panel.imshow(view, DIVERGING, vmin=-limit, vmax=limit, extent=extent, interpolation="nearest")
-        panel.set(title=titles[head], xticks=(-reach, 0, reach), yticks=(-reach, 0, reach))
-        _frame(panel, 0, 0, 1, 1)
-    figure.supxlabel("columns from query to key", fontsize=10)
-    figure.supylabel("rows from query to key", fontsize=10)
-    figure.colorbar(shown, ax=axes, shrink=0.8, pad=0.02, label="bias added to the score")
+    index, table = as_array("index", index, (None, None)), as_array("table", table, (None, None))
+    gradient = as_array("gradient", gradient, index.shape)
+    entry = np.arange(table.size).reshape(table.shape)
+    figure, axes = panels(1, 3, (PAGE, 3.5), width_ratios=(*[len(index)] * 2, len(table)))
+    sheets = [
+        ("forward: entry read by (i, j)", index, index, 0),
+        ("backward: gradient of B[i, j]", index, gradient, 1),
+        ("sums: gradient of the table", entry, table, 1),
+    ]
+    colors = _entry_colors(table.size)
+    for panel, (title, entries, values, decimals) in zip(axes[0], sheets, strict=True):
+        fill = colors[entries]
+        sheet(panel, fill, title)
+        panel.title.set_fontsize(10.5)
+        size = values.shape
+        lines(panel, range(size[0] + 1), range(size[1] + 1), size, "white", 1.2)
+        numbers(panel, values, fill, decimals=decimals)
     return figure
+
+
+def _entry_colors(count):
+    """`count` light colours (count, 3); from the tenth on they come again."""
+    return np.array([tint(WINDOWS[entry % len(WINDOWS)], 0.45) for entry in range(count)])
 
 
 def _table(axes, values, cmap, low, high, title, below="key token j"):
@@ -101,12 +103,80 @@ def _table(axes, values, cmap, low, high, title, below="key token j"):
 
 def _frame(axes, column, row, width, height):
     """Outline the cells from (row, column): where the query is."""
-    xs = (column - 0.5, column + width - 0.5)
-    ys = (row - 0.5, row + height - 0.5)
-    axes.plot(
-        [xs[0], xs[1], xs[1], xs[0], xs[0]],
-        [ys[0], ys[0], ys[1], ys[1], ys[0]],
-        color=QUERY,
-        lw=2.2,
-        clip_on=False,
-    )
+    xs, ys = (column - 0.5, column + width - 0.5), (row - 0.5, row + height - 0.5)
+    axes.plot([*xs, *xs[::-1], xs[0]], [ys[0], ys[0], ys[1], ys[1], ys[0]], color=QUERY, lw=2.2, clip_on=False)
+
+
+@styled
+def bias_tables(table, titles=None):
+    """The bias of every offset, one map for each head: table ((2M - 1)², a), the query at the centre.
+
+    The key at the right of the centre is right of the query, and so on. (The table's index grows with
+    query - key, so each map is turned by 180°.) One scale for all heads, white at zero.
+    """
+    heads = _seen_from_query(table)
+    titles = as_labels("titles", titles or [f"head {head}" for head in range(len(heads))], len(heads))
+    return _by_offset(dict(zip(titles, heads, strict=True)), 4, AROUND)
+
+
+@styled
+def tables_before_after(before, after):
+    """A bias table above, the same for another window below, a column for each head (at most four are drawn).
+
+    before ((2M-1)², a), after ((2M'-1)², a); drawn as by bias_tables, each map as large as its window.
+    """
+    old, new = _seen_from_query(before), _seen_from_query(after)
+    heads = min(len(old), len(new), 4)
+    maps = {f"head {a}, window {(len(old[a]) + 1) // 2}": old[a] for a in range(heads)}
+    maps |= {f"head {a}, window {(len(new[a]) + 1) // 2} ": new[a] for a in range(heads)}  # the blank: may be equal
+    return _by_offset(maps, heads, AROUND)
+
+
+@styled
+def offset_maps(maps, known=0, columns=4, label="bias"):
+    """Biases by offset, laid out as the table is, query - key: {title: (2·rows - 1, 2·columns - 1)}, to one scale.
+
+    A frame holds the offsets up to `known`: 0 for that of a token with itself.
+    """
+    return _by_offset(maps, columns, ("column offset", "row offset"), known, label)
+
+
+AROUND = "columns from query to key", "rows from query to key"
+
+
+def _seen_from_query(table):
+    """(a, 2M - 1, 2M - 1) of a table ((2M - 1)², a): what lies right of the centre is right of the query."""
+    table = as_array("table", table, (None, None))
+    side = math.isqrt(len(table))
+    if side**2 != len(table) or side % 2 == 0:
+        raise ValueError(f"table: expected (2M - 1)² rows, such as 169 for M = 7, got {len(table)}")
+    return table.T.reshape(-1, side, side)[:, ::-1, ::-1]
+
+
+def _by_offset(maps, columns, axis_labels, known=0, label="bias added to the score"):
+    """Maps {title: (rows, columns)} around offset (0, 0), each token as large; white at zero where signs differ."""
+    if not maps:
+        raise ValueError("maps: expected {title: map}, got none")
+    maps = {title: as_array(title, values, (None, None)) for title, values in maps.items()}
+    low, high = (float(edge(values)) for edge, values in ((f, [f(m) for m in maps.values()]) for f in (np.min, np.max)))
+    if low < 0 < high or low == high:
+        low, high = -(max(-low, high) or 1.0), max(-low, high) or 1.0
+    cmap = DIVERGING if low == -high else SEQUENTIAL
+    columns = min(columns, len(maps))
+    rows = -(-len(maps) // columns)
+    tall, wide = (max(values.shape[axis] for values in maps.values()) / 2 + 0.3 for axis in (0, 1))
+    size = (PAGE, rows * (0.86 * PAGE / columns * tall / wide + 0.3) + 0.6)
+    figure, axes = panels(rows, columns, (min(PAGE, 2.6 * columns + 2), size[1]) if columns < 3 else size)
+    for panel in axes.flat[len(maps) :]:
+        panel.axis("off")
+    for panel, (title, values) in zip(axes.flat, maps.items(), strict=False):
+        h, w = (side // 2 for side in values.shape)
+        extent = (-w - 0.5, w + 0.5, h + 0.5, -h - 0.5)
+        shown = panel.imshow(values, cmap, vmin=low, vmax=high, extent=extent, interpolation="nearest")
+        _frame(panel, -known, -known, 2 * known + 1, 2 * known + 1)
+        panel.set(xlim=(-wide, wide), ylim=(tall, -tall), xticks=(-w, 0, w), yticks=(-h, 0, h))
+        panel.set_title(title.strip(), fontsize=10.5)
+    figure.supxlabel(axis_labels[0], fontsize=10)
+    figure.supylabel(axis_labels[1], fontsize=10)
+    figure.colorbar(shown, ax=axes, shrink=0.8, pad=0.02, label=label)
+    return figure

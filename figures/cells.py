@@ -142,3 +142,16 @@ def mark(axes, row, column, color, side=1, width=2.4):
     """Outline the square of `side` cells whose top left cell is (row, column) of a `sheet`."""
     for stroke, paint in ((width + 1.8, "white"), (width, color)):
         axes.add_patch(Rectangle((column, row), side, side, fill=False, edgecolor=paint, linewidth=stroke, zorder=5))
+
+
+def photo(axes, image, extent, title):
+    """A photograph on axes counted in tokens: extent (h, w)."""
+    axes.imshow(image, extent=(0, extent[1], extent[0], 0))
+    axes.set(xlim=(0, extent[1]), ylim=(extent[0], 0))
+    axes.set_title(title, fontsize=10.5)
+    axes.axis("off")
+
+
+def decimals_of(values):
+    """Decimals that show `values`: none for whole numbers."""
+    return 0 if np.array_equal(values, np.round(values)) else 2

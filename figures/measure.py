@@ -1,9 +1,10 @@
-"""Plots of measurements: cost against image size, disagreement of the twins, curves, bars."""
+"""Plots of numbers: curves, bars, how far the twins are apart."""
 
 import numpy as np
-from matplotlib.ticker import FixedLocator, NullFormatter
+from matplotlib.ticker import NullFormatter
 
-from .style import COLORS, CYCLE, PAGE, as_array, as_labels, panels, styled
+from .arrays import as_array, as_labels
+from .style import COLORS, CYCLE, DASHES, GREY, PAGE, panels, styled
 
 
 def color_of(name, index=0):
@@ -15,31 +16,87 @@ def color_of(name, index=0):
 
 
 @styled
-def cost(sides, formulas, measured=None, machine=""):
-    """Cost of attention against the side of the image: the formula, and beside it what was measured. Log-log.
+def curves(plots, xlabel="", ylabel="", *, x=None, logx=False, logy=False, marks=None, guides=None, title="", note=""):
+    """Lines over the same places: {name: values (n,)}, or {title: {name: values}} for plots side by side.
 
-    sides (s,) in pixels; formulas: {name: multiply-adds (s,)}; measured: {name: seconds (s,)}, NaN where
-    it was not run; machine: where, as a line of text. The same name has the same colour in both plots.
+    x (n,): the places, by default 0 … n - 1. NaN leaves a gap. ylabel: one label, or one for each plot.
+    marks: {label: place}, dashed upright lines, or {title: {label: place}}. guides: {label: values}, up to three grey
+    lines that explain the curves. note: a line of text below. The same name has the same colour in each plot.
     """
-    sides = as_array("sides", sides, (None,))
-    plots = [(formulas, "what the formula says", "multiply-adds")]
-    if measured:
-        plots.append((measured, "what was measured", "seconds"))
-    figure, axes = panels(1, len(plots), (PAGE if measured else 6, 3.7))
-    for panel, (series, title, unit) in zip(axes[0], plots, strict=True):
-        for index, (name, values) in enumerate(series.items()):
-            values = as_array(name, values, sides.shape)
-            panel.plot(sides, values, "o-", color=color_of(name, index), label=name, markersize=4.5)
-        panel.set(xscale="log", yscale="log", title=title, xlabel="side of the image in pixels", ylabel=unit)
-        panel.xaxis.set_major_locator(FixedLocator(_apart(sides)))
-        panel.set_xticks([], minor=True)
-        panel.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        panel.xaxis.set_minor_formatter(NullFormatter())
+    nested = bool(plots) and all(isinstance(series, dict) for series in plots.values())
+    plots = plots if nested else {title: plots}
+    if not all(plots.values()):
+        raise ValueError("plots: expected at least one curve, got none")
+    names = list(dict.fromkeys(name for series in plots.values() for name in series))
+    figure, axes = panels(1, len(plots), (7, 3.6) if len(plots) == 1 else (PAGE, 3.6))
+    marks = marks or {}
+    apart = any(isinstance(places, dict) for places in marks.values())  # marks of their own for each plot
+    ylabels = [ylabel] * len(plots) if isinstance(ylabel, str) else as_labels("ylabel", ylabel, len(plots))
+    for panel, (heading, series), label in zip(axes[0], plots.items(), ylabels, strict=True):
+        for name, values in series.items():
+            values = as_array(name or heading, values, (None,) if x is None else (len(x),))
+            style = "-" if len(values) > 30 else "o-"
+            places = np.arange(len(values)) if x is None else x
+            panel.plot(places, values, style, color=color_of(name, names.index(name)), label=name, markersize=4)
+        _guide(panel, guides or {}, x)
+        panel.set(xlabel=xlabel, ylabel=label, title=heading)
+        panel.set(xscale="log" if logx else "linear", yscale="log" if logy else "linear")
+        _mark(panel, marks.get(heading, {}) if apart else marks)
+        _ticks(panel, x, logx, logy)
         panel.grid(True)
-        panel.legend()
-    if machine:
-        figure.supxlabel(machine, fontsize=9, color="#555555")
+    _legend(figure, axes[0], list(plots.values()))
+    if note:
+        figure.supxlabel(note, fontsize=9, color="#555555")
     return figure
+
+
+def _guide(panel, guides, x):
+    """Grey lines, as far as they lie within the reach of the curves."""
+    low, high = (panel.dataLim.intervaly[0] / 5, panel.dataLim.intervaly[1] * 5)
+    for (label, values), dashes in zip(guides.items(), ("--", "-.", ":"), strict=False):
+        values = as_array(label, values, (len(x),))
+        within = np.where((values > low) & (values < high), values, np.nan)
+        panel.plot(x, within, dashes, color=GREY, linewidth=1.4, zorder=1, label=label)
+
+
+def _mark(panel, marks):
+    for label, place in marks.items():
+        panel.axvline(place, color=GREY, **DASHES)
+        where = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
+        panel.annotate(label, (place, 1), (-3, -2), **where, fontsize=9, color="#555555", ha="right", va="top")
+
+
+def _ticks(panel, x, logx, logy):
+    """Plain numbers on log axes, as many as have room."""
+    if logx:
+        places = _apart(x)
+        panel.set_xticks(places, [short_number(place) for place in places])
+        panel.set_xticks([], minor=True)
+    if logy:
+        low, high = panel.get_ylim()
+        if 1e-3 < low and high < 1e5:
+            panel.yaxis.set_major_formatter(_plain)
+        panel.yaxis.set_minor_formatter(_few if high < 20 * low else NullFormatter())
+
+
+def _plain(value, _):
+    return f"{value:g}"
+
+
+def _few(value, _):
+    """Of the numbers between two powers of ten those that begin with 2 or 5."""
+    return f"{value:g}" if f"{value:e}"[0] in "25" else ""
+
+
+def _legend(figure, axes, plots):
+    """One legend above where all plots have the same curves, one in each where not, none for a single curve."""
+    alike = all(list(series) == list(plots[0]) for series in plots)
+    if len(plots) > 1 and alike and len(plots[0]) > 1:
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
+        return
+    for panel in axes:
+        if len(panel.get_legend_handles_labels()[1]) > 1:
+            panel.legend()
 
 
 def _apart(sides):
@@ -51,52 +108,42 @@ def _apart(sides):
     return kept
 
 
+def short_number(value):
+    """3136 → "3136", 65536 → "66k", 2097152 → "2.1M", 1e-05 → "1e-05"."""
+    if value < 1e4:
+        return f"{value:g}"
+    return f"{value / 1e3:.0f}k" if value < 1e6 else f"{value / 1e6:.1f}M"
+
+
 @styled
-def disagreement(names, differences, ylabel="largest |NumPy − PyTorch|"):
+def disagreement(names, differences, ylabel="largest |NumPy − PyTorch|", steps=None):
     """How far the twins are apart after each layer, on a log scale: names (n,), differences {dtype: (n,)}.
 
     Exact agreement (0) has no place on a log scale: it is drawn as a hollow point on the lower edge.
+    steps {dtype: number}: the dtype's rounding step (from 1 to the next number), a dashed line of the dtype's colour.
     """
-    names = list(names)
-    figure, axes = panels(1, 1, (PAGE, 3.8))
+    names, steps = list(names), steps or {}
+    figure, axes = panels(1, 1, (PAGE, 4.0))
     panel = axes[0, 0]
     series = {name: as_array(name, values, (len(names),)) for name, values in differences.items()}
-    above = [value for values in series.values() for value in values if value > 0]
+    above = [value for values in (*series.values(), list(steps.values())) for value in values if value > 0]
     floor = min(above, default=1e-16) / 10
     for index, (name, values) in enumerate(series.items()):
         color = CYCLE[index % len(CYCLE)]
         panel.plot(np.where(values > 0, values, floor), "o-", color=color, label=name, markersize=5)
         zeros = np.flatnonzero(np.asarray(values) == 0)
         panel.plot(zeros, np.full(len(zeros), floor), "o", mfc="white", mec=color, markersize=7, zorder=4)
-    panel.set(yscale="log", ylabel=ylabel, xticks=range(len(names)))
-    longest = max(map(len, names))
-    turned = longest * len(names) > 95
+        if name in steps:
+            panel.axhline(steps[name], color=color, **DASHES)
+            panel.text(len(names) - 0.4, steps[name], f"step of {name}", color=color, fontsize=8.5, va="center")
+    panel.set(yscale="log", ylabel=ylabel, xticks=range(len(names)), xlim=(-0.5, len(names) - 0.5))
+    turned = max(map(len, names)) * len(names) > 95
     panel.set_xticklabels(names, rotation=40 if turned else 0, ha="right" if turned else "center")
-    if turned:
-        for label in panel.get_xticklabels():
-            label.set_rotation_mode("anchor")
+    for label in panel.get_xticklabels() if turned else ():
+        label.set_rotation_mode("anchor")
     panel.set_ylim(10 ** np.floor(np.log10(floor)), 10 ** np.ceil(np.log10(max(above, default=1)) + 0.2))
     panel.grid(True, axis="y")
-    figure.legend(loc="outside right upper")
-    return figure
-
-
-@styled
-def curves(series, xlabel="step", ylabel="", log=False, x=None, title=""):
-    """Lines, one for each name: series {name: values (n,)}; x (n,): their places, by default 0 … n - 1."""
-    if not series:
-        raise ValueError("series: expected at least one curve, got none")
-    figure, axes = panels(1, 1, (7, 3.6))
-    panel = axes[0, 0]
-    for index, (name, values) in enumerate(series.items()):
-        values = as_array(name, values, (None,) if x is None else (len(x),))
-        places = np.arange(len(values)) if x is None else x
-        style = "-" if len(values) > 30 else "o-"
-        panel.plot(places, values, style, color=color_of(name, index), label=name, markersize=4)
-    panel.set(xlabel=xlabel, ylabel=ylabel, yscale="log" if log else "linear", title=title)
-    panel.grid(True)
-    if len(series) > 1 or next(iter(series)):
-        panel.legend()
+    figure.legend(loc="outside upper center", ncols=len(series))
     return figure
 
 

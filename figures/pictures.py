@@ -18,8 +18,9 @@ from swin_numpy.runtime.environment import environment
 from swin_numpy.training.fashion_mnist import TRAINED
 from swin_numpy.weights.files import load_checkpoint
 
-from . import attention, bias, measure, model, windows
-from .bench import bench
+from . import attention, bias, block, maps, measure, model, patches, shifted, windows
+from . import cost as costs
+from . import speed as speeds
 from .photographs import photo_path
 
 RESULTS = Path(__file__).resolve().parent.parent / "tests" / "benchmarks" / "results" / "cpu.json"
@@ -122,14 +123,14 @@ def heads(gallery):
 
 @picture
 def patch_grid(gallery):
-    return windows.patch_grid(gallery.pixels, gallery.config.patch_size, zoom=(22, 14, 6))
+    return patches.patch_grid(gallery.pixels, gallery.config.patch_size, zoom=(22, 14, 6))
 
 
 @picture
 def patch_to_row(gallery):
     p, (row, column) = gallery.config.patch_size, (24, 16)
     patch = gallery.images[0, :, row * p : (row + 1) * p, column * p : (column + 1) * p]
-    return windows.patch_to_row(gallery.pixels, p, (row, column), patch.ravel())
+    return patches.patch_to_row(gallery.pixels, p, (row, column), patch.ravel())
 
 
 @picture
@@ -147,14 +148,14 @@ def window_partition(gallery):
 @picture
 def cyclic_shift(gallery):
     after = swin_numpy.cyclic_shift(GRID[None, :, :, None], SHIFT)[0, :, :, 0]
-    return windows.cyclic_shift(GRID, after, SHIFT, WINDOW)
+    return shifted.cyclic_shift(GRID, after, SHIFT, WINDOW)
 
 
 @picture
 def cyclic_shift_photograph(gallery):
     shift = 32  # pixels, more than in the model: a strip that can be seen
     after = swin_numpy.cyclic_shift(gallery.pixels[None], shift)[0]
-    return windows.cyclic_shift(
+    return shifted.cyclic_shift(
         gallery.pixels, after, shift, 2 * gallery.config.patch_size * gallery.config.window_size
     )
 
@@ -166,20 +167,20 @@ def sides_of_the_seam(height, width, shift):
 
 @picture
 def region_labels(gallery):
-    return windows.region_labels(sides_of_the_seam(SIDE, SIDE, SHIFT), WINDOW)
+    return shifted.region_labels(sides_of_the_seam(SIDE, SIDE, SHIFT), WINDOW)
 
 
 @picture
 def masks(gallery):
     mask = swin_numpy.shift_mask(SIDE, SIDE, WINDOW, SHIFT)
-    return windows.masks(mask, sides_of_the_seam(SIDE, SIDE, SHIFT), WINDOW)
+    return shifted.masks(mask, sides_of_the_seam(SIDE, SIDE, SHIFT), WINDOW)
 
 
 @picture
 def masks_of_stage_1(gallery):
     M, (h, w) = gallery.config.window_size, gallery.config.grids[0]
     mask = swin_numpy.shift_mask(h, w, M, M // 2)
-    return windows.masks(mask, sides_of_the_seam(h, w, M // 2), M)
+    return shifted.masks(mask, sides_of_the_seam(h, w, M // 2), M)
 
 
 def who_sees_whom(height, width, window, shift):
@@ -206,13 +207,13 @@ def reach(gallery):
     side, query, blocks = 16, (5, 6), 4
     kinds = [who_sees_whom(side, side, WINDOW, shift) for shift in (0, SHIFT)]
     rows = []
-    for shifted in (0, 1):
+    for moves in (0, 1):
         seen, maps = np.arange(side * side) == query[0] * side + query[1], []
-        for block in range(blocks):
-            seen = kinds[shifted * (block % 2)][seen].any(0)
+        for step in range(blocks):
+            seen = kinds[moves * (step % 2)][seen].any(0)
             maps.append(seen.reshape(side, side))
         rows.append(maps)
-    return model.reach(*rows, query, WINDOW)
+    return shifted.reach(*rows, query, WINDOW)
 
 
 # Relative position bias
@@ -266,12 +267,12 @@ def architecture(gallery):
 
 @picture
 def block_version_1(gallery):
-    return model.block_diagram(1)
+    return block.block_diagram(1)
 
 
 @picture
 def block_version_2(gallery):
-    return model.block_diagram(2)
+    return block.block_diagram(2)
 
 
 def part_of(name):
@@ -317,7 +318,7 @@ def parts(gallery):
     for name, value in gallery.model.named_parameters():
         parameters[part_of(name)] = parameters.get(part_of(name), 0) + value.size
     order = list(operations)
-    return model.parts(order, [parameters[p] for p in order], [operations[p] for p in order])
+    return costs.parts(order, [parameters[p] for p in order], [operations[p] for p in order])
 
 
 # Measurements
@@ -335,7 +336,7 @@ def cost(gallery):
         "global": [time_attention(n, 1, width, count) if n <= 60**2 else np.nan for n in tokens],
         "W-MSA": [time_attention(M * M, n // M**2, width, count) for n in tokens],
     }
-    return measure.cost(sides, formulas, measured, f"one attention layer of stage 1 · {environment('numpy')}")
+    return costs.cost(sides, formulas, measured, f"one attention layer of stage 1 · {environment('numpy')}")
 
 
 def time_attention(tokens, count, width, heads, repeats=3):
@@ -354,7 +355,7 @@ def time_attention(tokens, count, width, heads, repeats=3):
 @picture
 def speed(gallery):
     """What `make bench` measured on the machine that the picture names: tests/benchmarks/results/cpu.json."""
-    return bench(json.loads(RESULTS.read_text(encoding="utf-8")))
+    return speeds.bench(json.loads(RESULTS.read_text(encoding="utf-8")))
 
 
 @picture
@@ -408,15 +409,15 @@ def row_on_map(weights, query, grid, window):
 @picture
 def attention_on_photograph(gallery):
     grid, M, query = gallery.config.grids[2], gallery.config.window_size, (4, 4)
-    maps = row_on_map(attention_weights(gallery, 2, 4), query, grid, M)
-    return attention.attention_on_image(gallery.pixels, maps.mean(0), query, M, "layers.2.blocks.4: mean of its heads")
+    seen = row_on_map(attention_weights(gallery, 2, 4), query, grid, M)
+    return maps.attention_on_image(gallery.pixels, seen.mean(0), query, M, "layers.2.blocks.4: mean of its heads")
 
 
 @picture
 def attention_heads_on_photograph(gallery):
     grid, M, query = gallery.config.grids[2], gallery.config.window_size, (4, 4)
-    maps = row_on_map(attention_weights(gallery, 2, 4), query, grid, M)
-    return attention.attention_rows(gallery.pixels, maps[:8], query, grid=M)
+    seen = row_on_map(attention_weights(gallery, 2, 4), query, grid, M)
+    return maps.attention_rows(gallery.pixels, seen[:8], query, grid=M)
 
 
 NEEDS_WEIGHTS |= {"attention_on_photograph", "attention_heads_on_photograph"}

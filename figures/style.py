@@ -35,12 +35,19 @@ COLORS = {
     "global": INK,
     "W-MSA": SKY,
     "SW-MSA": ORANGE,
+    "LN": GREY,
+    "MLP": GREEN,
+    "merging": PURPLE,
+    "embed": YELLOW,
+    "head": GREY,
 }
 SEAM = VERMILION  # where a shifted map was glued together
 QUERY = VERMILION  # the token that asks
 MASKED = "#3A3A3A"  # pairs of tokens that may not see each other
 CYCLE = (BLUE, ORANGE, GREEN, PURPLE, VERMILION, SKY, GREY)  # lines that have no colour of their own
 WINDOWS = (SKY, ORANGE, GREEN, PURPLE, YELLOW, VERMILION, BLUE, GREY, INK)
+
+DASHES = {"linestyle": (0, (4, 3)), "linewidth": 1.4}  # of lines that only help
 
 SEQUENTIAL = "Blues"  # 0 … 1
 HEAT = "inferno"  # weights laid over a photograph
@@ -145,39 +152,3 @@ def ink_on(color):
 def window_color(row, column, strength=0.45):
     """The tint of the window at (row, column) of the grid of windows: neighbours always differ."""
     return tint(WINDOWS[2 * (row % 2) + column % 2], strength)
-
-
-def as_array(name, values, shape):
-    """`values` as an array of `shape`, in which None stands for any length. Raises ValueError otherwise."""
-    array = np.asarray(values)
-    fits = array.ndim == len(shape) and all(want in (None, have) for want, have in zip(shape, array.shape, strict=True))
-    if not fits:
-        wanted = "(" + ", ".join("any" if want is None else str(want) for want in shape) + ")"
-        raise ValueError(f"{name}: expected an array of shape {wanted}, got {array.shape}")
-    return array
-
-
-def as_labels(name, labels, count):
-    """`labels` as a list of `count` strings; None gives 0 … count - 1. Raises ValueError for another number."""
-    labels = list(range(count)) if labels is None else list(labels)
-    if len(labels) != count:
-        raise ValueError(f"{name}: expected {count} labels, one each, got {len(labels)}")
-    return [str(label) for label in labels]
-
-
-def as_image(image):
-    """`image` (H, W, 3), uint8 or floats in 0 … 1, as floats in 0 … 1. Raises ValueError otherwise."""
-    image = as_array("image", image, (None, None, 3))
-    if image.dtype == np.uint8:
-        return image / 255
-    if not (np.issubdtype(image.dtype, np.floating) and image.min() >= 0 and image.max() <= 1):
-        raise ValueError(
-            f"image: expected uint8, or floats from 0 to 1, got {image.dtype} from {image.min()} to {image.max()}"
-        )
-    return image
-
-
-def divides(name, length, part):
-    """Raise ValueError unless `part` divides `length` (both in the same unit)."""
-    if part < 1 or length % part:
-        raise ValueError(f"{name}: expected a multiple of {part}, got {length}; crop or pad it first")

@@ -10,7 +10,9 @@ from tqdm import tqdm
 
 import swin_numpy
 from figures import photo_path, save
-from figures.windows import attention_structure, masks, patch_grid, windows_on_image
+from figures.patches import patch_grid
+from figures.shifted import masks
+from figures.windows import attention_structure, windows_on_image
 from swin_numpy import shift_mask
 from swin_numpy.config import CONFIGS
 from swin_numpy.pictures.images import denormalise, load_image, preprocess

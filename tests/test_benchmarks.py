@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from figures.bench import bench
+from figures.speed import bench
 from swin_numpy import SwinConfig
 from tests.benchmarks import contenders
 from tests.benchmarks.__main__ import best_peer, parse, set_dtype

@@ -23,7 +23,7 @@ from lesson import agree, check, contents, side_by_side, slider, solution
 
 import swin_numpy
 import swin_torch
-from figures import attention, model, photo_path, windows
+from figures import maps, model, patches, photo_path, windows
 from swin_numpy.pictures.images import denormalise, load_image, preprocess
 
 print("Python    ", platform.python_version())
@@ -81,7 +81,7 @@ print("images", images.shape, images.dtype, "  to look at", image.shape, image.d
 # on the right.
 
 # %%
-windows.patch_grid(image, config.patch_size, zoom=(22, 14, 7))
+patches.patch_grid(image, config.patch_size, zoom=(22, 14, 7))
 
 # %% [markdown]
 # **Windows, and windows shifted.** Each colour is a window of 7 × 7 tokens. A token sees only its own
@@ -102,7 +102,7 @@ def window_of(row, column):
     M, reach = config.window_size, np.full((56, 56), np.nan)
     top, left = row // M * M, column // M * M
     reach[top : top + M, left : left + M] = 1 / M**2
-    return attention.attention_on_image(
+    return maps.attention_on_image(
         image, reach, (row, column), M, "49 tokens to look at"
     )
 

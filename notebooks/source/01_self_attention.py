@@ -27,7 +27,7 @@ from lesson import agree, check, side_by_side, slider, solution
 import swin_numpy
 import swin_torch
 from figures import attention as draw
-from figures import measure, photo_path
+from figures import maps, measure, photo_path
 from swin_numpy.functional import softmax
 from swin_numpy.pictures.images import load_image
 from swin_numpy.training.fashion_mnist import (
@@ -588,7 +588,7 @@ print(
 eye = (14, 19)  # row and column of the patch that asks
 weights = rearrange(by_colour.weights, "(h w) j -> h w j", h=h)
 looks_at = weights[eye].reshape(h, w)
-draw.attention_on_image(image, looks_at, eye, title="dot product of colours")
+maps.attention_on_image(image, looks_at, eye, title="dot product of colours")
 
 # %%
 brightness = tokens.mean(1)
@@ -613,7 +613,7 @@ weights = rearrange(by_direction.weights, "(h1 w1) (h2 w2) -> h1 w1 h2 w2", h1=h
 
 def look_from(row, column):
     query = (row, column)
-    return draw.attention_on_image(
+    return maps.attention_on_image(
         image, weights[query], query, title="direction of colours"
     )
 
@@ -707,7 +707,7 @@ agree("Z by formula and the layer in PyTorch", Z, layer_twin(X_twin))
 boot, asks = 6, (4, 4)
 on_grid = rearrange(weights[boot, 0], "a (h w) j -> h w a j", h=7)[asks]
 grey = np.repeat(clothes[boot][..., None], 3, axis=2)
-draw.attention_rows(grey, on_grid.reshape(-1, 7, 7), asks)
+maps.attention_rows(grey, on_grid.reshape(-1, 7, 7), asks)
 
 # %% [markdown]
 # How different are two heads? Each of them has one unit of weight to give away. Half the sum of |difference| over all

@@ -18,8 +18,8 @@ from lesson import agree, check, side_by_side, slider, solution
 import swin_numpy
 import swin_torch
 from figures import photo_path
-from figures.chapter02 import filters, maps_in_a_row, patches_of_grid
-from figures.windows import patch_grid, patch_to_row
+from figures.maps import show_maps
+from figures.patches import patch_grid, patch_to_row, patches_of_grid
 from swin_numpy.pictures.images import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -377,7 +377,7 @@ channels = rearrange(channels, "(h w) e -> e h w", h=56)
 
 # %%
 names = "mean", "left − right", "upper − lower", "red − blue"
-maps_in_a_row(dict(zip(names, channels, strict=True)))
+show_maps(dict(zip(names, channels, strict=True)))
 
 # %% [markdown]
 # ### Is anything lost?
@@ -399,9 +399,7 @@ def there_and_back(channels):
 
 
 agree("the photograph from 96 channels", there_and_back(96), photo)
-maps_in_a_row(
-    {f"{C} channels": denormalise(there_and_back(C))[0] for C in (48, 36, 12)}
-)
+show_maps({f"{C} channels": denormalise(there_and_back(C))[0] for C in (48, 36, 12)})
 
 # %% [markdown]
 # With 48 channels or more the patch embedding is a change of description, not a summary. With fewer, something has to
@@ -427,7 +425,8 @@ def evenness(w):
 
 
 order = np.argsort(evenness(learned))
-filters(learned[order], [f"{value:.2f}" for value in evenness(learned[order])])
+titles = [f"{value:.2f}" for value in evenness(learned[order])]
+show_maps(learned[order], columns=8, titles=titles)
 
 # %% [markdown]
 # Violet is above 0, orange below; each filter has its own scale. Compare with many random filters:
@@ -462,7 +461,7 @@ cloth_in = {"the picture": cloth[0, 0]}
 for k in (order[0], order[len(order) // 2], order[-1]):
     on_grid = rearrange(responses[0, :, k], "(h w) -> h w", h=14)
     cloth_in[f"channel with {evenness(learned[[k]])[0]:.2f}"] = on_grid
-maps_in_a_row(cloth_in)
+show_maps(cloth_in)
 
 # %% [markdown]
 # ### How large a patch?
@@ -498,7 +497,7 @@ print("same shape:", wrong_rows.shape == rows.shape)
 wrong = rearrange(
     wrong_rows[0] @ kernels.reshape(4, 48).T / 48, "(h w) e -> e h w", h=56
 )
-maps_in_a_row({f"{name}?": channel for name, channel in zip(names, wrong, strict=True)})
+show_maps({f"{name}?": channel for name, channel in zip(names, wrong, strict=True)})
 
 # %% [markdown]
 # The mean does not care about order, so a test with equal weights sees nothing. A test with random weights does:
@@ -562,7 +561,7 @@ black, white = (0 - IMAGENET_MEAN) / IMAGENET_STD, (1 - IMAGENET_MEAN) / IMAGENE
 print(f"any normalised image: {black.min():.2f} … {white.max():.2f}")
 for name, given in inputs.items():
     print(f"{name:17} {given.min():9.2f} … {given.max():.2f}")
-maps_in_a_row({name: denormalise(given)[0] for name, given in inputs.items()})
+show_maps({name: denormalise(given)[0] for name, given in inputs.items()})
 
 # %% [markdown]
 # **4. The dropped remainder.** You saw it above: 15 columns, and a plain convolution never looks at the last three.

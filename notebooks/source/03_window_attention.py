@@ -21,11 +21,11 @@ from torch.utils.flop_counter import FlopCounterMode
 import swin_numpy
 import swin_torch
 from figures import photo_path
-from figures.attention import attention_on_image, attention_rows
-from figures.chapter03 import membership
-from figures.measure import cost
+from figures.cost import cost
+from figures.maps import attention_on_image, attention_rows
 from figures.windows import (
     attention_structure,
+    membership,
     window_partition_steps,
     windows_on_image,
 )

@@ -24,9 +24,8 @@ from lesson import agree, check, side_by_side, slider, solution
 import swin_numpy
 import swin_torch
 from figures import photo_path
-from figures.attention import attention_rows
-from figures.bias import bias_tables, offsets, relative_index
-from figures.chapter04 import looks_from, offset_maps, photographs
+from figures.bias import bias_tables, offset_maps, offsets, relative_index
+from figures.maps import attention_rows, show_maps
 from swin_numpy import SwinConfig, SwinTransformer
 from swin_numpy.functional import softmax
 from swin_numpy.pictures.images import denormalise, load_image, preprocess, to_array
@@ -55,7 +54,7 @@ pictures = {
     "49 tokens of one window": image,
     "the same 49 tokens, shuffled": denormalise(shuffled)[0],
 }
-photographs(pictures.values(), pictures)
+show_maps(pictures, columns=2)
 
 # %% [markdown]
 # Self-attention gives each token of the shuffled picture exactly what it gave that token before. Nothing in
@@ -607,7 +606,7 @@ def stretch_columns(table, M, columns):
 stretched = stretch_columns(table, 7, 9)
 print(table.shape, "→", stretched.shape)
 before, after = table[:, 1].reshape(13, 13), stretched[:, 1].reshape(13, 17)
-offset_maps([before, after], ["look near, 7 × 7", "for 7 × 9"])
+offset_maps({"look near, 7 × 7": before, "for 7 × 9": after})
 
 # %% [markdown]
 # PyTorch has this as `interpolate`. The official code stretches with bicubic curves and `align_corners=False`, which
@@ -847,8 +846,10 @@ bugs = {"as it should be": index, "key minus query": index.T}
 row, column = np.meshgrid(np.arange(7), np.arange(7))  # NumPy's default: "xy"
 bugs['meshgrid "xy"'] = index_from(row.ravel(), column.ravel(), 7, 7, 13)
 # token 24: the middle
-maps = [softmax(table[wrong, 0])[24].reshape(7, 7) for wrong in bugs.values()]
-looks_from(maps, (3, 3), list(bugs))
+looks = {
+    name: softmax(table[wrong, 0])[24].reshape(7, 7) for name, wrong in bugs.items()
+}
+show_maps(looks, columns=3, query=(3, 3))
 
 # %% [markdown]
 # The check that catches both, in one line: which key gets the most weight from the query in the middle?
@@ -871,7 +872,7 @@ print("Is head 1 column 1 of the table?")
 print("transpose, then reshape:", np.array_equal(right[1].ravel(), table[:, 1]))
 print("reshape alone:          ", np.array_equal(scrambled[1].ravel(), table[:, 1]))
 offset_maps(
-    [right[1], scrambled[1]], ["look near: transpose, then reshape", "reshape alone"]
+    {"look near: transpose, then reshape": right[1], "reshape alone": scrambled[1]}
 )
 
 # %% [markdown]

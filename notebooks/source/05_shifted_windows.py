@@ -26,10 +26,10 @@ from lesson import agree, check, side_by_side, slider, solution
 
 import swin_numpy
 import swin_torch
-from figures import photo_path, windows
-from figures.attention import attention_rows
+from figures import photo_path, shifted, windows
+from figures.maps import attention_rows
 from figures.measure import curves
-from figures.model import reach
+from figures.shifted import reach
 from swin_numpy import cyclic_shift, shift_mask, window_partition, window_reverse
 from swin_numpy.functional import softmax
 from swin_numpy.pictures.images import denormalise, load_image, preprocess
@@ -118,7 +118,7 @@ def shift_by_loop(x, s):
 
 numbers = np.arange(64).reshape(8, 8)  # each token is called by its number
 rolled = shift_by_loop(numbers, 2)
-windows.cyclic_shift(numbers, rolled, shift=2, window_size=4)
+shifted.cyclic_shift(numbers, rolled, shift=2, window_size=4)
 
 # %% [markdown]
 # The coloured strips have wrapped around; the red line where they were glued on is the **seam**. The black lines
@@ -169,7 +169,7 @@ for name, tokens in (
 def shifted_photo(shift):
     """The photograph before and after; one token is 8 x 8 pixels."""
     rolled = cyclic_shift(image[None], 8 * shift)[0]
-    return windows.cyclic_shift(image, rolled, 8 * shift, window_size=56)
+    return shifted.cyclic_shift(image, rolled, 8 * shift, window_size=56)
 
 
 slider(shifted_photo, shift=(1, 6, 1, 3))
@@ -214,7 +214,7 @@ def mask_by_loop(H, W, M, s):
 below = np.arange(8) >= 8 - 2  # rows 6 and 7 came from the top
 right = np.arange(8) >= 8 - 2
 side = 2 * below[:, None] + right[None, :]  # the two bits as one number: 0, 1, 2 or 3
-windows.region_labels(side, window_size=4)
+shifted.region_labels(side, window_size=4)
 
 # %% [markdown]
 # A row for each query, a column for each key: blocked where the labels differ. There are four kinds of windows:
@@ -222,7 +222,7 @@ windows.region_labels(side, window_size=4)
 
 # %%
 mask = shift_mask(8, 8, 4, 2)  # (4 windows, 16, 16)
-windows.masks(mask, side, window_size=4)
+shifted.masks(mask, side, window_size=4)
 
 # %% [markdown]
 # Why does the mask of window (0, 1) look like small chess squares? Its tokens are listed row by row, four in a

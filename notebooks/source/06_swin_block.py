@@ -25,9 +25,11 @@ from torch.utils.flop_counter import FlopCounterMode
 import swin_numpy
 import swin_torch
 from figures import photo_path
-from figures.chapter06 import by_depth, kept_branches, maps_in_rows, steps
+from figures.block import block_diagram, kept_branches
+from figures.cost import parts
+from figures.maps import show_maps
 from figures.measure import curves
-from figures.model import block_diagram, parts
+from figures.windows import steps
 from swin_numpy import CONFIGS, SwinTransformerBlock, cyclic_shift, shift_mask
 from swin_numpy.functional import softmax
 from swin_numpy.gelu import gelu
@@ -247,7 +249,7 @@ for title, values in zip(titles, maps, strict=True):
 
 # %%
 pictures = {"photograph": denormalise(photo)[0], titles[1]: maps[1], titles[2]: maps[2]}
-maps_in_rows(pictures, columns=3, window={titles[1]: 7, titles[2]: 7})
+show_maps(pictures, columns=3, window={titles[1]: 7, titles[2]: 7})
 
 # %% [markdown]
 # Each map has its own scale, from its smallest to its largest number; the print above has the true sizes. (The patch
@@ -325,7 +327,7 @@ sizes = {
 plots = {}
 for k, title in enumerate(("added by attention", "added by the MLP")):
     plots[title] = {name: size[:, k] for name, size in sizes.items()}
-by_depth(plots, "block")
+curves(plots, "block", logy=True)
 
 # %%
 for name, size in sizes.items():
@@ -401,7 +403,8 @@ def spreads(order, blocks, norm_weight=1.0):
 forward, backward = {}, {}
 for name, order in ORDERS.items():
     forward[name], backward[name] = spreads(order, random_blocks(gain=1))
-by_depth({"spread of the stream": forward, "spread of the gradient": backward})
+plots = {"spread of the stream": forward, "spread of the gradient": backward}
+curves(plots, "blocks passed", logy=True)
 
 # %% [markdown]
 # Read the right plot from right to left: the gradient starts at the end.
@@ -495,7 +498,7 @@ print(f"exact and tanh differ by up to {gap.max():.1e}, at u = ±{where:.2f}")
 times = gap.max() / np.finfo(np.float32).eps
 print(f"that is {times:,.0f} times the rounding of float32")
 lines = {"GELU": gelu(u), "ReLU": np.maximum(u, 0)}
-curves(lines | {"difference of the two GELUs × 1000": 1000 * gap}, "u", x=u)
+curves({"the functions": lines, "difference of the two GELUs": {"": gap}}, "u", x=u)
 
 # %% [markdown]
 # Small, but far more than rounding, and every block does it again. A checkpoint runs with the other formula without any
@@ -527,7 +530,7 @@ felt = {
     "block": who_feels(lambda v: numpy_block(v, (14, 14))),
 }
 print({name: int(tokens.sum()) for name, tokens in felt.items()})
-maps_in_rows(felt, window=7, dot=(5, 8))
+show_maps(felt, window=7, query=(5, 8))
 
 # %% [markdown]
 # So the MLP may be given its tokens in any order, or one by one:
@@ -702,7 +705,7 @@ print(f"real in the last windows: {rows} of 7 rows, {columns} of 7 columns")
 share = window_reverse(lost[None, :, :, None], 7, *padded_grid)[0, :, :, 0]
 share = share[: grid[0], : grid[1]]
 pictures = {"photograph": denormalise(whole)[0], "attention paid to padding": share}
-maps_in_rows(pictures, 2)
+show_maps(pictures, 2)
 
 # %% [markdown]
 # Only windows that reach over the edge pay, and the more, the fewer real columns or rows they have: with random weights
@@ -835,7 +838,7 @@ attend = SwinTransformerBlock.attend
 good, leak = feels(attend, (0, 0), grid), feels(shift_then_pad, (0, 0), grid)
 lowest = [np.argwhere(felt)[:, 0].max() for felt in (good, leak)]
 print("lowest row that feels token (0, 0):", lowest[0], "and", lowest[1])
-maps_in_rows({"pad, then shift": good, "shift, then pad": leak}, 4, dot=(0, 0))
+show_maps({"pad, then shift": good, "shift, then pad": leak}, 4, query=(0, 0))
 
 # %% [markdown]
 # **4. H and W swapped.** 5 · 6 = 6 · 5, so no reshape complains. On square maps the mistake can't even be seen, which
@@ -849,7 +852,7 @@ def swapped(block, x, grid):
 
 
 good, bad = feels(attend, (0, 5), grid), feels(swapped, (0, 5), grid)
-maps_in_rows({"grid (5, 6)": good, "as if (6, 5)": bad}, 4, dot=(0, 5))
+show_maps({"grid (5, 6)": good, "as if (6, 5)": bad}, 4, query=(0, 5))
 
 # %% [markdown]
 # **5. One norm for both branches.** `norm1` used twice, `norm2` never. A fresh model shows nothing: all norms start

@@ -23,9 +23,10 @@ from lesson import agree, check, side_by_side, slider, solution
 
 import swin_torch
 from figures import photo_path
-from figures.chapter06 import maps_in_rows, steps
+from figures.maps import show_maps
 from figures.measure import bars
 from figures.model import merging, pyramid
+from figures.windows import steps
 from swin_numpy import CONFIGS, PatchMerging, SwinTransformer
 from swin_numpy.functional import layer_norm, linear
 from swin_numpy.pictures.images import denormalise, load_image, preprocess
@@ -117,7 +118,7 @@ photo = preprocess(load_image(photo_path("chelsea")), 224).astype(np.float64)
 pixels = denormalise(photo)[0]  # (224, 224, 3)
 offsets = (0, 0), (1, 0), (0, 1), (1, 1)
 quarters = {f"offset {a},{b}": pixels[a::2, b::2] for a, b in offsets}
-maps_in_rows(quarters)
+show_maps(quarters)
 
 # %% [markdown]
 # They are not the same, though. Each difference is a picture of edges: what changes from a pixel to its neighbour. A
@@ -125,7 +126,7 @@ maps_in_rows(quarters)
 
 # %%
 grey = {(a, b): pixels[a::2, b::2].mean(-1) for a, b in offsets}  # mean of the colours
-maps_in_rows(
+show_maps(
     {
         "right − left": grey[0, 1] - grey[0, 0],
         "lower − upper": grey[1, 0] - grey[0, 0],
@@ -212,7 +213,7 @@ def draw(k):
     share = variance[12 - k :].sum() / variance.sum()
     eye = slice(50, 120), slice(20, 90)
     pictures = {"12 numbers a square": pixels[eye] / 255, f"{k} of 12": image[eye]}
-    figure = maps_in_rows(pictures, 2)
+    figure = show_maps(pictures, 2)
     figure.suptitle(f"{k} of 12 numbers keep {share:.2%} of the variance", fontsize=11)
     return figure
 

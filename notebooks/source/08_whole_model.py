@@ -23,9 +23,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import swin_torch
 from figures import photo_path
-from figures.chapter06 import maps_in_rows
-from figures.chapter08 import cost_by_block
-from figures.chapter10 import thumbnails
+from figures.cost import cost_by_block
+from figures.maps import show_maps
 from figures.measure import disagreement
 from figures.model import architecture
 from swin_numpy import CONFIGS, SwinConfig, SwinTransformer, cyclic_shift, shift_mask
@@ -283,7 +282,7 @@ def verdict(i):
 
 right, wrong = np.flatnonzero(said == truth), np.flatnonzero(said != truth)
 examples = [*right[:8], *wrong[:4]]
-thumbnails(few[examples], [verdict(i) for i in examples])
+show_maps(few[examples], columns=6, titles=[verdict(i) for i in examples])
 
 # %%
 for name, group in (("right", right), ("wrong", wrong)):
@@ -354,7 +353,7 @@ pixels = denormalise(photo)[0]
 pictures = {"photograph": pixels}
 for i, (x, (h, w)) in enumerate(stages, 1):
     pictures[f"stage {i}: {h} × {w}"] = as_colours(x, (h, w))
-maps_in_rows(pictures, columns=5)
+show_maps(pictures, columns=5)
 
 # %% [markdown]
 # ### Q49: Why do the layer outputs come one scale too small (28, 14, 7, 7)?
@@ -488,7 +487,7 @@ shown = {}
 for (stage, kind, _, _), seen in zip(rows[:6], maps, strict=False):
     title = f"{len(shown) + 1}: stage {stage}, {kind}\n{seen.sum()} patches"
     shown[title] = faded(seen)
-maps_in_rows(shown, columns=6, dot=(patch[0] * 4 + 2, patch[1] * 4 + 2))
+show_maps(shown, columns=6, query=(patch[0] * 4 + 2, patch[1] * 4 + 2))
 
 # %% [markdown]
 # (Here blocks are counted from 1, and a patch is one of the 56 × 56 = 3136 of the first map.) After six blocks the
@@ -540,7 +539,7 @@ print("autograd finds the same patches after each of", len(outputs), "blocks")
 def draw(row, column, blocks):
     seen = reach(numpy_model, blocks, (row, column))
     name = f"patch ({row}, {column}) after {blocks} blocks: {seen.sum()} patches"
-    return maps_in_rows({name: faded(seen)}, dot=(row * 4 + 2, column * 4 + 2))
+    return show_maps({name: faded(seen)}, query=(row * 4 + 2, column * 4 + 2))
 
 
 slider(draw, row=(0, 55, 1, 25), column=(0, 55, 1, 33), blocks=(1, 12, 1, 3))
@@ -576,7 +575,7 @@ with torch.inference_mode():
     of_whole = free.forward_stages(x)
 for i, (tokens, (h, w)) in enumerate(of_whole, 1):
     pictures[f"stage {i}: {h} × {w}"] = as_colours(tokens, (h, w))
-maps_in_rows(pictures, columns=5)
+show_maps(pictures, columns=5)
 
 # %% [markdown]
 # ## Traps
@@ -589,7 +588,7 @@ maps_in_rows(pictures, columns=5)
 sees = {f"shift {s}": shift_mask(7, 7, 7, s)[0] == 0 for s in (0, 3)}
 for name, pairs in sees.items():
     print(f"{name}: {pairs.sum()} of {pairs.size} pairs of tokens see each other")
-maps_in_rows(sees)
+show_maps(sees)
 
 
 # %%
@@ -639,7 +638,7 @@ names = np.arange(28 * 112)
 as_built = window_partition(names.reshape(1, 56, 56, 1), 7)[0, 0, :, 0]
 as_it_is = window_partition(names.reshape(1, 28, 112, 1), 7)[0, 0, :, 0]
 right, wrong = (np.isin(names, w).reshape(28, 112) for w in (as_it_is, as_built))
-maps_in_rows({"grid (28, 112)": right, "as if (56, 56)": wrong})
+show_maps({"grid (28, 112)": right, "as if (56, 56)": wrong})
 
 # %% [markdown]
 # The check is to give the grid along with the tokens, and to test with pictures that are not square:
@@ -662,7 +661,7 @@ tokens, (h, w) = stages[0]
 good = rearrange(tokens, "n (h w) c -> n c h w", h=h)
 bad = tokens.reshape(1, 96, h, w)
 assert torch.equal(good, tokens.transpose(1, 2).reshape(1, 96, h, w))
-maps_in_rows({"rearrange": good[0, 5].numpy(), "reshape": bad[0, 5].numpy()}, 4)
+show_maps({"rearrange": good[0, 5].numpy(), "reshape": bad[0, 5].numpy()}, 4)
 
 # %% [markdown]
 # **5. The mean before the norm.** Norm each token, then take the mean; not the other way round. A norm is not linear,

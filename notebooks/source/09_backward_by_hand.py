@@ -26,8 +26,9 @@ from lesson import agree, check, side_by_side, slider, solution, there_and_back
 import swin_numpy
 import swin_torch
 from figures import photo_path
-from figures.chapter09 import error_by_step, gather_and_scatter, saliency
-from figures.measure import bars
+from figures.bias import gather_and_scatter
+from figures.maps import show_maps
+from figures.measure import bars, curves
 from swin_numpy import (
     SwinTransformerBlock,
     cyclic_shift,
@@ -191,12 +192,13 @@ for name, measure, dtype in (
 
 # %%
 scale = abs(loss(x) / exact)
-lines = [
-    (1, errors["one side, float64"][-6] / steps[-6], "truncation ∝ h"),
-    (2, errors["both sides, float64"][-6] / steps[-6] ** 2, "truncation ∝ h²"),
-    (-1, scale * np.finfo(np.float64).eps, "rounding ∝ 1 / h"),
-]
-error_by_step(steps, errors, lines)
+guides = {
+    "truncation ∝ h": errors["one side, float64"][-6] * (steps / steps[-6]),
+    "truncation ∝ h²": errors["both sides, float64"][-6] * (steps / steps[-6]) ** 2,
+    "rounding ∝ 1 / h": scale * np.finfo(np.float64).eps / steps,
+}
+axes = {"xlabel": "step h", "ylabel": "relative error", "logx": True, "logy": True}
+curves(errors, x=steps, guides=guides, **axes)
 
 # %% [markdown]
 # Every curve is a V. On the right, the step is too long: the function bends on the way, **truncation**. The line of one
@@ -697,8 +699,17 @@ tokens = F.linear(patches, weight, model.patch_embed.proj.bias)[0]  # before the
 by_token = 1 / tokens.std(axis=-1).reshape(56, 56)
 by_logit = [np.abs(gradient).sum(axis=0) for gradient in dimages]
 pixels = denormalise(photo)[0]
-maps = {"|gradient| of logit 0": by_logit[0], "1 / σ of each token": by_token}
-saliency(pixels, maps)
+
+
+def up_to_99(size):
+    """Without the one percent that is largest, or little else would be seen."""
+    return np.minimum(size, np.percentile(size, 99))
+
+
+pixel_maps = {"|gradient| of logit 0": by_logit[0], "1 / σ of each token": by_token}
+show_maps(
+    {"photograph": pixels} | {name: up_to_99(size) for name, size in pixel_maps.items()}
+)
 
 # %%
 for k, by_pixel in enumerate(by_logit):
@@ -714,7 +725,8 @@ for k, by_pixel in enumerate(by_logit):
 
 # %%
 def draw(logit):
-    return saliency(pixels, {f"|gradient| of logit {logit}": by_logit[logit]})
+    size = up_to_99(by_logit[logit])
+    return show_maps({"photograph": pixels, f"|gradient| of logit {logit}": size})
 
 
 slider(draw, logit=(0, 2, 1, 2))

@@ -28,17 +28,10 @@ from torch.utils.checkpoint import checkpoint
 
 import swin_numpy
 import swin_torch
-from figures.attention import attention_rows
 from figures.bias import bias_tables
-from figures.chapter10 import (
-    confusion,
-    in_step,
-    maps_of_images,
-    runs,
-    seeds,
-    thumbnails,
-)
+from figures.maps import attention_rows, maps_of_images, show_maps
 from figures.measure import curves
+from figures.training import confusion, in_step, runs, seeds
 from figures.windows import attention_structure
 from swin_numpy import cyclic_shift, window_partition
 from swin_numpy import functional as F
@@ -374,7 +367,7 @@ titles = [
     f"{CLASSES[said[k]]} {probability[k]:.0%}\nlabel: {CLASSES[test.labels[k]]}"
     for k in surest
 ]
-thumbnails(test.images[surest], titles)
+show_maps(test.images[surest], columns=6, titles=titles)
 
 # %% [markdown]
 # ### Its bias tables

@@ -34,14 +34,11 @@ from PIL import Image
 import swin_numpy
 import swin_torch
 from figures import photo_path
-from figures.chapter06 import maps_in_rows
-from figures.chapter11 import (
-    cropped,
-    maps_on_one_scale,
-    rows_in_windows,
-    tables_before_after,
-)
+from figures.bias import tables_before_after
+from figures.maps import show_maps
 from figures.measure import bars
+from figures.patches import cropped
+from figures.shifted import rows_in_windows
 from swin_numpy import CONFIGS, SwinTransformerBlock
 from swin_numpy import functional as F
 from swin_numpy.optim import AdamW
@@ -1003,7 +1000,7 @@ for name, value in maps.items():
     print(
         f"{name:15} corners {corners:.3f}, inside {inner:.3f}: ratio {corners / inner:.2f}"
     )
-maps_on_one_scale(maps, "length of a token, stage 1")
+show_maps(maps, bar="length of a token, stage 1")
 
 # %% [markdown]
 # If brightness follows the picture when it is rolled, it belongs to what is shown there (empty background, here), not to
@@ -1049,7 +1046,7 @@ for bias in (True, False):
 # columns stand out, because they average over padding, which has another value than the picture:
 
 # %%
-maps_on_one_scale(padded_maps, f"noise of {side + 8} pixels, padded")
+show_maps(padded_maps, bar=f"noise of {side + 8} pixels, padded")
 
 # %% [markdown]
 # The border may as well come out darker as brighter: that depends on the weights. What matters is that it is there.
@@ -1078,9 +1075,7 @@ largest = on_the_map(block, grid, weights.max(-1).mean((0, 2)))
 received = on_the_map(block, grid, weights.sum(-2).mean((0, 2)))
 titles = "mean weight of a key", "largest weight", "weight received / number of queries"
 per_query = received / on_the_map(block, grid, seen.sum(-2))
-maps_on_one_scale(
-    dict(zip(titles, (mean_weight, largest, per_query), strict=True)), "weight, noise"
-)
+show_maps((mean_weight, largest, per_query), titles=titles, bar="weight, noise")
 
 # %% [markdown]
 # The input is noise; there is no object anywhere. Before you read an attention map, divide each row by the even weight,
@@ -1233,7 +1228,7 @@ for title, row in (("backbone", maps), ("FPN", pyramid)):
     for stride, x in zip((4, 8, 16, 32), row, strict=True):
         shape = "×".join(map(str, x.shape[1:]))
         pictures[f"{title}, 1/{stride}: {shape}"] = as_colours(x)
-maps_in_rows(pictures, columns=4)
+show_maps(pictures, columns=4)
 
 # %% [markdown]
 # Above, each scale for itself; below, all with 64 channels, and the coarse blocks shine through the fine maps. Do

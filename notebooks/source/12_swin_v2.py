@@ -25,8 +25,7 @@ from lesson import agree, check, side_by_side, solution, there_and_back
 import swin_numpy
 import swin_torch
 from figures import photo_path
-from figures.chapter06 import by_depth
-from figures.chapter12 import beside_each_other, bias_beyond, coordinates
+from figures.bias import offset_maps
 from figures.measure import curves
 from swin_numpy import CONFIGS, SwinConfig, functional, relative_coordinates
 from swin_numpy.layers import init_weights
@@ -209,7 +208,8 @@ for gain in (1, 3):
     for name, (version, order) in DESIGNS.items():
         found = spreads(deep(version, gain), photo, ORDERS[order])
         forward[gain][name], backward[gain][name] = found
-by_depth({f"spread of the stream, gain {gain}": forward[gain] for gain in (1, 3)})
+plots = {f"spread of the stream, gain {gain}": forward[gain] for gain in (1, 3)}
+curves(plots, "blocks passed", logy=True)
 
 # %% [markdown]
 # (The two lines of res-post-norm lie on each other in the left plot. The steps down are patch merging.)
@@ -310,7 +310,7 @@ for version, order in ((1, "pre-norm"), (2, "res-post-norm")):
     print(f"V{version}: mean loss of each 20 steps:", *thirds)
 weights = [b.norm1.weight.abs().max().item() for b in trained[2].layers[0].blocks]
 print(f"V2's norm weights began at 0; now the largest is {max(weights):.2f}")
-by_depth({"spread of the stream after 60 steps": lines})
+curves({"spread of the stream after 60 steps": lines}, "blocks passed", logy=True)
 
 # %% [markdown]
 # V1's stream already grows with depth. V2's blocks have begun at nothing, and training lets each branch in only as far as it
@@ -517,9 +517,8 @@ def scale_of(logit_scale):
 places = np.linspace(1, 6, 101)
 slopes = [(scale_of(p + 1e-6) - scale_of(p - 1e-6)) / 2e-6 for p in places]
 plots = {"scale": {"": scale_of(places)}, "its gradient (measured)": {"": slopes}}
-beside_each_other(
-    places, plots, "logit_scale", {"log 10": np.log(10), "log 100": LOG_100}
-)
+marks = {"log 10": np.log(10), "log 100": LOG_100}
+curves(plots, "logit_scale", x=places, marks=marks)
 
 # %% [markdown]
 # On the right: above log 100 the gradient is **zero**. A head that got there isn't brought back by its loss. (Nor by
@@ -651,7 +650,9 @@ side_by_side("windows.relative_coordinates")
 # %%
 offsets = np.arange(-15, 16)
 log_line = np.array([coordinate(offset, 8) for offset in offsets])
-coordinates(offsets, {"offset / 7": offsets / 7, "V2: log-spaced": log_line}, known=7)
+told = {"offset / 7": offsets / 7, "V2: log-spaced": log_line}
+marks = {"known from −7": -7, "to 7": 7}
+curves(told, "offset in tokens", "coordinate", x=offsets, marks=marks)
 # %% [markdown]
 # Between the dotted lines lies what window 8 knows. Beyond, the straight line goes on as steeply as before; the log line
 # rises only a little more. To the network, far offsets look nearly like those at the rim that it knows. Near the centre
@@ -842,7 +843,7 @@ maps = {
     "truth, window 16": as_map(targets[16], 16),
 }
 maps |= {f"{name}, 16": as_map(biases[0], 16) for name, biases in ways[16].items()}
-bias_beyond(maps, known=7)
+offset_maps(maps, known=7, columns=3, label="bias, its maximum set to 0")
 
 # %% [markdown]
 # The frame holds the offsets that window 8 has. What the numbers say:
@@ -884,9 +885,7 @@ for trained_at in (8, 16):
     attn = network(16, relative_coordinates(16, trained_at), net)
     lines[f"M' = {trained_at}"] = attn.relative_position_bias()[0]
 row = {name: as_map(bias, 16)[15] for name, bias in lines.items()}
-beside_each_other(
-    np.arange(-15, 16), {"bias, its maximum set to 0": row}, "column offset"
-)
+curves(row, "column offset", "bias, its maximum set to 0", x=np.arange(-15, 16))
 
 # %% [markdown]
 # With M' = 16 (or 0, which is the same here) the whole curve is twice as wide. Now the question. A model was trained at

@@ -39,7 +39,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import swin_numpy
 import swin_torch
-from figures import chapter13, photo_path
+from figures import photo_path, speed
+from figures.maps import show_maps
+from figures.measure import curves, disagreement
 from swin_numpy import cyclic_shift, functional, gelu, shift_mask, window_partition
 from swin_numpy.pictures.images import load_image, preprocess
 from swin_numpy.runtime.environment import cores, environment
@@ -153,7 +155,7 @@ def short(name):
 steps = [short(row.name) for row in rows["float64"]]
 differences = {name: np.array([row.relative for row in rows[name]]) for name in BOUNDS}
 eps = {name: torch.finfo(getattr(torch, name)).eps for name in BOUNDS}
-chapter13.agreement(steps, differences, eps)
+disagreement(steps, differences, "largest relative difference", eps)
 
 # %% [markdown]
 # The difference (largest difference over largest number) starts near the rounding step of the format. It doesn't
@@ -262,12 +264,12 @@ broken = images.copy()
 broken[0, 0, 100, 60] = np.nan
 with np.errstate(all="ignore"):
     seen = record(reference, broken)[:7]
-maps, titles = [], []
+broken_at, titles = [], []
 for step in seen:
     side = int(step.output.shape[1] ** 0.5)
-    maps.append(np.isnan(step.output[0]).any(-1).reshape(side, side))
-    titles.append(short(step.name))
-chapter13.spread(maps, titles)
+    broken_at.append(np.isnan(step.output[0]).any(-1).reshape(side, side))
+    titles.append(f"{short(step.name)}\n{broken_at[-1].mean():.2g} NaN")
+show_maps(broken_at, columns=7, titles=titles)
 
 # %% [markdown]
 # One token; then its whole window, since each output there is a weighted sum over all of the window. Then the shifted
@@ -276,9 +278,9 @@ chapter13.spread(maps, titles)
 # through the seam, to the other side of the picture.
 
 # %%
-left, right = (maps[5][:, column].any() for column in (0, -1))
+left, right = (broken_at[5][:, column].any() for column in (0, -1))
 print("NaN at both edges after block 1.1:", left and right)
-assert left and right and not maps[4][:, -1].any()
+assert left and right and not broken_at[4][:, -1].any()
 
 # %% [markdown]
 # At the end of the model everything is NaN, and nothing tells where it began. So look at the steps in order, the
@@ -401,7 +403,7 @@ seconds = {
     "NumPy, plain": time_parts(swin_numpy, numpy_model, run_numpy),
     "PyTorch, plain": time_parts(swin_torch, torch_model, run_torch),
 }
-chapter13.profile(seconds)
+speed.profile(seconds)
 
 # %% [markdown]
 # Compare that with the *arithmetic*. PyTorch counts the operations of all matrix products; a multiply-add is two:
@@ -523,13 +525,9 @@ times = by_turns(
     {size: lambda size=size: gelu_in(size) for size in (*sizes, hidden.size)}, 3
 )
 curve = [1000 * np.median(times[size]) for size in sizes]
-chapter13.by_size(
-    sizes,
-    {"": curve},
-    "numbers in a piece",
-    "GELU, milliseconds",
-    {"the package's choice": 2**16},
-)
+axes = {"xlabel": "numbers in a piece", "ylabel": "GELU, milliseconds"}
+marks = {"the package's choice": 2**16}
+curves({"": curve}, x=sizes, logx=True, logy=True, marks=marks, **axes)
 
 # %%
 race(
@@ -889,7 +887,7 @@ race("9 threads (GELU)", calls, clock=perf_counter)
 # All steps:
 
 # %%
-chapter13.gains(gained)
+speed.gains(gained)
 
 # %% [markdown]
 # Read the line at 1 with the first bar in mind: that one is a function against itself. Each step was measured on its
@@ -963,12 +961,16 @@ def crossing(sides, ours, other):
 
 crossings = [crossing(sides, *values) for values in (time_of, memory_of)]
 names = "SW-MSA, windows of 7", "global"
-chapter13.growth(
-    sides,
-    dict(zip(names, time_of, strict=True)),
-    dict(zip(names, memory_of, strict=True)),
-    crossings,
-)
+plots = {
+    "time": dict(zip(names, 1e3 * time_of, strict=True)),
+    "memory at its peak": dict(zip(names, 1e-6 * memory_of, strict=True)),
+}
+marks = {
+    what: {f"equal at {cross:.0f}": cross} if cross else {}
+    for what, cross in zip(plots, crossings, strict=True)
+}
+units = "milliseconds", "megabytes"
+curves(plots, "side of the map", units, x=sides, logx=True, logy=True, marks=marks)
 
 # %%
 for what, cross in zip(("time", "memory"), crossings, strict=True):
@@ -1105,7 +1107,7 @@ times = by_turns({name: call for name, (call, _, _) in work.items()}, 5)
 parts = {
     name: (count, moved, times[name].min()) for name, (_, count, moved) in work.items()
 }
-chapter13.roofline(peak, bandwidth, parts)
+speed.roofline(peak, bandwidth, parts)
 
 # %% [markdown]
 # Left of the corner, memory is the limit; right of it, arithmetic. What lies far below the sloping roof moves its

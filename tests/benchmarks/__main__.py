@@ -231,7 +231,7 @@ def main(arguments=None):
         Path(args.json).parent.mkdir(parents=True, exist_ok=True)
         Path(args.json).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     if args.plot:
-        from figures.bench import bench
+        from figures.speed import bench
 
         bench(report).savefig(args.plot)
 

@@ -1,11 +1,10 @@
-"""The pictures of chapter 10: both curves, mistakes in colour, maps under their images, every seed as a point."""
+"""Pictures of training: both curves, mistakes in colour, every seed as a point."""
 
 import numpy as np
 import pytest
 
-from figures.chapter10 import confusion, in_step, maps_of_images, runs, seeds, thumbnails
-
-rng = np.random.default_rng(10)
+from figures.training import confusion, in_step, runs, seeds
+from tests.drawings import RNG as rng
 
 
 def points(panel):
@@ -34,24 +33,6 @@ def test_confusion_writes_each_count_where_it_belongs_and_colours_mistakes_only(
     assert fill[0, 1].sum() < fill[2, 1].sum() < fill[1, 2].sum() < fill[1, 0].sum() < fill[0, 2].sum()
     with pytest.raises(ValueError, match="counts: expected"):
         confusion(counts, ["a", "b"])
-
-
-def test_thumbnails_stand_under_their_titles():
-    images = rng.integers(0, 256, size=(4, 5, 6))
-    axes = thumbnails(images, list("abcd"), per_row=3).axes
-    for panel, image, title in zip(axes[:4], images, "abcd", strict=True):
-        assert panel.get_title() == title
-        assert np.array_equal(panel.images[0].get_array(), image)
-    assert not axes[4].images
-
-
-def test_maps_stand_below_their_images_each_on_its_own_scale():
-    images, maps = rng.random((2, 8, 8)), rng.random((2, 4, 4)) * [[[1]], [[9]]]
-    a, b, below_a, below_b = maps_of_images(images, {"m": maps}).axes
-    for panel, values in ((a, images[0]), (b, images[1]), (below_a, maps[0]), (below_b, maps[1])):
-        assert np.array_equal(panel.images[0].get_array(), values)
-    assert below_a.images[0].get_clim() == (maps[0].min(), maps[0].max())
-    assert [panel.get_ylabel() for panel in (a, below_a)] == ["image", "m"]
 
 
 def test_seeds_draws_every_seed_the_mean_and_the_span_of_the_first():

@@ -1,10 +1,11 @@
-"""Pictures of chapter 10: curves in step, confusion, images with what a model makes of them, runs of several seeds."""
+"""Pictures of training: curves in step, mistakes, runs of several seeds."""
 
 import numpy as np
 
+from .arrays import as_array
 from .cells import lines, numbers, shades, sheet
 from .measure import color_of
-from .style import CYCLE, GREY, HEAT, INK, ORANGE, PAGE, SEQUENTIAL, as_array, panels, styled
+from .style import CYCLE, GREY, INK, ORANGE, PAGE, SEQUENTIAL, panels, styled
 
 
 @styled
@@ -56,36 +57,6 @@ def confusion(counts, names):
     panel.set(xlabel="the model says", ylabel="it is")
     panel.tick_params(length=0)
     panel.spines[:].set_visible(False)
-    return figure
-
-
-@styled
-def thumbnails(images, titles, per_row=6):
-    """Small grey images (n, H, W), each under its title."""
-    images = as_array("images", images, (len(titles), None, None))
-    rows = -(-len(images) // per_row)
-    figure, axes = panels(rows, per_row, (PAGE, rows * (PAGE / per_row + 0.45)))
-    for panel in axes.flat:
-        panel.axis("off")
-    for panel, image, title in zip(axes.flat, images, titles, strict=False):
-        panel.imshow(image, "gray", interpolation="nearest")
-        panel.set_title(title, fontsize=9.5)
-    return figure
-
-
-@styled
-def maps_of_images(images, maps):
-    """Images (n, H, W) in the first row; below, a row for each of `maps` {title: (n, h, w)}, each on its own scale."""
-    images = as_array("images", images, (None, None, None))
-    rows = {"image": images} | maps
-    figure, axes = panels(len(rows), len(images), (PAGE, len(rows) * (PAGE - 1) / len(images) + 0.3))
-    for row, (title, values) in zip(axes, rows.items(), strict=True):
-        values = as_array(title, values, (len(images), None, None))
-        for panel, value in zip(row, values, strict=True):
-            panel.imshow(value, "gray" if title == "image" else HEAT, interpolation="nearest")
-            panel.set(xticks=[], yticks=[])
-            panel.spines[:].set_visible(False)
-        row[0].set_ylabel(title, fontsize=10.5)
     return figure
 
 

@@ -1,12 +1,13 @@
-"""Pictures of chapter 13: agreement by layer, how NaN spreads, profiles, gains, growth, roofline."""
+"""Pictures of time: what `make bench` measured, profiles, gains, the machine's limit."""
 
 import numpy as np
 from matplotlib.ticker import NullFormatter
 
-from .measure import _apart, color_of
+from .arrays import as_array
+from .measure import color_of
 from .style import (
     BLUE,
-    CYCLE,
+    DASHES,
     GREEN,
     GREY,
     INK,
@@ -16,7 +17,6 @@ from .style import (
     SKY,
     VERMILION,
     YELLOW,
-    as_array,
     ink_on,
     panels,
     styled,
@@ -24,46 +24,6 @@ from .style import (
 )
 
 PARTS = (BLUE, SKY, ORANGE, GREEN, YELLOW, VERMILION, PURPLE, GREY, INK)
-DASHES = {"linestyle": (0, (4, 3)), "linewidth": 1.2}
-
-
-@styled
-def agreement(names, differences, steps):
-    """Largest relative difference after each layer, one line for each dtype, on a log scale.
-
-    names (n,); differences {dtype: (n,)}; steps {dtype: number}: the dtype's rounding step (the gap
-    between 1 and the next number), drawn as a dashed line of the dtype's colour.
-    Exact agreement, 0, has no place on a log scale: the line has a gap there.
-    """
-    figure, axes = panels(1, 1, (PAGE, 4.2))
-    panel, places = axes[0, 0], np.arange(len(names))
-    for index, (name, values) in enumerate(differences.items()):
-        values, color = as_array(name, values, (len(names),)), CYCLE[index % len(CYCLE)]
-        panel.plot(places, np.where(values > 0, values, np.nan), "o-", color=color, markersize=4.5, label=name)
-        panel.axhline(steps[name], color=color, **DASHES)
-        panel.text(len(names) - 0.4, steps[name], f"step of {name}", color=color, fontsize=8.5, va="center")
-    panel.set(yscale="log", ylabel="largest relative difference", xticks=places, xlim=(-0.5, len(names) - 0.5))
-    panel.set_xticklabels(names, rotation=40, ha="right", rotation_mode="anchor", fontsize=8.5)
-    panel.grid(True, axis="y")
-    figure.legend(loc="outside upper center", ncols=len(differences))
-    return figure
-
-
-@styled
-def spread(maps, titles):
-    """Which tokens are NaN, map by map: maps, a list of (h, w) of bool; dark is NaN. The share stands below each."""
-    figure, axes = panels(1, len(maps), (PAGE, 0.7 + PAGE / len(maps)))
-    for panel, bad, title in zip(axes[0], maps, titles, strict=True):
-        bad = as_array(title, bad, (None, None)).astype(bool)
-        colors = np.where(bad[..., None], VERMILION_RGB, tint(SKY, 0.35))
-        panel.imshow(colors, interpolation="nearest")
-        panel.set_title(title, fontsize=9.5)
-        panel.set(xticks=(), yticks=())
-        panel.set_xlabel(f"{100 * bad.mean():.2g}% NaN", fontsize=9.5)
-    return figure
-
-
-VERMILION_RGB = tint(VERMILION, 1)
 
 
 @styled
@@ -128,67 +88,6 @@ def gains(ratios):
 
 
 @styled
-def by_size(sizes, series, xlabel, ylabel, marks=None):
-    """Curves over sizes on two log axes: series {name: values (s,)}, NaN where nothing was measured.
-
-    marks: {text: size}, a dashed upright line for each.
-    """
-    sizes = as_array("sizes", sizes, (None,))
-    figure, axes = panels(1, 1, (7.6, 3.8))
-    panel = axes[0, 0]
-    for index, (name, values) in enumerate(series.items()):
-        values = as_array(name, values, sizes.shape)
-        panel.plot(sizes, values, "o-", color=color_of(name, index), label=name, markersize=4.5)
-    for text, size in (marks or {}).items():
-        panel.axvline(size, color=GREY, **DASHES)
-        panel.annotate(text, (size, 1), (4, 2), xycoords=("data", "axes fraction"), textcoords="offset points",
-                       fontsize=9, color="#555555", va="bottom", ha="center")  # fmt: skip
-    panel.set(xscale="log", yscale="log", xlabel=xlabel, ylabel=ylabel)
-    for axis_part in (panel.yaxis.set_major_formatter, panel.yaxis.set_minor_formatter):
-        axis_part(lambda value, _: f"{value:g}")
-    places = _apart(sizes)
-    panel.set_xticks(places, [short_number(place) for place in places])
-    panel.set_xticks([], minor=True)
-    panel.grid(True)
-    if len(series) > 1:
-        panel.legend()
-    return figure
-
-
-def short_number(value):
-    """3136 → "3136", 65536 → "66k", 2097152 → "2.1M"."""
-    if value < 1e4:
-        return f"{value:g}"
-    return f"{value / 1e3:.0f}k" if value < 1e6 else f"{value / 1e6:.1f}M"
-
-
-@styled
-def growth(sides, seconds, memory, crossing=None):
-    """Time and memory of one layer against the side of the map, on log axes: two panels, the same sides.
-
-    seconds, memory (bytes): {name: values (s,)}, NaN where it was not run. crossing: (side in the time panel, side in
-    the memory panel), None where there is none.
-    """
-    sides = as_array("sides", sides, (None,))
-    figure, axes = panels(1, 2, (PAGE, 3.9))
-    both = ((seconds, "time", "milliseconds", 1000), (memory, "memory at its peak", "megabytes", 1e-6))
-    for panel, (series, title, unit, factor), cross in zip(axes[0], both, crossing or (None, None), strict=True):
-        for index, (name, values) in enumerate(series.items()):
-            values = factor * as_array(name, values, sides.shape)
-            panel.plot(sides, values, "o-", color=color_of(name, index), label=name, markersize=4)
-        if cross is not None:
-            panel.axvline(cross, color=GREY, **DASHES)
-            panel.annotate(f" equal at {cross:.0f}", (cross, 0.02), xycoords=("data", "axes fraction"), fontsize=9)
-        panel.set(xscale="log", yscale="log", title=title, xlabel="side of the map in tokens", ylabel=unit)
-        places = _apart(sides)
-        panel.set_xticks(places, [f"{place:g}" for place in places])
-        panel.set_xticks([], minor=True)
-        panel.grid(True)
-        panel.legend(fontsize=8.5)
-    return figure
-
-
-@styled
 def roofline(peak, bandwidth, parts):
     """How far parts are from the machine's limit. peak in operations a second, bandwidth in bytes a second.
 
@@ -218,3 +117,73 @@ def roofline(peak, bandwidth, parts):
     panel.grid(True)
     figure.legend(loc="outside right upper", fontsize=9)
     return figure
+
+
+PEERS = "s--", "^:", "v-."
+
+
+@styled
+def bench(report):
+    """One panel for each run of `report` (what `python -m tests.benchmarks --json` wrote), two for the growth."""
+    runs, growth, batches = report["runs"], report.get("growth"), report.get("batches")
+    if not runs and not growth:
+        raise ValueError("report: expected at least one run, or growth, got neither")
+    count = len(runs) + bool(growth) + bool(batches)
+    columns = min(2, count)
+    rows = -(-count // columns)
+    figure, axes = panels(rows, columns, (PAGE, 3.4 * rows))
+    axes = list(np.ravel(axes))
+    for axis, run in zip(axes, runs, strict=False):
+        _bars(axis, run)
+    if growth:
+        _growth(axes[len(runs)], growth)
+    if batches:
+        _batches(axes[count - 1], batches)
+    for axis in axes[count:]:
+        axis.set_axis_off()
+    where = report["device"] if report["device"] != "cpu" else report["machine"].split("; ")[-1]
+    figure.supxlabel(
+        f"x…: times as long as the quickest grey one · {where} · {report['threads']} threads · {report['date']}",
+        fontsize=9,
+        color="#555555",
+    )
+    return figure
+
+
+def _bars(axis, run):
+    """A bar for each contender, its middle half as a line, its ratio to the quickest peer behind it."""
+    names = list(run["summary"])[::-1]
+    low, middle, high = 1000 * np.array([run["summary"][name]["seconds"] for name in names]).T
+    colors = [color_of(name) if "twin" in name else "#8A8A8A" for name in names]
+    axis.barh(names, middle, color=colors, xerr=[middle - low, high - middle], ecolor=INK)
+    for row, name in enumerate(names):
+        text = f"{middle[row]:.0f} ms, x{run['summary'][name]['ratio'][1]:.2f}"
+        axis.text(high[row] + 0.02 * high.max(), row, text, va="center", fontsize=8.5)
+    axis.set_xlim(0, 1.45 * high.max())
+    axis.set(title=f"{run['what']}, batch {run['batch']}, {run['dtype']}\n{run['model']}", xlabel="milliseconds")
+
+
+def _growth(axis, growth):
+    for index, (name, seconds) in enumerate(growth["seconds"].items()):
+        label = f"{name}: pixels^{growth['exponents'][name]:.2f}"
+        axis.plot(growth["sides"], seconds, "o-", color=color_of(name, index), label=label, markersize=4.5)
+    axis.set(xscale="log", yscale="log", title="growth with the image, batch 1", xlabel="side of the image in pixels")
+    axis.set_xticks(growth["sides"], [str(side) for side in growth["sides"]])
+    axis.set_xticks([], minor=True)
+    axis.set_ylabel("seconds")
+    axis.grid(True)
+    axis.set_ylim(top=100 * axis.get_ylim()[1])  # room for the legend
+    axis.legend(fontsize=8, handlelength=1.2, loc="upper left")
+
+
+def _batches(axis, batches):
+    for index, (name, seconds) in enumerate(batches["seconds"].items()):
+        ours = "twin" in name
+        color, marker = (color_of(name), "o-") if ours else ("#8A8A8A", PEERS[index % len(PEERS)])
+        axis.plot(batches["batches"], 1000 * np.array(seconds), marker, color=color, label=name, markersize=4.5)
+    axis.set(xscale="log", title="growth with the batch", xlabel="images at once", ylabel="milliseconds an image")
+    axis.set_xticks(batches["batches"], [str(batch) for batch in batches["batches"]])
+    axis.set_xticks([], minor=True)
+    axis.set_ylim(bottom=0)
+    axis.grid(True)
+    axis.legend(fontsize=8, ncols=2)
