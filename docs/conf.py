@@ -45,7 +45,7 @@ html_favicon = "_static/icon.svg"
 html_context = {"default_mode": "auto"}
 html_theme_options = {
     "use_download_button": False,  # each chapter has its own link to the notebook
-    "show_toc_level": 2,
+    "show_toc_level": 1,
     "collapse_navbar": True,
     "navbar_persistent": [],
     "search_bar_text": "Search",
@@ -62,6 +62,8 @@ mathjax_path = "mathjax/tex-chtml.js"
 if repository := os.environ.get("GITHUB_REPOSITORY"):
     html_theme_options |= {
         "repository_url": f"https://github.com/{repository}",
+        "repository_branch": "main",
         "use_repository_button": True,
         "use_issues_button": True,
+        "launch_buttons": {"binderhub_url": "https://mybinder.org", "notebook_interface": "jupyterlab"},
     }

@@ -26,6 +26,7 @@ MATHJAX = ["tex-chtml.js", "output/chtml/fonts/woff-v2/"]
 ANIMATION = ["figures/gallery/cyclic_shift.gif", "figures/gallery/cyclic_shift_photograph.png"]
 EXPLAINER = DOCS / "explainer" / "build.py"
 LINK = re.compile(r"\[([^\[\]]*)\]\((<[^>\n]+>|[^)\s]+)\)")
+MEDIA = (".png", ".svg", ".gif", ".pdf", ".html")
 PACKAGES = ("swin_numpy", "swin_torch")
 SHOWN = {".py": "python", ".json": "json", ".toml": "toml", ".md": "markdown", ".txt": "text", "": "text"}
 CHAPTER_BAR = (
@@ -53,34 +54,54 @@ def page_of(path):
     return None
 
 
+def linked(target, path, wanted):
+    """Where a link to `target` in the file `path` leads on the site: (page relative to the page of `path`, anchor).
+
+    The page is a path without suffix, or a whole one for pictures and the like; it is None for what is on no page, and
+    for other sites. `wanted`: a set that collects the files for which a page has to be made.
+    """
+    target, _, anchor = target.partition("#")
+    found = Path(os.path.relpath(ROOT / path.parent / target, ROOT))
+    if not target or re.match(r"[a-z]+:", target) or not (ROOT / found).exists():
+        return None, anchor
+    page = found.as_posix() if found.suffix in MEDIA else page_of(found)
+    if page and page.startswith("files/"):
+        wanted.add(found)
+    return page and os.path.relpath(page, Path(page_of(path)).parent), anchor
+
+
 def relinked(text, path, wanted):
     """The Markdown of the file `path` with its links to files turned into links to pages of the site.
 
-    `wanted`: a set that collects the files for which a page has to be made. A link to a folder becomes plain text, one
-    to a missing file stays, and Sphinx complains of it.
+    A link to a folder becomes plain text, one to a missing file stays, and Sphinx complains of it.
     """
-    here = Path(page_of(path) or path).parent
 
     def new(match):
-        label, (target, _, anchor) = match[1], match[2].strip("<>").partition("#")
-        if not target or re.match(r"[a-z]+:", target):
-            return match[0]
-        found = Path(os.path.relpath(ROOT / path.parent / target, ROOT))
-        if (ROOT / found).is_dir():
-            return label
-        if found.suffix in (".png", ".svg", ".gif", ".pdf", ".html"):
-            return f"[{label}](<{os.path.relpath(found, here)}>)"
-        page = page_of(found)
-        if page is None or not (ROOT / found).exists():
-            return match[0]
-        if page.startswith("files/"):
-            wanted.add(found)
-        suffix = ".ipynb" if (ROOT / found) in chapters() else ".md"
-        if anchor and f'id=\\"{anchor}\\"' in (ROOT / found).read_text(encoding="utf-8"):  # an <a id="…"> in a cell
-            return f"[{label}](<{os.path.relpath(page, here)}.html#{anchor}>){{.external}}"
-        return f"[{label}](<{os.path.relpath(page, here)}{suffix}{'#' if anchor else ''}{anchor}>)"
+        label, target = match[1], match[2].strip("<>")
+        page, anchor = linked(target, path, wanted)
+        if page is None:
+            return label if target and (ROOT / path.parent / target).is_dir() else match[0]
+        if Path(page).suffix in MEDIA:
+            return f"[{label}](<{page}>)"
+        source = ROOT / path.parent / target.partition("#")[0]
+        if anchor and f'id=\\"{anchor}\\"' in source.read_text(encoding="utf-8"):  # an <a id="…"> in a cell
+            return f"[{label}](<{page}.html#{anchor}>){{.external}}"
+        suffix = ".ipynb" if source in chapters() else ".md"
+        return f"[{label}](<{page}{suffix}{'#' if anchor else ''}{anchor}>)"
 
     return LINK.sub(new, text)
+
+
+def relinked_html(text, path, wanted):
+    """The same for the HTML that a cell printed."""
+
+    def new(match):
+        page, anchor = linked(match[1], path, wanted)
+        if page is None:
+            return match[0]
+        return f'href="{page}{"" if Path(page).suffix in MEDIA else ".html"}{"#" if anchor else ""}{anchor}"'
+
+    return re.sub(r'href="([^"]+)"', new, text)
 
 
 def chapter(path, wanted):
@@ -96,8 +117,9 @@ def chapter(path, wanted):
         if cell["metadata"].get("jupyter", {}).get("source_hidden"):
             cell["metadata"]["tags"] = ["hide-input"]
         for output in cell["outputs"]:
-            if text := output.get("data", {}).get("text/markdown"):
-                output["data"]["text/markdown"] = relinked("".join(text), here, wanted)
+            for kind, relink in (("text/markdown", relinked), ("text/html", relinked_html)):
+                if text := output.get("data", {}).get(kind):
+                    output["data"][kind] = relink("".join(text), here, wanted)
         cell["metadata"]["mystnb"] = {"image": {"alt": alt_text(cell) or f"Picture of the section “{heading}”"}}
     first = notebook["cells"][0]
     title, _, rest = first["source"].partition("\n")

@@ -84,7 +84,8 @@ def test_what_is_installed_runs_without_the_repository(built, tmp_path):
         "from swin_numpy.pictures.classes import class_names\n"
         "model = swin_numpy.SwinTransformer(swin_numpy.SwinConfig(img_size=28, patch_size=2, embed_dim=12,\n"
         "    depths=(2, 2), num_heads=(2, 2), window_size=7, num_classes=10), seed=0)\n"
-        "print(model(np.zeros((2, 3, 28, 28), np.float32)).shape, len(class_names(swin_numpy.SwinConfig())), swin_numpy.__file__)\n"
+        "names = class_names(swin_numpy.SwinConfig())\n"
+        "print(model(np.zeros((2, 3, 28, 28), np.float32)).shape, len(names), swin_numpy.__file__)\n"
         "print(all(figures.photographs.photo_path(name).is_file() for name in figures.photographs.PHOTOS))\n"
     )
     done = subprocess.run(

@@ -39,6 +39,10 @@ FOCUS = """() => { const e = document.activeElement, style = getComputedStyle(e)
   name: (e.ariaLabel || e.title || e.textContent).trim(),
   seen: style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2,
 } }"""
+PAIRS = """() => [...document.querySelectorAll('.cell_output div[style*="display:flex"]')]
+  .map(row => [...row.children].map(pane => ({
+    top: pane.getBoundingClientRect().top, name: pane.querySelector("small")?.textContent})))
+  .filter(panes => panes.length === 2)"""
 
 pytestmark = pytest.mark.skipif(
     bool(MISSING), reason=f"{', '.join(MISSING)} missing: `make site` installs what it needs"
@@ -228,6 +232,20 @@ def test_search_works_without_a_server(browser, pages):
     tab.goto((HTML / "search.html").as_uri() + "?q=mask")
     tab.wait_for_selector('#search-results a[href*="05_"]')
     tab.close()
+
+
+@in_browser
+@pytest.mark.parametrize(("width", "beside"), [(1280, True), (390, False)])
+def test_twins_stand_side_by_side_and_are_stacked_on_a_phone(width, beside, browser, address, pages):
+    tab = browser.new_page(viewport={"width": width, "height": 900})
+    found = []
+    for name in (name for name in pages if name.startswith("notebooks/0")):
+        tab.goto(address + name)
+        found += tab.evaluate(PAIRS)
+    tab.close()
+    assert len(found) > 10
+    assert all(left["name"] and right["name"] for left, right in found)
+    assert all((left["top"] == right["top"]) == beside for left, right in found)
 
 
 @in_browser
