@@ -33,7 +33,7 @@ test: .venv/.dev  ## all tests, notebooks included
 	$(BIN)/python -m pytest
 
 lab: .venv/.run  ## JupyterLab on the first chapter
-	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) notebooks/00_start_here.ipynb
+	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) notebooks/00_swin_in_thirty_minutes.ipynb
 
 bench: .venv/.dev  ## time and memory of both twins, as ratios
 	$(BIN)/python -m tests.benchmarks

@@ -1324,4 +1324,4 @@ solution("13.5")
 # - In this package: `swin_numpy/fused.py`, `swin_numpy/runtime/threads.py` and `swin_torch/fused.py`; `make bench` for real
 #   measurements; `python -m swin_torch.compare PICTURE --dtype float16` for the table of section 2 with your picture
 #   and weights.
-# - Back to the [start](00_start_here.ipynb), or to [all questions](QUESTIONS.md).
+# - Back to the [start](00_swin_in_thirty_minutes.ipynb), or to [all questions](QUESTIONS.md).
