@@ -1,4 +1,4 @@
-"""Exercises of chapter 00: two to get to know the checker."""
+"""Exercises of chapter 00: one to get to know the checker."""
 
 
 def check_1(answer):
@@ -21,25 +21,5 @@ def wrong_1_square(H, W, p):
     return (H // p) ** 2
 
 
-def check_2(answer):
-    """answer(side, C, stages): list of (side, channels) of each stage; the first is (side, C)."""
-    for side, C, stages in ((56, 96, 4), (32, 24, 3)):
-        expected = [(side // 2**s, C * 2**s) for s in range(stages)]
-        shapes = [tuple(shape) for shape in answer(side, C, stages)]
-        if len(shapes) != stages:
-            return f"{stages} stages should give {stages} pairs, got {len(shapes)}"
-        for stage, (shape, right) in enumerate(zip(shapes, expected, strict=True), 1):
-            if shape != right:
-                return f"starting from side {side} and C = {C}, stage {stage} should be {right}, got {shape}"
-
-
-def solution_2(side, C, stages):
-    return [(side // 2**s, C * 2**s) for s in range(stages)]
-
-
-def wrong_2_four_times(side, C, stages):
-    return [(side // 2**s, C * 4**s) for s in range(stages)]
-
-
-def wrong_2_one_short(side, C, stages):
-    return [(side // 2**s, C * 2**s) for s in range(stages - 1)]
+def right_1_other_style(height, width, patch):
+    return height * width // patch**2
