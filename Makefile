@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help tour test lab bench figures notebooks site lint clean
+.PHONY: help tour test lab bench figures notebooks site explainer lint clean
 
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -46,6 +46,9 @@ notebooks: .venv/.dev  ## execute notebooks/source into notebooks/*.ipynb
 
 site: .venv/.docs  ## build the web site, docs/build/html
 	$(BIN)/python docs/make_site.py
+
+explainer: .venv/.run  ## the page docs/build/explainer.html, on which Swin can be touched
+	$(BIN)/python docs/explainer/build.py
 
 lint: .venv/.dev  ## ruff
 	$(BIN)/ruff check .
