@@ -12,7 +12,6 @@ import pytest
 import swin_numpy
 from docs.explainer import build
 from swin_numpy.training import fashion_mnist
-from swin_numpy.training.loop import TRAINED
 from swin_numpy.windows import cyclic_shift, relative_position_index, shift_mask
 
 LOUD = ("error", "warning")
@@ -43,13 +42,13 @@ def run_node(payload, tmp_path_factory):
     head = f"""
         import {{ readFileSync }} from "node:fs";
         import * as swin from "{here}/swin.js";
-        import {{ unpackWeights, normalise }} from "{here}/data.js";
+        import {{ unpackWeights, standardise }} from "{here}/data.js";
         const payload = JSON.parse(readFileSync({json.dumps(str(file))}));
         const state = unpackWeights(payload.shapes, payload.weights);
         const model = (breaks = []) => new swin.SwinTransformer(payload.config, state, new Set(breaks));
         const pixelsOf = (bytes) =>
           Array.from({{ length: bytes.length / 784 }}, (_, n) =>
-            normalise(bytes.subarray(784 * n, 784 * n + 784), payload.statistics));
+            standardise(bytes.subarray(784 * n, 784 * n + 784), payload.statistics));
         const text = (x) => Buffer.from(x.buffer, x.byteOffset, x.byteLength).toString("base64");
         const print = (value) => console.log(JSON.stringify(value));
     """
@@ -64,7 +63,7 @@ def run_node(payload, tmp_path_factory):
 
 def reference(half=True):
     """The trained model; `half`: with its weights rounded to 16 bits, as the page holds them."""
-    model = swin_numpy.SwinTransformer.from_checkpoint(TRAINED)
+    model = swin_numpy.SwinTransformer.from_checkpoint(fashion_mnist.TRAINED)
     if half:
         model.load_state_dict(build.half(model.state_dict()))
     return model
@@ -72,29 +71,11 @@ def reference(half=True):
 
 def attention_of(model, images):
     """logits (n, 10), and for each block its attention (n, k, a, i, j)."""
-    blocks = [block for layer in model.layers for block in layer.blocks]
     weights = []
-    hooks = [
-        block.attn.register_forward_hook(lambda module, inputs, output: weights.append(weights_again(module, *inputs)))
-        for block in blocks
-    ]
-    logits = model(images)
-    for hook in hooks:
-        hook.remove()
-    return logits, weights
-
-
-def weights_again(attn, x, mask=None):
-    """softmax(Q Kᵀ / √d + B + mask), by einsum and without the module's own lines."""
-    n, k, m, c = x.shape
-    heads, d = attn.num_heads, c // attn.num_heads
-    q, key, _ = np.moveaxis(attn.qkv(x).reshape(n, k, m, 3, heads, d), 3, 0)
-    scores = np.einsum("nkiad,nkjad->nkaij", q, key) / np.sqrt(d)
-    scores = scores + attn.relative_position_bias_table[attn.relative_position_index].transpose(2, 0, 1)
-    if mask is not None:
-        scores = scores + mask[:, None]
-    exp = np.exp(scores - scores.max(-1, keepdims=True))
-    return exp / exp.sum(-1, keepdims=True)
+    for layer in model.layers:
+        for block in layer.blocks:
+            block.attn.register_forward_hook(lambda attn, inputs, _: weights.append(attn.attention_weights(*inputs)))
+    return model(images), weights
 
 
 def floats(text):
@@ -114,7 +95,7 @@ ALL = """
 def assert_as_swin_numpy(runs):
     """Logits and all attention maps of the ten pictures, with the same weights of 16 bits."""
     pictures, _ = build.chosen(build.PER_CLASS)
-    logits, weights = attention_of(reference(), fashion_mnist.normalise(pictures[:10]))
+    logits, weights = attention_of(reference(), fashion_mnist.standardise(pictures[:10]))
     assert len(runs) == 10
     for n, run in enumerate(runs):
         found = floats(run["logits"])
@@ -141,10 +122,10 @@ def test_predictions_on_a_thousand_pictures_differ_only_at_near_ties(run_node, t
         print(images.map((image) => Array.from(whole.forward(image))));
     """
     found = np.array(run_node(script))
-    same_weights = reference()(fashion_mnist.normalise(images))
+    same_weights = reference()(fashion_mnist.standardise(images))
     np.testing.assert_allclose(found, same_weights, atol=5e-5, rtol=0)
 
-    full = reference(half=False)(fashion_mnist.normalise(images))  # not rounded to 16 bits
+    full = reference(half=False)(fashion_mnist.standardise(images))  # not rounded to 16 bits
     different = np.flatnonzero(found.argmax(1) != full.argmax(1))
     best = np.sort(full[different], axis=1)
     print(f"{1000 - len(different)} of 1,000 predictions as swin_numpy's in float32")
@@ -212,7 +193,7 @@ def test_what_is_broken_is_broken_as_it_says(run_node, monkeypatch, name):
         print(images.map((image) => Array.from(broken.forward(image))));
     """
     found = np.array(run_node(script))
-    images = fashion_mnist.normalise(build.chosen(build.PER_CLASS)[0][:10])
+    images = fashion_mnist.standardise(build.chosen(build.PER_CLASS)[0][:10])
     assert np.abs(found - reference()(images)).max() > 0.01
     np.testing.assert_allclose(found, broken_reference(name, monkeypatch)(images), atol=5e-5, rtol=0)
 

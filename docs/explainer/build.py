@@ -23,7 +23,6 @@ import swin_numpy
 from figures import style
 from figures.photographs import photo_path
 from swin_numpy.training import fashion_mnist
-from swin_numpy.training.loop import TRAINED
 
 HERE = Path(__file__).resolve().parent
 OUT = HERE.parent / "build" / "explainer.html"
@@ -36,16 +35,17 @@ PAGE = "api/swin_numpy/{module}.html#{module}.{name}"  # of the site, where the 
 # Each step of the walk: the chapter that explains it at length, the module and function of swin_numpy that do it, how
 # the line starts, and the function of swin.js that does the same.
 STEPS = {
-    "picture": ("02_patch_embedding", "training.fashion_mnist normalise", "return ", "normalise"),
-    "patches": ("02_patch_embedding", "patches PatchEmbed.forward", "patches = ", "PatchEmbed"),
-    "tokens": ("02_patch_embedding", "patches PatchEmbed.forward", "x = linear(", "linear"),
+    "picture": ("02_patch_embedding", "training.fashion_mnist standardise", "return ", "standardise"),
+    "patches": ("02_patch_embedding", "layers Conv2d.forward", "patches = ", "Conv2d"),
+    "tokens": ("02_patch_embedding", "layers Conv2d.forward", "y = linear(", "linear"),
     "windows": ("03_window_attention", "windows window_partition", "return rearrange(", "windowOrder"),
-    "attention1": ("03_window_attention", "window_attention WindowAttention.forward", "scores = ", "WindowAttention"),
+    "attention1": ("03_window_attention", "window_attention WindowAttention.scores", "scores = ", "WindowAttention"),
     "block1": ("06_swin_block", "block SwinTransformerBlock.forward", "x = x + ", "SwinTransformerBlock"),
     "shift": ("05_shifted_windows", "windows cyclic_shift", "return np.roll(", "cyclicShift"),
     "mask": ("05_shifted_windows", "windows shift_mask", "return np.where(", "shiftMask"),
     "attention2": ("05_shifted_windows", "window_attention WindowAttention.forward", "weights = ", "softmax"),
-    "block2": ("05_shifted_windows", "block SwinTransformerBlock.attend", "x = cyclic_shift(x, (-", "windowReverse"),
+    "block2": ("05_shifted_windows", "block SwinTransformerBlock.in_windows", "x = cyclic_shift(x, (-rows",
+               "windowReverse"),
     "merging": ("07_patch_merging", "patches PatchMerging.neighbours", "return rearrange(", "PatchMerging"),
     "stage2": ("08_whole_model", "block SwinTransformerBlock.__init__", "self.window_size, self.shift_size = min(",
                "SwinTransformerBlock"),
@@ -75,11 +75,11 @@ def script(name):
 
 def payload():
     """Everything that the scripts need, as plain data."""
-    model = swin_numpy.SwinTransformer.from_checkpoint(TRAINED)
+    model = swin_numpy.SwinTransformer.from_checkpoint(fashion_mnist.TRAINED)
     state, config = half(model.state_dict()), model.config
     model.load_state_dict(state)
     pictures, labels = chosen(PER_CLASS)
-    logits = model(fashion_mnist.normalise(pictures))
+    logits = model(fashion_mnist.standardise(pictures))
     return {
         "config": {name: getattr(config, name) for name in CONFIG},
         "shapes": {name: value.shape for name, value in state.items()},

@@ -22,4 +22,4 @@ export function unpackWeights(shapes, base64) {
 }
 
 /** 0 … 255 → mean 0 and variance 1 over the training set. */
-export const normalise = (pixels, { mean, std }) => Float32Array.from(pixels, (value) => (value / 255 - mean) / std);
+export const standardise = (pixels, { mean, std }) => Float32Array.from(pixels, (value) => (value / 255 - mean) / std);

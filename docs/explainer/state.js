@@ -1,6 +1,6 @@
 // What the page knows, and how everything learns of a change: change(…) once, and every drawing function runs again.
 
-import { unpackWeights, normalise, bytesOf } from "./data.js";
+import { unpackWeights, standardise, bytesOf } from "./data.js";
 import { SwinTransformer, softmax, windowOrder, cyclicShift } from "./swin.js";
 
 export const data = JSON.parse(document.getElementById("data").textContent);
@@ -31,7 +31,7 @@ export const state = {
 export function run(pixels, breaks = new Set()) {
   const model = new SwinTransformer(data.config, weights, breaks);
   const start = performance.now();
-  const logits = model.forward(normalise(pixels, data.statistics));
+  const logits = model.forward(standardise(pixels, data.statistics));
   const milliseconds = performance.now() - start;
   const blocks = model.blocks.map(({ grid, M, shift, saved, attn }) => {
     const { numHeads: heads, d, scale } = attn;
@@ -39,7 +39,7 @@ export function run(pixels, breaks = new Set()) {
   });
   const probabilities = softmax(logits, logits.length);
   const answer = probabilities.indexOf(Math.max(...probabilities));
-  const { patches } = model.patchEmbed.saved;
+  const { patches } = model.patchEmbed.proj.saved;
   return { logits, probabilities, answer, milliseconds, patches, blocks, ...model.saved };
 }
 

@@ -254,25 +254,33 @@ export class SwinTransformerBlock {
 
 const add = (x, y) => x.map((value, place) => value + y[place]);
 
-/** Cut the image into patches, and map each patch's numbers to c channels with one matrix. */
-export class PatchEmbed {
-  constructor(state, p) {
-    this.p = p;
-    this.proj = new Linear(state, "patch_embed.proj");
-    this.norm = new LayerNorm(state, "patch_embed.norm");
+/** A convolution whose stride is its kernel size p: cut the image into patches, map the numbers of each to e. */
+export class Conv2d {
+  constructor(state, name, p) {
+    Object.assign(this, { p, linear: new Linear(state, name) });
   }
 
-  /** image (H, W), grey → tokens (h·w, c). */
-  forward(image, H, W) {
+  /** x (H, W), grey → (h·w, e). */
+  forward(x, H, W) {
     const { p } = this;
     const patches = []; // (h w) (p1 p2)
     for (let h = 0; h < H / p; h++)
       for (let w = 0; w < W / p; w++)
         for (let p1 = 0; p1 < p; p1++)
-          for (let p2 = 0; p2 < p; p2++) patches.push(image[(h * p + p1) * W + w * p + p2]);
+          for (let p2 = 0; p2 < p; p2++) patches.push(x[(h * p + p1) * W + w * p + p2]);
     this.saved = { patches: new Float32Array(patches) };
-    return this.norm.forward(this.proj.forward(this.saved.patches));
+    return this.linear.forward(this.saved.patches);
   }
+}
+
+/** From pixels to tokens: image (H, W) → (h·w, c). */
+export class PatchEmbed {
+  constructor(state, p) {
+    this.proj = new Conv2d(state, "patch_embed.proj", p);
+    this.norm = new LayerNorm(state, "patch_embed.norm");
+  }
+
+  forward = (image, H, W) => this.norm.forward(this.proj.forward(image, H, W));
 }
 
 /** Four neighbours become one token: their channels side by side (4c), normed, mapped to 2c. */
