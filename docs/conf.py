@@ -16,6 +16,8 @@ version = release = ABOUT["version"]
 language = os.environ.get("SITE_LANGUAGE", "en")
 locale_dirs = [str(DOCS / "locale")]
 gettext_compact = False
+LABELS = {"en": "English", "zh_CN": "中文"}
+TRANSLATED = sorted(path.name for path in DOCS.glob("locale/*/"))  # gettext catalogues; each becomes an edition
 
 extensions = ["myst_nb", "autodoc2", "sphinx_design", "sphinx_copybutton"]
 nb_execution_mode = "off"  # the outputs are those that `make notebooks` stored
@@ -30,6 +32,7 @@ autodoc2_packages = [f"../../../{name}" for name in ("swin_numpy", "swin_torch")
 autodoc2_output_dir = "api"
 autodoc2_docstring_parser_regexes = [(r".*", "myst")]
 autodoc2_render_plugin = "api_page.ApiPage"
+autodoc2_class_docstring = "both"
 autodoc2_hidden_objects = {"private", "dunder", "inherited"}
 autodoc2_skip_module_regexes = [r".*\.__main__"]
 autodoc2_index_template = None
@@ -42,12 +45,16 @@ html_css_files = ["custom.css"]
 html_copy_source = False
 html_show_sourcelink = False
 html_favicon = "_static/icon.svg"
-html_context = {"default_mode": "auto"}
+html_context = {
+    "default_mode": "auto",
+    "languages": {name: (LABELS[name], "" if name == "en" else f"{name}/") for name in ["en", *TRANSLATED]},
+}
 html_theme_options = {
     "use_download_button": False,  # each chapter has its own link to the notebook
     "show_toc_level": 1,
     "collapse_navbar": True,
     "navbar_persistent": [],
+    "article_header_end": ["language.html", "article-header-buttons.html"],
     "search_bar_text": "Search",
     "footer_content_items": ["author.html", "extra-footer.html"],
     "extra_footer": f"Version {version} · MIT licence · this page loads nothing from anywhere else",

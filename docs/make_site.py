@@ -187,18 +187,28 @@ def build():
     DONE.unlink(missing_ok=True)
     gather()
     shutil.rmtree(HTML, ignore_errors=True)
-    sphinx = [sys.executable, "-m", "sphinx", "-q", "-E", "-W", "--keep-going", "-b", "html", "-c", DOCS]
-    made = subprocess.run([*sphinx, "-d", DOCS / "build" / "doctrees", SOURCE, HTML])
-    for path in chapters():
-        shutil.copy(path, HTML / "notebooks")
+    editions = [("en", HTML), *((path.name, HTML / path.name) for path in sorted(DOCS.glob("locale/*/")))]
+    made = [run_sphinx(language, out) for language, out in editions]
     if EXPLAINER.exists():
         paths = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         subprocess.run([sys.executable, EXPLAINER], check=True, env={**os.environ, "PYTHONPATH": paths})
-        shutil.copy(DOCS / "build" / "explainer.html", HTML)
-    search = ["--site", HTML, "--root-selector", "article", "--exclude-selectors", ".headerlink", "--silent"]
+        for _, out in editions:
+            shutil.copy(DOCS / "build" / "explainer.html", out)
+    search = ["--site", HTML, "--root-selector", "article", "--exclude-selectors", ".headerlink, #source", "--silent"]
     subprocess.run([sys.executable, "-m", "pagefind", *search], check=True)
-    made.check_returncode()  # only now: what a warning was about can be looked at
+    for sphinx in made:
+        sphinx.check_returncode()  # only now: what a warning was about can be looked at
     DONE.touch()
+
+
+def run_sphinx(language, out):
+    """The finished process that made one edition; the chapters to download lie beside their pages."""
+    command = [sys.executable, "-m", "sphinx", "-q", "-E", "-W", "--keep-going", "-b", "html", "-c", DOCS]
+    doctrees = DOCS / "build" / f"doctrees-{language}"
+    done = subprocess.run([*command, "-d", doctrees, SOURCE, out], env={**os.environ, "SITE_LANGUAGE": language})
+    for path in chapters():
+        shutil.copy(path, out / "notebooks")
+    return done
 
 
 def current():

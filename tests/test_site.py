@@ -177,7 +177,7 @@ def test_every_question_that_has_an_answer_links_to_it(parsed):
 def test_every_picture_says_what_it_shows(parsed):
     pictures = [(name, *picture) for name, page in parsed.items() for picture in page.pictures]
     assert not [found for found in pictures if not found[2] or re.search(r"\.(png|svg|gif)$", found[2])]
-    assert len(pictures) > 100
+    assert len(pictures) > 50
 
 
 def test_every_chapter_offers_its_own_notebook(parsed):
@@ -211,7 +211,7 @@ def test_every_formula_is_set_and_every_picture_arrives(visits):
 @in_browser
 @pytest.mark.parametrize(("word", "page"), [("mask", "notebooks/05_"), ("掩码", "notebooks/QUESTIONS")])
 def test_search_finds(word, page, browser, address):
-    tab = browser.new_page()
+    tab = browser.new_page(viewport=PHONE)
     tab.goto(address)
     tab.keyboard.press("Control+K")
     tab.keyboard.type(word)
@@ -219,6 +219,7 @@ def test_search_finds(word, page, browser, address):
     tab.wait_for_selector("#search-results li a")
     links = tab.eval_on_selector_all("#search-results > ol > li > a", "found => found.map(a => a.href)")
     assert any(page in link for link in links), links
+    assert tab.evaluate(FACTS)["wide"] <= 0
     found = tab.locator(f'#search-results a[href*="{page}"]').first
     found.click()
     tab.wait_for_load_state()
