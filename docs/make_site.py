@@ -64,7 +64,10 @@ def linked(target, path, wanted):
     found = Path(os.path.relpath(ROOT / path.parent / target, ROOT))
     if not target or re.match(r"[a-z]+:", target) or not (ROOT / found).exists():
         return None, anchor
-    page = found.as_posix() if found.suffix in MEDIA else page_of(found)
+    if (ROOT / found).is_relative_to(EXPLAINER.parent):
+        page = "explainer.html"
+    else:
+        page = found.as_posix() if found.suffix in MEDIA else page_of(found)
     if page and page.startswith("files/"):
         wanted.add(found)
     return page and os.path.relpath(page, Path(page_of(path)).parent), anchor
@@ -82,7 +85,7 @@ def relinked(text, path, wanted):
         if page is None:
             return label if target and (ROOT / path.parent / target).is_dir() else match[0]
         if Path(page).suffix in MEDIA:
-            return f"[{label}](<{page}>)"
+            return f"[{label}](<{page}>)" + "{.external}" * page.endswith(".html")
         source = ROOT / path.parent / target.partition("#")[0]
         if anchor and f'id=\\"{anchor}\\"' in source.read_text(encoding="utf-8"):  # an <a id="…"> in a cell
             return f"[{label}](<{page}.html#{anchor}>){{.external}}"

@@ -120,7 +120,7 @@ def visits(browser, address, pages):
     said, asked = [], []
     tab.on("console", lambda message: message.type in ("error", "warning") and said.append(message.text))
     tab.on("pageerror", lambda error: said.append(str(error)))
-    tab.on("requestfailed", lambda request: said.append(f"failed: {request.url}"))
+    tab.on("requestfailed", lambda request: "ABORTED" in request.failure or said.append(f"failed: {request.url}"))
     context.on("request", lambda request: request.url.startswith(("http", "ws")) and asked.append(request.url))
     for name in pages:
         said.clear(), asked.clear()
