@@ -1,12 +1,13 @@
 """Run both twins on a picture and say how far apart they are, step by step: `python -m swin_torch.compare PICTURE`.
 
-The one room of this package that knows both twins.
+This file and tour.py are the only ones that import both twins.
 """
 
 import argparse
 import json
 import sys
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +15,14 @@ import torch
 
 import swin_numpy
 from swin_numpy.__main__ import add_model_options, find_model, read_picture
+from swin_numpy.runtime.command import exit_status
 from swin_numpy.runtime.environment import environment
+from swin_numpy.runtime.replace import write_text
 from swin_numpy.runtime.trace import record
 
 from .model import SwinTransformer
 
-# The largest relative difference that rounding alone explains, at any step of any published model.
+# The largest relative difference that rounding alone can explain, at any step of any published model.
 BOUNDS = {"float64": 1e-9, "float32": 1e-5, "float16": 2e-2, "bfloat16": 1e-1}
 
 EXAMPLES = """examples:
@@ -32,7 +35,7 @@ EXAMPLES = """examples:
 
 @dataclass(frozen=True)
 class Row:
-    """One step of both twins. absolute: the largest difference; relative: that over the largest number."""
+    """One step of both twins. absolute: the largest difference; relative: the same divided by the largest value."""
 
     name: str
     what: str
@@ -44,23 +47,25 @@ class Row:
 
 
 def compare(numpy_model, torch_model, images, details=False):
-    """Run both twins on `images` (n, c, H, W, a NumPy array) and return one Row for every step.
+    """Run both twins on `images`, a NumPy array (n, c, H, W), and return one Row for every step.
 
-    The models must hold the same weights. The PyTorch twin may be on any device and of any dtype; the NumPy
-    twin, in its own dtype, is what it is measured against.
+    The models must hold the same weights. The PyTorch twin may be on any device and have any dtype; it is measured
+    against the NumPy twin in that one's own dtype. details: also the layers inside the blocks.
+    Raises ValueError if an output of the two has different shapes.
     """
     parameter = next(torch_model.parameters())
     inputs = torch.from_numpy(images).to(parameter)
     images = images.astype(numpy_model.norm.weight.dtype)
     finish = torch.cuda.synchronize if parameter.is_cuda else (lambda: None)
     with torch.inference_mode():
-        torch_model.eval()(inputs)  # the first run of anything also pays for what it sets up
+        torch_model.eval()(inputs)  # the first run also pays for what PyTorch sets up once
         torch_steps = record(torch_model, inputs, details, finish, title="PyTorch")
     numpy_steps = record(numpy_model.eval(), images, details, title="NumPy")
     return [measure(*steps) for steps in zip(numpy_steps, torch_steps, strict=True)]
 
 
 def measure(numpy_step, torch_step):
+    """The Row of one step: a Step of the NumPy twin and the same of the PyTorch twin."""
     expected, got = numpy_step.output, torch_step.output.double().cpu().numpy()
     if expected.shape != got.shape:
         raise ValueError(f"{numpy_step.name}: NumPy gives {expected.shape}, PyTorch {got.shape}")
@@ -71,6 +76,7 @@ def measure(numpy_step, torch_step):
 
 
 def print_table(rows):
+    """Print the rows, and the time of the whole model."""
     print(
         f"{'step':24} {'what':22} {'shape':>14} {'largest diff':>12} {'relative':>9} {'NumPy ms':>9} {'PyTorch ms':>10}"
     )
@@ -88,7 +94,7 @@ def worst(rows):
 
 
 def verdict(rows, dtype):
-    """(do the twins agree, one sentence that says so)."""
+    """(whether the twins agree in every row, one sentence that says so). dtype: the PyTorch twin's, a key of BOUNDS."""
     row = worst(rows)
     agree = row.relative <= BOUNDS[dtype]
     word = "agree" if agree else "DISAGREE"
@@ -100,76 +106,81 @@ def verdict(rows, dtype):
 
 
 def make_twins(config, dtype="float32", device="cpu", state=None, seed=0):
-    """Both twins with the same weights: `state` (official names), or the random ones that `seed` gives (see `awake`).
+    """(NumPy model, PyTorch model) with the same weights.
 
-    For float16 and bfloat16 the NumPy twin computes in float32. Raises ValueError for a device that is not there.
+    state: {official name: array}; None: random weights, drawn from `seed`, with which V2's blocks do something too.
+    For float16 and bfloat16 the NumPy twin computes in float32. Raises ValueError for a device that doesn't exist.
     """
     device = find_device(device, dtype)
     numpy_model = swin_numpy.SwinTransformer(config, seed, np.float64 if dtype == "float64" else np.float32)
     torch_model = SwinTransformer(config, seed).to(device, getattr(torch, dtype))
     if state is None and config.version == 2:
-        state = awake(numpy_model.state_dict())
+        state = _awake(numpy_model.state_dict())
     if state is not None:
         numpy_model.load_state_dict(state)
         torch_model.load_state_dict(state)
     return numpy_model, torch_model
 
 
-def awake(state):
-    """V2's blocks start as the identity, as their norms start at 0: it couldn't be seen whether the blocks agree."""
+def _awake(state):
+    """V2's norms start at 0 and its blocks as the identity, which would hide a disagreement: start the norms at 1."""
     norms = {name: np.ones_like(state[name]) for name in state if name.endswith(("norm1.weight", "norm2.weight"))}
     return state | norms
 
 
 def find_device(name, dtype):
-    """A torch.device that exists and can do `dtype`. Raises ValueError that says what there is instead."""
+    """The torch.device called `name`. Raises ValueError if this machine doesn't have it or it lacks `dtype`."""
     there = ["cpu"] + ["cuda"] * torch.cuda.is_available() + ["mps"] * torch.backends.mps.is_available()
     kind, _, index = name.partition(":")
     if kind not in there or (
         index and not (kind == "cuda" and index.isdigit() and int(index) < torch.cuda.device_count())
     ):
-        raise ValueError(f"device {name!r} is not there; this machine has: {', '.join(there)}")
+        raise ValueError(f"device {name!r} doesn't exist here; this machine has: {', '.join(there)}")
     if kind == "mps" and dtype == "float64":
         raise ValueError("device 'mps' has no float64; choose --dtype float32 or --device cpu")
     return torch.device(name)
 
 
-def save(folder, rows, about):
-    """Write the table as JSON and a picture of it into `folder`."""
+def _save(folder, rows, about):
+    """Write the table as JSON into `folder`, and a picture of it if the drawings are there."""
+    folder = Path(folder)
+    report = {**about, "rows": [asdict(row) for row in rows]}
+    write_text(folder / "report.json", json.dumps(report, indent=1) + "\n")
+    if find_spec("figures") is None:
+        print(f"Saved report.json in {folder}; its picture needs a clone of the repository, which has the drawings")
+        return
     from figures import save as save_figure  # Matplotlib takes a second to import: only where it is wanted
     from figures.measure import disagreement
 
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    report = {**about, "rows": [asdict(row) for row in rows]}
-    (folder / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     figure = disagreement([row.name for row in rows], {about["dtype"]: np.array([row.relative for row in rows])})
     save_figure(figure, "disagreement", folder)
     print(f"Saved report.json and disagreement.png in {folder}")
 
 
-def parse(arguments):
+def _parse(arguments):
     parser = argparse.ArgumentParser(
         prog="python -m swin_torch.compare",
         description="Take a picture through Swin Transformer twice, in NumPy and in PyTorch, and compare every step.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("picture", help="JPEG, PNG or anything else that Pillow reads, of any size and mode")
-    parser.add_argument("--device", default="cpu", help="of the PyTorch twin: cpu, cuda, cuda:1, mps (default: cpu)")
+    parser.add_argument("picture", help="a JPEG, PNG, WebP or other picture file, of any size and mode")
+    parser.add_argument("--device", default="cpu", help="of the PyTorch twin: cpu, cuda, cuda:1 or mps (default: cpu)")
     parser.add_argument("--dtype", choices=list(BOUNDS), default="float32", help="of the PyTorch twin; the NumPy twin "
                         "computes in float64 if this is float64, else in float32 (default: float32)")  # fmt: skip
     add_model_options(parser)
     parser.add_argument("--full", action="store_true", help="don't resize or crop: take the picture at its own size")
     parser.add_argument("--details", action="store_true", help="also the layers inside every block")
-    parser.add_argument("--seed", type=int, default=0, help="of the random weights (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, help="of the random weights (default: %(default)s)")
     parser.add_argument("--save", metavar="DIR", help="write the table (JSON) and a picture of it there")
     return parser.parse_args(arguments)
 
 
-def run(args):
-    """Do what the arguments say; True if the twins agree. Raises ValueError or OSError for what can't be done."""
+def _compare_on_picture(args):
+    """Print the table and the verdict; the exit status. Raises ValueError or OSError for what can't be done."""
     find_device(args.device, args.dtype)
+    if args.save:
+        Path(args.save).mkdir(parents=True, exist_ok=True)  # if that fails, say so before the work
     config, state, title = find_model(args.model, args.weights)
     images = read_picture(args.picture, config, args.full)
     numpy_model, torch_model = make_twins(config, args.dtype, args.device, state, args.seed)
@@ -182,21 +193,19 @@ def run(args):
     print(sentence)
     if args.save:
         about = {"environment": where, "device": device_name(args.device), "dtype": args.dtype, "model": title}
-        save(args.save, rows, about)
-    return agree
+        _save(args.save, rows, about)
+    return 0 if agree else 1
 
 
 def device_name(name):
+    """What the device called `name` is: the GPU's model, or "cpu", "mps"."""
     return torch.cuda.get_device_name(name) if name.startswith("cuda") else name
 
 
 def main(arguments=None):
-    args = parse(arguments)
-    try:
-        return 0 if run(args) else 1
-    except (ValueError, OSError) as error:
-        print(f"python -m swin_torch.compare: {error}", file=sys.stderr)
-        return 2
+    """Run the command with these arguments, by default those of the process. Returns the exit status."""
+    args = _parse(arguments)
+    return exit_status("python -m swin_torch.compare", lambda: _compare_on_picture(args))
 
 
 if __name__ == "__main__":

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import torch
 
+from swin_numpy.runtime.command import exit_status
+from swin_numpy.runtime.replace import replace_file
 from swin_numpy.weights.check import CheckpointError
-from swin_numpy.weights.files import load_checkpoint, load_with_config, replace_file, save_checkpoint
+from swin_numpy.weights.files import load_checkpoint, load_with_config, save_checkpoint
 from swin_numpy.weights.names import export_state_dict
 
 NAMINGS = ("official", "microsoft", "timm", "torchvision", "transformers", "transformers_classic")
@@ -71,14 +73,13 @@ def main(arguments=None):
     args = parse(arguments)
     known = {"img_size": args.img_size, "window_size": args.window_size}
     known = {field: value for field, value in known.items() if value is not None}
-    try:
+
+    def work():
         state = convert(args.source, args.target, args.to, **known)
-    except (OSError, ValueError) as error:
-        print(f"python -m swin_torch.convert: {error}", file=sys.stderr)
-        return 2
-    numbers = sum(value.size for value in state.values())
-    print(f"{args.target}: {len(state)} parameters, {numbers:,} numbers, {args.to} names")
-    return 0
+        numbers = sum(value.size for value in state.values())
+        print(f"{args.target}: {len(state)} parameters, {numbers:,} numbers, {args.to} names")
+
+    return exit_status("python -m swin_torch.convert", work)
 
 
 if __name__ == "__main__":

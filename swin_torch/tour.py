@@ -1,7 +1,11 @@
-"""The tour: a photograph through Swin-T twice, every difference measured, and the first pictures. `make tour`."""
+"""The tour: a photograph through Swin-T twice, every difference measured, and the first pictures. `make tour`.
+
+This file and compare.py are the only ones that import both twins.
+"""
 
 import argparse
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +13,10 @@ import torch
 from tqdm import tqdm
 
 import swin_numpy
-from figures import photo_path, save
-from figures.patches import patch_grid
-from figures.shifted import masks
-from figures.windows import attention_structure, windows_on_image
 from swin_numpy import shift_mask
 from swin_numpy.config import CONFIGS
 from swin_numpy.pictures.images import denormalise, load_image, preprocess
+from swin_numpy.runtime.command import exit_status
 from swin_numpy.runtime.environment import environment
 from swin_numpy.training.fashion_mnist import SUBSET, TRAINED, fashion_mnist, standardise
 
@@ -28,12 +29,19 @@ FOLDER = Path("runs") / "tour"
 
 
 def tour(folder=FOLDER):
-    """Print the table and the verdict, draw the pictures. Returns True if the twins agree."""
+    """Print the table and the verdict, and draw the pictures. Returns True if the twins agree.
+
+    Raises ValueError where the repository's photographs and drawings are missing.
+    """
+    if find_spec("figures") is None:
+        raise ValueError("the tour needs a clone of the repository, which has the photographs and the drawings")
+    from figures import photo_path, save
+
     config = CONFIGS[MODEL]
     print(f"Swin Transformer, written twice. {environment('numpy', 'torch')}\n")
     images = preprocess(load_image(photo_path(PHOTO)), config.image_shape)
     numpy_model, torch_model = make_twins(config)
-    print(f"{MODEL}, {count(numpy_model):,} parameters (random, seed 0), float32")
+    print(f"{MODEL}, {_count(numpy_model):,} parameters (random, seed 0), float32")
     print(f"figures/photos/{photo_path(PHOTO).name} as images of shape {images.shape}\n")
 
     rows = compare(numpy_model, torch_model, images)
@@ -41,8 +49,8 @@ def tour(folder=FOLDER):
     agree, sentence = verdict(rows, "float32")
     print(f"\n{sentence}\n")
 
-    same = classify()
-    for name, figure in pictures(numpy_model, images):
+    same = _classify()
+    for name, figure in _pictures(numpy_model, images):
         save(figure, name, folder)
         print(f"  {folder / name}.png")
     print(
@@ -52,11 +60,11 @@ def tour(folder=FOLDER):
     return agree and same
 
 
-def count(model):
+def _count(model):
     return sum(value.size for value in model.state_dict().values())
 
 
-def classify():
+def _classify():
     """Let both twins, trained, name the clothes on held-out images. Returns True if they name all of them alike."""
     numpy_model, torch_model = (
         swin_numpy.SwinTransformer.from_checkpoint(TRAINED),
@@ -77,24 +85,28 @@ def classify():
     return same == len(ours)
 
 
-def pictures(model, images):
+def _pictures(model, images):
     """Yield (file name, Figure): what the first steps look like on this photograph."""
+    from figures.patches import patch_grid
+    from figures.shifted import masks
+    from figures.windows import attention_structure, windows_on_image
+
     config = model.config
     p, M, shift = config.patch_size, config.window_size, config.window_size // 2
     H, W = config.grids[0]
     photo = denormalise(images)[0]
     yield "1_patches", patch_grid(photo, p, zoom=(20, 20, 4))
     yield "2_windows", windows_on_image(photo, p, M, shift)
-    yield "3_masks", masks(shift_mask(H, W, M, shift), seam_labels(H, W, shift), M)
-    yield "4_attention", attention_structure({"one head of the first W-MSA block": first_attention(model, images)})
+    yield "3_masks", masks(shift_mask(H, W, M, shift), _seam_labels(H, W, shift), M)
+    yield "4_attention", attention_structure({"one head of the first W-MSA block": _first_attention(model, images)})
 
 
-def seam_labels(H, W, shift):
+def _seam_labels(H, W, shift):
     """Which of the four regions the seam makes each token of the shifted map belongs to, (H, W)."""
     return 2 * (np.arange(H) >= H - shift)[:, None] + (np.arange(W) >= W - shift)[None, :]
 
 
-def first_attention(model, images):
+def _first_attention(model, images):
     """The attention weights (m, m) of the first head in the first block's middle window."""
     seen = []
     hook = model.layers[0].blocks[0].attn.attn_drop.register_forward_hook(lambda module, inputs, out: seen.append(out))
@@ -105,16 +117,13 @@ def first_attention(model, images):
 
 
 def main(arguments=None):
+    """Run the command with these arguments, by default those of the process. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m swin_torch.tour", description=__doc__)
     parser.add_argument(
         "--save", type=Path, default=FOLDER, metavar="DIR", help="for the pictures (default: %(default)s)"
     )
     args = parser.parse_args(arguments)
-    try:
-        return 0 if tour(args.save) else 1
-    except (ValueError, OSError) as error:
-        print(f"python -m swin_torch.tour: {error}", file=sys.stderr)
-        return 2
+    return exit_status("python -m swin_torch.tour", lambda: 0 if tour(args.save) else 1)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """swin_numpy.pictures.images against pixels worked out by hand, Pillow's own bicubic, and torch for the arithmetic."""
 
 import io
+import os
 import struct
 import warnings
 import zlib
@@ -13,6 +14,7 @@ from PIL import Image
 
 from figures import PHOTOS, photo_path
 from swin_numpy.pictures.images import (
+    FORMATS,
     MAX_PIXELS,
     ORIENTATION,
     ImageError,
@@ -252,6 +254,53 @@ def test_orientation_beside_a_broken_tag(tmp_path):
     assert load_image(tmp_path / "p.jpg").size == (2, 4)
 
 
+# --- formats ---
+
+WRITTEN = {"JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "TGA", "ICO", "PCX", "SGI", "MPO"}
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_every_named_format_is_read_whatever_the_file_is_called(tmp_path, kind):
+    image = Image.new("RGB", (32, 32), RED)
+    try:
+        image.save(tmp_path / "picture.x", kind)
+    except (KeyError, OSError):
+        assert kind not in WRITTEN
+        pytest.skip(f"this Pillow doesn't write {kind}")
+    assert np.abs(np.array(pixels_of(tmp_path / "picture.x")) - RED).max() <= 3
+
+
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n%%EndComments\nshowpage\n%%EOF\n"
+PROGRAMS = {
+    "EPS": EPS,
+    "EPS with a DOS header": b"\xc5\xd0\xd3\xc6" + struct.pack("<II", 32, len(EPS)) + bytes(20) + EPS,
+    "PDF": b"%PDF-1.4\n1 0 obj\n<< /Type /Catalog >>\nendobj\n",
+    "WMF": b"\xd7\xcd\xc6\x9a\0\0" + struct.pack("<4hH", 0, 0, 64, 64, 72) + bytes(20),
+    "SVG": b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>',
+}
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".eps", ".ps", ""])
+@pytest.mark.parametrize("kind", PROGRAMS)
+def test_no_picture_starts_another_program(tmp_path, kind, suffix, monkeypatch):
+    ran = tmp_path / "ran"
+    for program in ("gs", "gswin64c", "convert", "djpeg", "ffmpeg"):
+        path = tmp_path / "bin" / program
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"#!/bin/sh\ntouch {ran}\n")
+        path.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    (tmp_path / f"picture{suffix}").write_bytes(PROGRAMS[kind])
+    refused(tmp_path / f"picture{suffix}", "check the file")
+    assert not ran.exists()
+
+
+def test_a_pillow_that_lacks_a_format_reads_the_others(tmp_path, monkeypatch):
+    Image.init()
+    monkeypatch.delitem(Image.OPEN, "WEBP", raising=False)
+    assert load(tmp_path, Image.new("RGB", (2, 1), RED)) == [[RED, RED]]
+
+
 # --- what is no picture ---
 
 
@@ -272,7 +321,7 @@ def test_not_a_picture(tmp_path, content, suffix):
 
 
 def test_a_reason_of_two_lines_becomes_one(tmp_path, monkeypatch):
-    def fail(file):
+    def fail(file, formats):
         raise RuntimeError("first line\n  second line")
 
     monkeypatch.setattr(Image, "open", fail)

@@ -67,7 +67,7 @@ def test_wrong_options(package, data_folder, tmp_path, capsys):
 
 def test_wrong_device_and_threads(data_folder, tmp_path, capsys):
     for more, found in (
-        (["--device", "abacus"], "device 'abacus' is not there; this machine has: cpu"),
+        (["--device", "abacus"], "device 'abacus' doesn't exist here; this machine has: cpu"),
         (["--threads", "0"], "--threads: expected 1 to 256, got 0"),
     ):
         assert found in fails(swin_torch, [*options(data_folder, tmp_path), *more], capsys)

@@ -219,7 +219,7 @@ def test_digits_of_mnist_are_told_apart(tmp_path):
 
 def test_subset_missing_or_damaged(tmp_path, monkeypatch):
     monkeypatch.setattr(data, "SUBSET", tmp_path / "subset.npz")
-    with pytest.raises(DataError, match="not there; use a clone"):
+    with pytest.raises(DataError, match="comes with a clone"):
         fashion_mnist(data.SUBSET)
     for content in (b"", b"nonsense", SUBSET.read_bytes()[:5000]):
         data.SUBSET.write_bytes(content)

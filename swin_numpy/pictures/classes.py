@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from ..training.fashion_mnist import CLASSES
+from ..training.fashion_mnist import CLASSES, SIDE
 
 
 def class_names(config):
-    """The names of the classes of a model for ImageNet-1k or Fashion-MNIST, in order; None for any other.
+    """The names of the classes, in order, of a model for ImageNet-1k or Fashion-MNIST; None for any other SwinConfig.
 
-    1,000 classes are taken for ImageNet's. Source: imagenet_classes.LICENSE.txt.
+    A model with 1,000 classes is assumed to be for ImageNet. Source: imagenet_classes.LICENSE.txt.
     """
     if is_fashion(config):
         return CLASSES
@@ -18,5 +18,5 @@ def class_names(config):
 
 
 def is_fashion(config):
-    """Is that a model for Fashion-MNIST: one channel, ten classes, 28x28 pixels?"""
-    return (config.in_chans, config.num_classes, config.image_shape) == (1, len(CLASSES), (28, 28))
+    """Whether a SwinConfig is for Fashion-MNIST: one channel, ten classes, 28x28 pixels."""
+    return (config.in_chans, config.num_classes, config.image_shape) == (1, len(CLASSES), (SIDE, SIDE))

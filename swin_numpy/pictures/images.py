@@ -1,4 +1,4 @@
-"""From a picture file to what the model takes, and back to a picture.
+"""From a picture file to the array that a model takes, and back to a picture.
 
     load_image(path)    file → PIL image, RGB, upright
     preprocess(image)   PIL image → images (1, 3, H, W), float32, at the size a model was published for
@@ -19,10 +19,12 @@ from PIL import Image, UnidentifiedImageError
 IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], dtype=np.float32)
 IMAGENET_STD = np.array([0.229, 0.224, 0.225], dtype=np.float32)
 
+# What Pillow decodes by itself. It would start another program, Ghostscript, for a PostScript file of any name.
+FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "TIFF", "BMP", "JPEG2000", "PPM", "TGA", "ICO", "PCX", "SGI", "MPO")
 MAX_PIXELS = 100_000_000  # a larger picture is refused before any of it is decoded
 
-ORIENTATION = 0x0112  # the EXIF tag that says how to turn a picture upright; 1, or no tag: not at all
-TURNS = {
+ORIENTATION = 0x0112  # the EXIF tag that says how to turn a picture upright; 1 or no tag: it is upright
+_TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -34,32 +36,32 @@ TURNS = {
 
 
 class ImageError(ValueError):
-    """A picture that can't be used. The message is one line: what was expected, what came, what to do."""
+    """A picture that can't be used. The message is one line: what was expected, what was found, what to do."""
 
 
 def load_image(path):
     """The picture in the file `path` as a PIL image in mode RGB, upright as its EXIF orientation says.
 
-    Whatever is transparent lies on white. 16-bit grey keeps its high byte; float grey runs from 0 to 1 or
-    from 0 to 255. Of an animation the first frame is read. Colour profiles are ignored: the official code
-    ignores them too.
+    Transparent parts are laid on white. 16-bit grey keeps its high byte; float grey runs from 0 to 1 or from 0 to 255.
+    Of an animation the first frame is read. Colour profiles are ignored, as in the official code. No file makes another
+    program start.
 
-    Raises ImageError for a path that is no file, a file that is no picture or is cut off, and for a picture
-    without pixels or with more than MAX_PIXELS.
+    Raises ImageError for a path that isn't a file, a file that isn't a picture in one of FORMATS or is cut off, and for
+    a picture without pixels or with more than MAX_PIXELS.
     """
     try:
         return _read(Path(path))
     except ImageError as error:
         raise ImageError(f"{str(path)!r}: {error}") from None
     except UnidentifiedImageError as error:
-        raise ImageError(f"{str(path)!r}: expected a picture, such as PNG or JPEG; check the file") from error
+        raise ImageError(f"{str(path)!r}: expected a picture such as PNG or JPEG; check the file") from error
     except Exception as error:  # Pillow's decoders raise a dozen kinds for broken files
         came = " ".join(str(error).split()) or type(error).__name__
         raise ImageError(f"{str(path)!r}: expected a complete picture, got: {came}; check the file") from error
 
 
 def preprocess(image, size=224, crop=None):
-    """A PIL image → (1, 3, H, W), float32: what the published ImageNet models are evaluated on.
+    """A PIL image → (1, 3, H, W), float32: the preprocessing with which the published ImageNet models are evaluated.
 
     size    (H, W), or one number for a square
     crop    True: resize to 256/224 · size, keeping the proportions, then cut `size` out of the centre
@@ -69,8 +71,8 @@ def preprocess(image, size=224, crop=None):
     Bicubic as Pillow does it, which smooths where it shrinks; other libraries' bicubic gives other numbers.
     Source: github.com/microsoft/Swin-Transformer, build_transform in data/build.py and TEST.CROP in configs/.
 
-    Raises TypeError if `image` is no PIL image; ValueError for a size that is none; ImageError if the picture
-    has no pixels, or would have more than MAX_PIXELS on the way because it is so long and thin.
+    Raises TypeError if `image` isn't a PIL image; ValueError for a size that isn't one; ImageError if the picture has
+    no pixels, or would have more than MAX_PIXELS on the way because it is so long and thin.
     """
     height, width = _pair(size)
     image = _to_rgb(_check_image(image))
@@ -87,23 +89,23 @@ def preprocess(image, size=224, crop=None):
 def to_array(image):
     """A PIL image → (1, 3, H, W), float32, normalised with ImageNet's mean and deviation, at the size it has.
 
-    Raises TypeError if `image` is no PIL image; ImageError if it has no pixels.
+    Raises TypeError if `image` isn't a PIL image; ImageError if it has no pixels.
     """
     pixels = np.asarray(_to_rgb(_check_image(image)), dtype=np.float32) / 255
     return np.ascontiguousarray(rearrange((pixels - IMAGENET_MEAN) / IMAGENET_STD, "h w c -> 1 c h w"))
 
 
 def denormalise(images):
-    """Normalised images (N, 3, H, W) → pixels to draw, (N, H, W, 3), uint8. `to_array` turned round.
+    """Normalised images (N, 3, H, W) → pixels to draw, (N, H, W, 3), uint8: the inverse of `to_array`.
 
-    What is darker than black or brighter than white is clipped. Raises ValueError for another shape, for NaN
+    Values darker than black or brighter than white are clipped. Raises ValueError for another shape, for NaN
     and for infinity.
     """
     images = np.asarray(images)
     if images.ndim != 4 or images.shape[1] != 3:
         raise ValueError(f"images: expected shape (N, 3, H, W), got {images.shape}")
     if not np.isfinite(images).all():
-        raise ValueError("images: expected finite numbers, got NaN or infinity; look for where they began")
+        raise ValueError("images: expected finite numbers, got NaN or infinity")
     pixels = rearrange(images, "n c h w -> n h w c") * IMAGENET_STD + IMAGENET_MEAN
     return np.ascontiguousarray(np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8))
 
@@ -115,7 +117,7 @@ def _read(path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's are about odd metadata, and about sizes, which we check
         # Pillow 13.0 scrambles grey TIFF pictures that lie on their side if it opens the file itself.
-        with path.open("rb") as file, Image.open(file) as image:
+        with path.open("rb") as file, Image.open(file, formats=_formats()) as image:
             _check_size(*image.size)
             image.load()
             picture = _to_rgb(_upright(image))
@@ -123,12 +125,18 @@ def _read(path):
     return picture
 
 
+def _formats():
+    """Those of FORMATS that this version of Pillow has."""
+    Image.init()
+    return [name for name in FORMATS if name in Image.OPEN]
+
+
 def _upright(image):
     try:
         orientation = image.getexif().get(ORIENTATION)
     except Exception:  # unreadable EXIF data says nothing about which side is up
         orientation = None
-    turn = TURNS.get(orientation)
+    turn = _TURNS.get(orientation)
     return image if turn is None else image.transpose(turn)
 
 

@@ -1,4 +1,4 @@
-"""Run a model and keep what every step gave. Works for both twins: all it needs is `register_forward_hook`."""
+"""Run a model and keep the output of every step. It works with both twins: all it needs is `register_forward_hook`."""
 
 import time
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 @dataclass(frozen=True)
 class Step:
-    """What one step of the model gave: its dotted name, what it is, its output, how long it took."""
+    """One step of a model: its dotted name, what it is in a few words, its output, and the seconds that it took."""
 
     name: str
     what: str
@@ -18,12 +18,14 @@ class Step:
 
 
 def record(model, images, details=False, finish=lambda: None, title=""):
-    """Run `model(images)` and return its steps in order, from "patch_embed" to "head".
+    """Run `model(images)` and return its Steps in order, from "patch_embed" to "head".
 
-    details: also the layers inside the blocks. finish: called before each reading of the clock (a GPU works on
-    by itself; torch.cuda.synchronize waits for it). title: of the progress bar.
+    images    (n, c, H, W), an array of the model's own library
+    details   also the layers inside the blocks
+    finish    called before each reading of the clock: torch.cuda.synchronize waits until a GPU has finished its work
+    title     of the progress bar
     """
-    watched = [(name, module) for name, module in model.named_modules() if name and is_step(name, details)]
+    watched = [(name, module) for name, module in model.named_modules() if name and _is_step(name, details)]
     bar = tqdm(total=len(watched), desc=title, unit=" steps", leave=False, disable=None)
     steps = []
     clock = time.perf_counter()
@@ -36,7 +38,7 @@ def record(model, images, details=False, finish=lambda: None, title=""):
             if name == "head":
                 steps.append(Step("mean", "mean over tokens", inputs[0], 0.0))
             output = output[0] if isinstance(output, tuple) else output
-            steps.append(Step(name, describe(module, inputs), output, seconds))
+            steps.append(Step(name, _describe(module, inputs), output, seconds))
             bar.update()
 
         return hook
@@ -51,7 +53,7 @@ def record(model, images, details=False, finish=lambda: None, title=""):
     return steps
 
 
-def is_step(name, details):
+def _is_step(name, details):
     """The steps of a model: its parts, and in the stages each block and patch merging."""
     parts = name.split(".")
     if parts[0] != "layers":
@@ -61,11 +63,12 @@ def is_step(name, details):
     return parts[-1] == "downsample"
 
 
-def describe(module, inputs):
-    """What a step is, in a few words."""
-    kind = type(module).__name__
+def _describe(module, inputs):
+    """What a step is, in a few words. V1 and V2 have the same steps."""
+    kind = type(module).__name__.removesuffix("V2")
     if kind == "SwinTransformerBlock":
-        shift = module.shift_for(inputs[1])
-        return "W-MSA block" if shift == (0, 0) else f"SW-MSA block, shift {max(shift)}"
+        down, right = module.shift_for(inputs[1])
+        shift = f"{down}" if down == right else f"({down}, {right})"
+        return "W-MSA block" if (down, right) == (0, 0) else f"SW-MSA block, shift {shift}"
     names = {"PatchEmbed": "patches to tokens", "PatchMerging": "patch merging", "WindowAttention": "attention"}
     return names.get(kind, kind)

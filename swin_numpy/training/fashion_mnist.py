@@ -212,7 +212,7 @@ def _read_folder(folder, split):
 
 def _read_subset(split):
     if not SUBSET.is_file():
-        raise DataError(f"{SUBSET}: not there; use a clone of the repository, or give folder= with IDX files")
+        raise DataError(f"{SUBSET}: not there: it comes with a clone of the repository; pass a folder of IDX files")
     try:
         with np.load(SUBSET, allow_pickle=False) as file:
             images, labels = file[f"{split}_images"], file[f"{split}_labels"]

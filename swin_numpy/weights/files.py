@@ -10,7 +10,7 @@ import os
 import pickle
 import warnings
 import zipfile
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from safetensors import deserialize, safe_open
 from safetensors.numpy import save_file
 
 from ..config import SwinConfig, config_from_dict
+from ..runtime.replace import replace_file
 from .buffers import DERIVED, read_buffers
 from .check import CheckpointError, as_array, read_sizes, shapes_of, warn_not_finite
 from .infer import infer_config
@@ -192,7 +193,7 @@ def save_checkpoint(path, state, metadata=None):
 
     metadata  {name: text}, such as {"config": config}: a SwinConfig becomes JSON, for `load_with_config` to find
     raises    ValueError for another suffix, CheckpointError for values that are no floating-point arrays,
-              TypeError for metadata that is no text
+              TypeError for metadata that is no text, OSError if the file can't be written
     """
     path = Path(path)
     if path.suffix not in (".safetensors", ".npz"):
@@ -220,17 +221,3 @@ def _as_text(name, value):
 def _write_npz(arrays, path, metadata):
     with path.open("wb") as file:
         np.savez(file, **{METADATA: np.array(json.dumps(metadata))}, **arrays)
-
-
-def replace_file(path, write):
-    """Let `write(temporary path)` write beside `path`, then take its place: nobody ever sees half a file."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        write(temporary)
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())  # on the disk before the name points to it
-        os.replace(temporary, path)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            temporary.unlink()
-        raise
