@@ -86,7 +86,7 @@ def relinked(text, path, wanted):
             return label if target and (ROOT / path.parent / target).is_dir() else match[0]
         if Path(page).suffix in MEDIA:
             return f"[{label}](<{page}>)" + "{.external}" * page.endswith(".html")
-        source = ROOT / path.parent / target.partition("#")[0]
+        source = (ROOT / path.parent / target.partition("#")[0]).resolve()
         if anchor and f'id=\\"{anchor}\\"' in source.read_text(encoding="utf-8"):  # an <a id="…"> in a cell
             return f"[{label}](<{page}.html#{anchor}>){{.external}}"
         suffix = ".ipynb" if source in chapters() else ".md"
