@@ -1,6 +1,8 @@
 # %% [markdown]
 # # 01 · Self-attention
 #
+# ![One output row of attention: the rows of V, each times its weight, flow into one row of Z](../figures/gallery/weighted_sum.png)
+#
 # **After this chapter you can explain**
 #
 # - what a query, a key and a value are, and why there are three of them;
@@ -17,7 +19,7 @@
 #
 # We take it apart into six steps, first with four words and small whole numbers, then on a photograph.
 
-# %%
+# %% jupyter={"source_hidden": true}
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -139,44 +141,6 @@ draw.scores(raw, words, words)
 # next to it. We come back to that ([Q09](#Q09:-Does-self-attention-know-the-order-of-the-tokens?)).
 
 # %% [markdown]
-# ### Q01: Why query, key and value, and not one row for all?
-#
-# Try it: give queries and keys the same matrix, here the identity. The score of $i$ and $j$ is then that of
-# $j$ and $i$, for $x_i \cdot x_j = x_j \cdot x_i$. *fox* would look at *eats* exactly as much as *eats* at
-# *fox*. Two matrices make a relation that has a direction.
-
-# %%
-shared = X @ X.T
-print("one matrix for both:  eats→fox", shared[2, 1], "  fox→eats", shared[1, 2])
-print("W_Q and W_K:          eats→fox", raw[2, 1], "  fox→eats", raw[1, 2])
-assert (shared == shared.T).all()
-assert not (raw == raw.T).all()
-
-# %% [markdown]
-# One often reads that with a shared matrix every token finds itself best. Not so: that holds if all rows
-# have the same length. A dot product also grows with the length of the key. Make *eats* three times as
-# long, and *fox* prefers it to itself:
-
-# %%
-longer = X * np.array([[1], [1], [3], [1]])
-print("before: fox→fox", shared[1, 1], "  fox→eats", shared[1, 2])
-shared = longer @ longer.T
-print("after:  fox→fox", shared[1, 1], "  fox→eats", shared[1, 2])
-assert shared[1, 2] > shared[1, 1]
-
-# %% [markdown]
-# And the value? What a word is found by need not be what it hands over. Another $W_V$ changes the result
-# and leaves alone who looks at whom. (The function below does all steps of this chapter in one call. `weights` are
-# who looks at whom, see step 4; `Z` is the result, see step 5.)
-
-# %%
-one = swin_numpy.self_attention(X, W_Q, W_K, W_V)
-other = swin_numpy.self_attention(X, W_Q, W_K, W_V[::-1])
-assert (one.weights == other.weights).all()
-assert not np.allclose(one.Z, other.Z)
-print("same weights, another Z")
-
-# %% [markdown]
 # ## Step 3: divide by √d
 #
 # A dot product of width $d$ is a sum of $d$ products. The more there are, the larger it gets. If the
@@ -239,34 +203,6 @@ def eats(T):
 slider(eats, T=(0.5, 10.0, 0.5, 2.0))
 
 # %% [markdown]
-# ### Q02: Is d the width of one head, or of all channels?
-#
-# Of one **head** (heads come below): the scale follows the length of the dot product, and that is as long
-# as the head is wide. Dividing by the root of all channels makes scores too small and attention too even.
-# This is a frequent bug, [found](https://github.com/lucidrains/vit-pytorch/issues/65) and fixed in
-# well-known code too.
-
-# %%
-# C = 96 channels as 3 heads of width d = 32, for the 49 tokens of a Swin window
-q, k, v = rng.standard_normal((3, 3, 49, 32))
-for width in (96, 32):
-    scores = q @ k.mT / np.sqrt(width)
-    print(f"divided by √{width}: standard deviation of the scores {scores.std():.2f}")
-
-theirs = F.scaled_dot_product_attention(tensor(q), tensor(k), tensor(v))
-agree("√32 and PyTorch's own function", softmax(q @ k.mT / np.sqrt(32)) @ v, theirs)
-assert not np.allclose(softmax(q @ k.mT / np.sqrt(96)) @ v, theirs.numpy(), atol=0.1)
-
-# %% [markdown]
-# In Swin the question is easy to forget, because $d$ is the same in all stages: both channels and heads
-# double.
-
-# %%
-config = swin_numpy.CONFIGS["swin_tiny_patch4_window7_224"]
-for width, heads in zip(config.widths, config.num_heads, strict=True):
-    print(f"C = {width:3}, {heads:2} heads: d = {width // heads}")
-
-# %% [markdown]
 # ## Step 4: the softmax turns scores into weights
 #
 # Now each row of scores becomes a row of **weights**: all positive, and together 1.
@@ -302,30 +238,21 @@ print("score / sum:", some / some.sum(), "  softmax:", softmax(some).round(2))
 assert (softmax(some) > 0).all()
 
 # %% [markdown]
-# ### Q03: Along which axis does the softmax run?
+# Replace the `...` and run the cell. The checker says what is wrong; the solution is folded away below it.
 #
-# Along the keys, the last axis: every **row** sums to 1. A query shares out its attention. The columns may
-# sum to anything: a word that many look at gets more.
+# **01.1** The softmax of each row, for scores of shape $(\ldots, i, j)$, large ones included.
+
 
 # %%
-print("rows   ", weights.sum(-1))
-print("columns", weights.sum(-2).round(2))
+def my_softmax(scores):
+    """scores (..., i, j) → weights of the same shape."""
+    ...
 
-# %% [markdown]
-# With the wrong axis the columns sum to 1 and the rows don't, and a result is no longer a mean of values.
-# Let all words hand over the same number, 10. Every mean of tens is ten:
+
+check("01.1", my_softmax)
 
 # %%
-tens = np.full((4, 1), 10.0)
-wrong = softmax(scaled, dim=0)
-print("softmax of rows:   ", (weights @ tens).ravel())
-print("softmax of columns:", (wrong @ tens).ravel().round(2))
-assert np.allclose(weights @ tens, 10)
-assert (wrong @ tens).max() > 12
-
-# %% [markdown]
-# Shapes don't give this bug away, and if the axis happens to have length 1, every weight is simply 1, as
-# [somebody noticed](https://github.com/PetrochukM/PyTorch-NLP/issues/2). Sum the rows, and you know.
+solution("01.1")
 
 # %% [markdown]
 # ## Step 5: Z, the weights times the values
@@ -394,6 +321,21 @@ agree("Z, NumPy and PyTorch", ours.Z, twin.Z)
 agree("Z, NumPy and PyTorch's own function", ours.Z, fused)
 
 # %% [markdown]
+# **01.2** All of attention: from $Q$ $(i, d)$, $K$ $(j, d)$ and $V$ $(j, d_v)$ to $Z$ $(i, d_v)$.
+
+
+# %%
+def my_attention(Q, K, V):
+    """Q (i, d), K (j, d), V (j, dv) → Z (i, dv)."""
+    ...
+
+
+check("01.2", my_attention)
+
+# %%
+solution("01.2")
+
+# %% [markdown]
 # ## Several heads
 #
 # Our words look for several things at once, and one row of weights has to serve them all. **Heads** share
@@ -440,6 +382,210 @@ theirs, their_weights = oracle(*3 * [tensor(x)], average_attn_weights=False)
 agree("Z, NumPy and PyTorch twin", ours.Z, twin.Z)
 agree("Z, NumPy and MultiheadAttention", ours.Z, theirs)
 agree("weights of all heads", ours.weights, their_weights)
+
+# %% [markdown]
+# **01.3** Split heads without einops: $(m, c)$ to $(a, m, d)$.
+
+
+# %%
+def my_heads(x, num_heads):
+    """x (m, c) → (a, m, d), head a taking the channels a·d to (a+1)·d."""
+    ...
+
+
+check("01.3", my_heads)
+
+# %%
+solution("01.3")
+
+# %% [markdown]
+# ## A photograph
+#
+# A picture has no words, so we cut it into patches of 8 × 8 pixels, and each patch is a token. The simplest
+# row of numbers for it: its mean red, green and blue. Nothing is trained here, and $W_Q = W_K = W_V$ is the
+# identity. What do we see? We ask the iris of one eye.
+
+# %%
+photo = load_image(photo_path("chelsea")).crop((1, 6, 449, 294))  # sides divisible by 8
+image = np.asarray(photo) / 255  # (H, W, 3), from 0 to 1
+colours = reduce(image, "(h p1) (w p2) c -> h w c", "mean", p1=8, p2=8)
+h, w, _ = colours.shape
+tokens = rearrange(colours, "h w c -> (h w) c")
+I = np.eye(3)
+by_colour = swin_numpy.self_attention(tokens, I, I, I)
+print(
+    f"{h} × {w} patches = {h * w} tokens of 3 numbers; weights {by_colour.weights.shape}"
+)
+
+# %%
+eye = (14, 19)  # row and column of the patch that asks
+weights = rearrange(by_colour.weights, "(h w) j -> h w j", h=h)
+looks_at = weights[eye].reshape(h, w)
+maps.attention_on_image(image, looks_at, eye, title="dot product of colours")
+
+# %%
+brightness = tokens.mean(1)
+correlation = np.corrcoef(looks_at.ravel(), brightness)[0, 1]
+print(
+    f"correlation of the weights with the brightness of the patches: {correlation:.2f}"
+)
+assert correlation > 0.9
+
+# %% [markdown]
+# That is a picture of *brightness*: all weights are nearly the same, and bright patches, which are long
+# vectors, get a little more. We have met this above: a dot product likes long keys. So let us compare
+# directions only. Take the mean colour off, give all vectors the same length, and let $W_Q = W_K = 5I$
+# make the softmax sharper.
+
+# %%
+directions = tokens - tokens.mean(0)
+directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+by_direction = swin_numpy.self_attention(directions, 5 * I, 5 * I, I)
+weights = rearrange(by_direction.weights, "(h1 w1) (h2 w2) -> h1 w1 h2 w2", h1=h, h2=h)
+
+
+def look_from(row, column):
+    query = (row, column)
+    return maps.attention_on_image(
+        image, weights[query], query, title="direction of colours"
+    )
+
+
+slider(look_from, row=(0, h - 1, 1, eye[0]), column=(0, w - 1, 1, eye[1]))
+
+# %% [markdown]
+# The eye finds the other eye, right across the picture. No window, no training, nothing but dot products
+# and a softmax. Let us not only see it but count it: the 40 patches that get most weight, and how many lie
+# in one of the two eyes.
+
+# %%
+least = np.sort(weights[eye].ravel())[-40]
+places = np.argwhere(weights[eye] >= least)  # (row, column) of each
+# around the centres of the two eyes, read off the photograph: 5 patches each way
+here = (np.abs(places - (14, 21)) <= 5).all(1).sum()
+there = (np.abs(places - (15, 40)) <= 5).all(1).sum()
+print(
+    f"of {len(places)} patches, {here} lie around this eye and {there} around the other"
+)
+assert here >= 5 and there >= 5
+
+# %% [markdown]
+# And both twins agree on the photograph as well, on all four million weights.
+
+# %%
+twin = swin_torch.self_attention(tensor(directions), *tensor([5 * I, 5 * I, I]))
+agree("weights on the photograph", by_direction.weights, twin.weights)
+agree("Z on the photograph", by_direction.Z, twin.Z)
+
+# %% [markdown]
+# There is a price. The matrix of weights has a row and a column for each patch, so twice the side of the
+# image is sixteen times the matrix. Swin's first stage has patches of 4 × 4 pixels:
+
+# %%
+for side in (224, 448, 896):
+    n = (side // 4) ** 2
+    megabytes = 4 * n * n / 1e6  # float32: 4 bytes
+    print(
+        f"{side} × {side} pixels: {n:6,} tokens, {n * n:13,} weights a head, {megabytes:6,.0f} MB"
+    )
+
+# %% [markdown]
+# That is the problem that Swin solves, with windows ([chapter 03](03_window_attention.ipynb)).
+
+# %% [markdown]
+# ## Deeper: questions, details and traps
+
+# %% [markdown]
+# ### Q01: Why query, key and value, and not one row for all?
+#
+# Try it: give queries and keys the same matrix, here the identity. The score of $i$ and $j$ is then that of
+# $j$ and $i$, for $x_i \cdot x_j = x_j \cdot x_i$. *fox* would look at *eats* exactly as much as *eats* at
+# *fox*. Two matrices make a relation that has a direction.
+
+# %%
+shared = X @ X.T
+print("one matrix for both:  eats→fox", shared[2, 1], "  fox→eats", shared[1, 2])
+print("W_Q and W_K:          eats→fox", raw[2, 1], "  fox→eats", raw[1, 2])
+assert (shared == shared.T).all()
+assert not (raw == raw.T).all()
+
+# %% [markdown]
+# One often reads that with a shared matrix every token finds itself best. Not so: that holds if all rows
+# have the same length. A dot product also grows with the length of the key. Make *eats* three times as
+# long, and *fox* prefers it to itself:
+
+# %%
+longer = X * np.array([[1], [1], [3], [1]])
+print("before: fox→fox", shared[1, 1], "  fox→eats", shared[1, 2])
+shared = longer @ longer.T
+print("after:  fox→fox", shared[1, 1], "  fox→eats", shared[1, 2])
+assert shared[1, 2] > shared[1, 1]
+
+# %% [markdown]
+# And the value? What a word is found by need not be what it hands over. Another $W_V$ changes the result
+# and leaves alone who looks at whom. (The function below does all steps of this chapter in one call. `weights` are
+# who looks at whom, see step 4; `Z` is the result, see step 5.)
+
+# %%
+one = swin_numpy.self_attention(X, W_Q, W_K, W_V)
+other = swin_numpy.self_attention(X, W_Q, W_K, W_V[::-1])
+assert (one.weights == other.weights).all()
+assert not np.allclose(one.Z, other.Z)
+print("same weights, another Z")
+
+# %% [markdown]
+# ### Q02: Is d the width of one head, or of all channels?
+#
+# Of one **head** (heads come below): the scale follows the length of the dot product, and that is as long
+# as the head is wide. Dividing by the root of all channels makes scores too small and attention too even.
+# This is a frequent bug, [found](https://github.com/lucidrains/vit-pytorch/issues/65) and fixed in
+# well-known code too.
+
+# %%
+# C = 96 channels as 3 heads of width d = 32, for the 49 tokens of a Swin window
+q, k, v = rng.standard_normal((3, 3, 49, 32))
+for width in (96, 32):
+    scores = q @ k.mT / np.sqrt(width)
+    print(f"divided by √{width}: standard deviation of the scores {scores.std():.2f}")
+
+theirs = F.scaled_dot_product_attention(tensor(q), tensor(k), tensor(v))
+agree("√32 and PyTorch's own function", softmax(q @ k.mT / np.sqrt(32)) @ v, theirs)
+assert not np.allclose(softmax(q @ k.mT / np.sqrt(96)) @ v, theirs.numpy(), atol=0.1)
+
+# %% [markdown]
+# In Swin the question is easy to forget, because $d$ is the same in all stages: both channels and heads
+# double.
+
+# %%
+config = swin_numpy.CONFIGS["swin_tiny_patch4_window7_224"]
+for width, heads in zip(config.widths, config.num_heads, strict=True):
+    print(f"C = {width:3}, {heads:2} heads: d = {width // heads}")
+
+# %% [markdown]
+# ### Q03: Along which axis does the softmax run?
+#
+# Along the keys, the last axis: every **row** sums to 1. A query shares out its attention. The columns may
+# sum to anything: a word that many look at gets more.
+
+# %%
+print("rows   ", weights.sum(-1))
+print("columns", weights.sum(-2).round(2))
+
+# %% [markdown]
+# With the wrong axis the columns sum to 1 and the rows don't, and a result is no longer a mean of values.
+# Let all words hand over the same number, 10. Every mean of tens is ten:
+
+# %%
+tens = np.full((4, 1), 10.0)
+wrong = softmax(scaled, dim=0)
+print("softmax of rows:   ", (weights @ tens).ravel())
+print("softmax of columns:", (wrong @ tens).ravel().round(2))
+assert np.allclose(weights @ tens, 10)
+assert (wrong @ tens).max() > 12
+
+# %% [markdown]
+# Shapes don't give this bug away, and if the axis happens to have length 1, every weight is simply 1, as
+# [somebody noticed](https://github.com/PetrochukM/PyTorch-NLP/issues/2). Sum the rows, and you know.
 
 # %% [markdown]
 # ### Q05: Is one Linear(C, 3C) the same as three Linear(C, C)?
@@ -566,101 +712,7 @@ print(f"shuffled and not: differ by {np.abs(after.Z - before.Z[order]).max():.2f
 assert before.weights[0, 1] > 2 * before.weights[0, 3]  # red now prefers its neighbour
 
 # %% [markdown]
-# ## A photograph
-#
-# A picture has no words, so we cut it into patches of 8 × 8 pixels, and each patch is a token. The simplest
-# row of numbers for it: its mean red, green and blue. Nothing is trained here, and $W_Q = W_K = W_V$ is the
-# identity. What do we see? We ask the iris of one eye.
-
-# %%
-photo = load_image(photo_path("chelsea")).crop((1, 6, 449, 294))  # sides divisible by 8
-image = np.asarray(photo) / 255  # (H, W, 3), from 0 to 1
-colours = reduce(image, "(h p1) (w p2) c -> h w c", "mean", p1=8, p2=8)
-h, w, _ = colours.shape
-tokens = rearrange(colours, "h w c -> (h w) c")
-I = np.eye(3)
-by_colour = swin_numpy.self_attention(tokens, I, I, I)
-print(
-    f"{h} × {w} patches = {h * w} tokens of 3 numbers; weights {by_colour.weights.shape}"
-)
-
-# %%
-eye = (14, 19)  # row and column of the patch that asks
-weights = rearrange(by_colour.weights, "(h w) j -> h w j", h=h)
-looks_at = weights[eye].reshape(h, w)
-maps.attention_on_image(image, looks_at, eye, title="dot product of colours")
-
-# %%
-brightness = tokens.mean(1)
-correlation = np.corrcoef(looks_at.ravel(), brightness)[0, 1]
-print(
-    f"correlation of the weights with the brightness of the patches: {correlation:.2f}"
-)
-assert correlation > 0.9
-
-# %% [markdown]
-# That is a picture of *brightness*: all weights are nearly the same, and bright patches, which are long
-# vectors, get a little more. We have met this above: a dot product likes long keys. So let us compare
-# directions only. Take the mean colour off, give all vectors the same length, and let $W_Q = W_K = 5I$
-# make the softmax sharper.
-
-# %%
-directions = tokens - tokens.mean(0)
-directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-by_direction = swin_numpy.self_attention(directions, 5 * I, 5 * I, I)
-weights = rearrange(by_direction.weights, "(h1 w1) (h2 w2) -> h1 w1 h2 w2", h1=h, h2=h)
-
-
-def look_from(row, column):
-    query = (row, column)
-    return maps.attention_on_image(
-        image, weights[query], query, title="direction of colours"
-    )
-
-
-slider(look_from, row=(0, h - 1, 1, eye[0]), column=(0, w - 1, 1, eye[1]))
-
-# %% [markdown]
-# The eye finds the other eye, right across the picture. No window, no training, nothing but dot products
-# and a softmax. Let us not only see it but count it: the 40 patches that get most weight, and how many lie
-# in one of the two eyes.
-
-# %%
-least = np.sort(weights[eye].ravel())[-40]
-places = np.argwhere(weights[eye] >= least)  # (row, column) of each
-# around the centres of the two eyes, read off the photograph: 5 patches each way
-here = (np.abs(places - (14, 21)) <= 5).all(1).sum()
-there = (np.abs(places - (15, 40)) <= 5).all(1).sum()
-print(
-    f"of {len(places)} patches, {here} lie around this eye and {there} around the other"
-)
-assert here >= 5 and there >= 5
-
-# %% [markdown]
-# And both twins agree on the photograph as well, on all four million weights.
-
-# %%
-twin = swin_torch.self_attention(tensor(directions), *tensor([5 * I, 5 * I, I]))
-agree("weights on the photograph", by_direction.weights, twin.weights)
-agree("Z on the photograph", by_direction.Z, twin.Z)
-
-# %% [markdown]
-# There is a price. The matrix of weights has a row and a column for each patch, so twice the side of the
-# image is sixteen times the matrix. Swin's first stage has patches of 4 × 4 pixels:
-
-# %%
-for side in (224, 448, 896):
-    n = (side // 4) ** 2
-    megabytes = 4 * n * n / 1e6  # float32: 4 bytes
-    print(
-        f"{side} × {side} pixels: {n:6,} tokens, {n * n:13,} weights a head, {megabytes:6,.0f} MB"
-    )
-
-# %% [markdown]
-# That is the problem that Swin solves, with windows ([chapter 03](03_window_attention.ipynb)).
-
-# %% [markdown]
-# ## Heads that were trained
+# ### Heads that were trained
 #
 # So far we made the matrices ourselves. What do heads look at when nobody tells them? The repository ships a small Swin
 # that was trained to name pictures of clothes ([chapter 10](10_training.ipynb)). In its second half the picture is a
@@ -733,7 +785,7 @@ assert apart(weights) > apart(untrained)
 # each look its own way, and several heads are there to allow it.
 
 # %% [markdown]
-# ## Traps
+# ### Traps
 #
 # **Overflow.** $e^{1000}$ is more than a float can hold. Written as in the formula, the softmax then gives
 # `nan`. Take the largest score of the row off first: a number that all scores of a row have in common
@@ -771,55 +823,6 @@ K_batch = rng.standard_normal((4, 4, 4))  # batch, tokens, width: all 4, the wor
 print(".T the same as .mT:", np.allclose(K_batch.T, K_batch.mT))
 assert (K_batch.mT[1] == K_batch[1].T).all()
 assert not np.allclose(K_batch.T, K_batch.mT)
-
-# %% [markdown]
-# ## Exercises
-#
-# Replace the `...` and run the cell. The checker says what is wrong; the solution is folded away below it.
-#
-# **01.1** The softmax of each row, for scores of shape $(\ldots, i, j)$, large ones included.
-
-
-# %%
-def my_softmax(scores):
-    """scores (..., i, j) → weights of the same shape."""
-    ...
-
-
-check("01.1", my_softmax)
-
-# %%
-solution("01.1")
-
-# %% [markdown]
-# **01.2** All of attention: from $Q$ $(i, d)$, $K$ $(j, d)$ and $V$ $(j, d_v)$ to $Z$ $(i, d_v)$.
-
-
-# %%
-def my_attention(Q, K, V):
-    """Q (i, d), K (j, d), V (j, dv) → Z (i, dv)."""
-    ...
-
-
-check("01.2", my_attention)
-
-# %%
-solution("01.2")
-
-# %% [markdown]
-# **01.3** Split heads without einops: $(m, c)$ to $(a, m, d)$.
-
-
-# %%
-def my_heads(x, num_heads):
-    """x (m, c) → (a, m, d), head a taking the channels a·d to (a+1)·d."""
-    ...
-
-
-check("01.3", my_heads)
-
-# %%
-solution("01.3")
 
 # %% [markdown]
 # **01.4** The other way round: which scores give the weights 0.1, 0.2, 0.3, 0.4? Write it for any positive

@@ -1,6 +1,8 @@
 # %% [markdown]
 # # 02 · Patch embedding: from pixels to tokens
 #
+# ![A photograph with its grid of patches, and an enlarged part of it in which single patches can be seen](../figures/gallery/patch_grid.png)
+#
 # After this chapter you can explain
 #
 # - how a picture becomes a list of rows, one row for each patch, and which number of a row is which pixel;
@@ -9,7 +11,7 @@
 # - what happens to a picture whose sides 4 does not divide;
 # - which four mistakes run without any error here, and how each is caught.
 
-# %%
+# %% jupyter={"source_hidden": true}
 import numpy as np
 import torch
 from einops import rearrange
@@ -105,6 +107,39 @@ arrow = "n c (h p1) (w p2) -> n (h w) (c p1 p2)"
 agree("loop and arrow", rearrange(images, arrow, p1=2, p2=2), patches[None])
 
 # %% [markdown]
+# Write the function, run the cell, and read what the check says. Stuck? Open the solution below it.
+#
+# **02.1** Cut without einops: only `reshape` and `transpose`. `images` (n, c, H, W), p divides H and W; return (n,
+# h·w, c·p·p) in the order (c p1 p2).
+
+
+# %%
+def cut(images, p):
+    """(n, c, H, W) → (n, h·w, c·p·p)."""
+    ...
+
+
+check("02.1", cut)
+
+# %%
+solution("02.1")
+
+# %% [markdown]
+# **02.2** Put the patches back: `patches` (n, h·w, c·p·p) and `grid` (h, w) → images (n, c, H, W).
+
+
+# %%
+def glue(patches, grid, p):
+    """(n, h·w, c·p·p) and (h, w) → (n, c, H, W)."""
+    ...
+
+
+check("02.2", glue)
+
+# %%
+solution("02.2")
+
+# %% [markdown]
 # ## One matrix for all patches
 #
 # Each patch is a row of numbers $r$. A token is $t = W r + b$: C weighted sums of the pixels of one patch. The same
@@ -136,33 +171,6 @@ W, b = state["proj.weight"].reshape(96, 48), state["proj.bias"]
 by_loop = [[W @ patch + b for patch in cut_by_loop(image, 4)] for image in images]
 by_product = rearrange(images, arrow, p1=4, p2=4) @ W.T + b
 agree("patch by patch, and all at once", by_product, np.array(by_loop))
-
-# %% [markdown]
-# ### Q10: Is a stride-4 convolution really the same as cut, flatten, linear?
-#
-# Yes. A convolution lays its kernel on the picture, multiplies, sums, and moves on by its **stride**. If the stride
-# is as long as the kernel, it never meets a pixel twice: each position is one patch. What it does there, a weighted
-# sum of c·p1·p2 numbers per output channel, is a row of $W$ times the patch. PyTorch's own functions say so:
-
-# %%
-weight, bias = torch.from_numpy(state["proj.weight"]), torch.from_numpy(b)
-x = torch.from_numpy(images)
-convolved = torch.nn.functional.conv2d(x, weight, bias, stride=4)  # (n, e, h, w)
-# PyTorch's own cut gives (n, 48, h·w); .mT swaps the last two axes
-unfolded = torch.nn.functional.unfold(x, kernel_size=4, stride=4)
-linear = torch.nn.functional.linear(unfolded.mT, weight.reshape(96, 48), bias)
-
-agree("unfold is our cut", unfolded.mT, rearrange(images, arrow, p1=4, p2=4))
-agree("unfold + linear is ours", linear, by_product)
-agree("conv2d is ours", rearrange(convolved, "n e h w -> n (h w) e"), by_product)
-
-# %% [markdown]
-# It holds only because stride = kernel size. With stride 2 the same kernel overlaps with itself, and there are more
-# positions than patches:
-
-# %%
-overlapping = torch.nn.functional.conv2d(x, weight, bias, stride=2)
-print("stride 4:", tuple(convolved.shape), " stride 2:", tuple(overlapping.shape))
 
 # %% [markdown]
 # ## The library's version, twice
@@ -235,7 +243,114 @@ for wrong in ((4, 4), (w, h)):
 # So pass on the grid that you were given, and never guess it from the number of tokens.
 
 # %% [markdown]
-# ## Where am I? The optional position embedding
+# **02.3** Which pixel is it? For number `q` in the row of token `k`, on a grid `w` patches wide, return (channel,
+# row, column) of that pixel in the image.
+
+
+# %%
+def pixel_of(k, q, w, p):
+    """→ (channel, row, column)."""
+    ...
+
+
+check("02.3", pixel_of)
+
+# %%
+solution("02.3")
+
+# %% [markdown]
+# **02.4** How many tokens does an image of H × W pixels give with patches of p × p, if nothing is dropped?
+
+
+# %%
+def count_tokens(H, W, p):
+    """→ int."""
+    ...
+
+
+check("02.4", count_tokens)
+
+# %%
+solution("02.4")
+
+# %% [markdown]
+# ## A photograph
+#
+# Chelsea the cat, resized, cropped to 224 × 224 and normalised as the published models want it (`preprocess`).
+
+# %%
+photo = preprocess(load_image(photo_path("chelsea")), 224).astype(np.float64)
+pixels = denormalise(photo)[0]  # (224, 224, 3), to draw
+print("images", photo.shape, "from", photo.min().round(2), "to", photo.max().round(2))
+# enlarged: 8 × 8 patches, from patch (14, 17) on
+patch_grid(pixels, 4, zoom=(14, 17, 8))
+
+# %% [markdown]
+# One patch, its three colour planes, and the row that it becomes. The numbers are what the model gets: normalised, so
+# 0 is the mean colour and negative is darker.
+
+# %%
+rows = rearrange(photo, arrow, p1=4, p2=4)
+i, j = 16, 22
+patch_to_row(pixels, 4, (i, j), rows[0, i * 56 + j])
+
+# %% [markdown]
+# Through both twins:
+
+# %%
+tokens, grid = numpy_embed(photo)
+torch_tokens, _ = torch_embed(torch.from_numpy(photo))
+agree("the photograph's tokens", tokens, torch_tokens)
+print("tokens", tokens.shape, "grid", grid)
+
+# %% [markdown]
+# ## Deeper: questions, details and traps
+
+# %% [markdown]
+# ### Q10: Is a stride-4 convolution really the same as cut, flatten, linear?
+#
+# Yes. A convolution lays its kernel on the picture, multiplies, sums, and moves on by its **stride**. If the stride
+# is as long as the kernel, it never meets a pixel twice: each position is one patch. What it does there, a weighted
+# sum of c·p1·p2 numbers per output channel, is a row of $W$ times the patch. PyTorch's own functions say so:
+
+# %%
+weight, bias = torch.from_numpy(state["proj.weight"]), torch.from_numpy(b)
+x = torch.from_numpy(images)
+convolved = torch.nn.functional.conv2d(x, weight, bias, stride=4)  # (n, e, h, w)
+# PyTorch's own cut gives (n, 48, h·w); .mT swaps the last two axes
+unfolded = torch.nn.functional.unfold(x, kernel_size=4, stride=4)
+linear = torch.nn.functional.linear(unfolded.mT, weight.reshape(96, 48), bias)
+
+agree("unfold is our cut", unfolded.mT, rearrange(images, arrow, p1=4, p2=4))
+agree("unfold + linear is ours", linear, by_product)
+agree("conv2d is ours", rearrange(convolved, "n e h w -> n (h w) e"), by_product)
+
+# %% [markdown]
+# It holds only because stride = kernel size. With stride 2 the same kernel overlaps with itself, and there are more
+# positions than patches:
+
+# %%
+overlapping = torch.nn.functional.conv2d(x, weight, bias, stride=2)
+print("stride 4:", tuple(convolved.shape), " stride 2:", tuple(overlapping.shape))
+
+# %% [markdown]
+# **02.5** A colleague's program cuts patches in the order (p1 p2 c). Turn the official weight (e, c, p1, p2) into the
+# matrix (e, p1·p2·c) with which those rows give the right tokens.
+
+
+# %%
+def matrix_for_other_order(weight):
+    """(e, c, p1, p2) → (e, p1·p2·c)."""
+    ...
+
+
+check("02.5", matrix_for_other_order)
+
+# %%
+solution("02.5")
+
+# %% [markdown]
+# ### Where am I? The optional position embedding
 #
 # A token holds what its patch looks like, and nothing about where the patch lay. In an image of one colour, all
 # tokens are equal. With `ape=True` the model adds one learned row to each token, a different row for each place: an
@@ -272,7 +387,7 @@ except ValueError as error:
     print(error)
 
 # %% [markdown]
-# ## Sides that 4 does not divide
+# ### Sides that 4 does not divide
 #
 # A picture of 4 × 7 pixels and patches of 2 × 2: the seventh column is half a patch. Two answers are in use.
 #
@@ -327,36 +442,6 @@ for name, embed in ways.items():
 
 # %%
 print("red, green, blue of a zero:", denormalise(np.zeros((1, 3, 1, 1)))[0, 0, 0])
-
-# %% [markdown]
-# ## A photograph
-#
-# Chelsea the cat, resized, cropped to 224 × 224 and normalised as the published models want it (`preprocess`).
-
-# %%
-photo = preprocess(load_image(photo_path("chelsea")), 224).astype(np.float64)
-pixels = denormalise(photo)[0]  # (224, 224, 3), to draw
-print("images", photo.shape, "from", photo.min().round(2), "to", photo.max().round(2))
-# enlarged: 8 × 8 patches, from patch (14, 17) on
-patch_grid(pixels, 4, zoom=(14, 17, 8))
-
-# %% [markdown]
-# One patch, its three colour planes, and the row that it becomes. The numbers are what the model gets: normalised, so
-# 0 is the mean colour and negative is darker.
-
-# %%
-rows = rearrange(photo, arrow, p1=4, p2=4)
-i, j = 16, 22
-patch_to_row(pixels, 4, (i, j), rows[0, i * 56 + j])
-
-# %% [markdown]
-# Through both twins:
-
-# %%
-tokens, grid = numpy_embed(photo)
-torch_tokens, _ = torch_embed(torch.from_numpy(photo))
-agree("the photograph's tokens", tokens, torch_tokens)
-print("tokens", tokens.shape, "grid", grid)
 
 # %% [markdown]
 # ### What a channel can hold
@@ -483,7 +568,7 @@ def draw(power):
 slider(draw, power=(1, 5, 1, 4))  # p = 2 … 32; the page shows 16
 
 # %% [markdown]
-# ## Traps
+# ### Traps
 #
 # Four mistakes that are easily made. None of them raises an error.
 #
@@ -572,88 +657,6 @@ original = to_array(load_image(photo_path("chelsea"))).astype(np.float64)
 print("picture          ", original.shape[2:])
 print("this package     ", numpy_embed(original)[1])
 print("plain convolution", plain_convolution(original).shape[2:])
-
-# %% [markdown]
-# ## Exercises
-#
-# Write the function, run the cell, and read what the check says. Stuck? Open the solution below it.
-#
-# **02.1** Cut without einops: only `reshape` and `transpose`. `images` (n, c, H, W), p divides H and W; return (n,
-# h·w, c·p·p) in the order (c p1 p2).
-
-
-# %%
-def cut(images, p):
-    """(n, c, H, W) → (n, h·w, c·p·p)."""
-    ...
-
-
-check("02.1", cut)
-
-# %%
-solution("02.1")
-
-# %% [markdown]
-# **02.2** Put the patches back: `patches` (n, h·w, c·p·p) and `grid` (h, w) → images (n, c, H, W).
-
-
-# %%
-def glue(patches, grid, p):
-    """(n, h·w, c·p·p) and (h, w) → (n, c, H, W)."""
-    ...
-
-
-check("02.2", glue)
-
-# %%
-solution("02.2")
-
-# %% [markdown]
-# **02.3** Which pixel is it? For number `q` in the row of token `k`, on a grid `w` patches wide, return (channel,
-# row, column) of that pixel in the image.
-
-
-# %%
-def pixel_of(k, q, w, p):
-    """→ (channel, row, column)."""
-    ...
-
-
-check("02.3", pixel_of)
-
-# %%
-solution("02.3")
-
-# %% [markdown]
-# **02.4** How many tokens does an image of H × W pixels give with patches of p × p, if nothing is dropped?
-
-
-# %%
-def count_tokens(H, W, p):
-    """→ int."""
-    ...
-
-
-check("02.4", count_tokens)
-
-# %%
-solution("02.4")
-
-# %% [markdown]
-# **02.5** A colleague's program cuts patches in the order (p1 p2 c). Turn the official weight (e, c, p1, p2) into the
-# matrix (e, p1·p2·c) with which those rows give the right tokens.
-
-
-# %%
-def matrix_for_other_order(weight):
-    """(e, c, p1, p2) → (e, p1·p2·c)."""
-    ...
-
-
-check("02.5", matrix_for_other_order)
-
-# %%
-solution("02.5")
 
 # %% [markdown]
 # ## Where to read on

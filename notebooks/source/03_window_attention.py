@@ -1,6 +1,8 @@
 # %% [markdown]
 # # 03 · Window attention: W-MSA
 #
+# ![A photograph cut into coloured windows of 7 by 7 tokens, and beside it the shifted windows](../figures/gallery/windows_on_photograph.png)
+#
 # After this chapter you can explain
 #
 # - why attention over the whole map becomes too expensive, and what windows change about that;
@@ -9,7 +11,7 @@
 # - where $4hwC^2 + 2(hw)^2C$ and $4hwC^2 + 2M^2hwC$ come from, and in which sense Swin is linear;
 # - four bugs in this part that no shape gives away, and the check that finds each.
 
-# %%
+# %% jupyter={"source_hidden": true}
 from time import perf_counter
 
 import numpy as np
@@ -146,86 +148,52 @@ agree("there and back", window_reverse(windows, 2, 6, 4), small)
 side_by_side("windows.window_reverse")
 
 # %% [markdown]
-# ### Q12: Why view, permute, contiguous in that order, and does reverse undo it exactly?
+# Write the function, run the cell, and read what the check says. Stuck? Open the solution below it.
 #
-# The official code spells the arrow out in four steps. Each does one thing:
-#
-# | step | axes | what happens |
-# |---|---|---|
-# | `view` | n kh mh kw mw c | splits h and w; no number moves |
-# | `permute` | n kh kw mh mw c | another order of the axes; still no number moves |
-# | `contiguous` | the same | copies the numbers into that order |
-# | `view` | (n kh kw) mh mw c | merges n, kh and kw; no number moves |
-#
-# `view` only renames: it reads the same numbers in the same order under another shape. The one step that changes
-# which tokens belong together is `permute`. Take a map of 8 × 8 that numbers its tokens 0 … 63, and M = 4:
+# **03.1** In which window does the token at (row, column) lie, and which token of it is it? Both are counted as one
+# reads a page, from 0. `W` is the width of the map.
+
 
 # %%
-x = torch.arange(64).reshape(1, 8, 8, 1)
-split = x.view(1, 2, 4, 2, 4, 1)  # n kh mh kw mw c
-permuted = split.permute(0, 1, 3, 2, 4, 5)  # n kh kw mh mw c
-copied = permuted.contiguous()
-windows = copied.view(-1, 4, 4, 1)
-steps = {"split": split, "permuted": permuted, "copied": copied, "windows": windows}
-for name, step in steps.items():
-    print(f"{name:9} still the memory of x: {step.data_ptr() == x.data_ptr()}")
-print("window 0:", windows[0].ravel().tolist())
+def window_of(row, column, W, M):
+    """→ (window, token in the window)."""
+    ...
+
+
+check("03.1", window_of)
 
 # %%
-try:
-    permuted.view(-1, 4, 4, 1)  # contiguous left out
-except RuntimeError as error:
-    print(str(error).split(" (")[0])
+solution("03.1")
 
 # %% [markdown]
-# Only `contiguous` moves numbers. Without it, PyTorch refuses the last `view`: a safe mistake. (`reshape` copies by
-# itself where it has to, and so does NumPy.) The dangerous mistake is to leave out `permute`: all shapes fit. Each
-# picture shows which window every token ends up in:
+# **03.2** Window partition without einops: only `reshape` and `transpose`.
 
 
 # %%
-def window_of_each_token(windows):
-    """windows (k, M, M, 1) of token numbers → map (8, 8) of window numbers."""
-    where = np.empty(64, int)
-    for k, tokens in enumerate(windows):
-        where[tokens.ravel().numpy()] = k
-    return where.reshape(8, 8)
+def partition(x, M):
+    """(n, h, w, c) → (n, windows, M·M, c)."""
+    ...
 
 
-scrambled = x.view(-1, 4, 4, 1)  # no permute
-pictures = {"with permute": windows, "without permute": scrambled}
-membership({title: window_of_each_token(cut) for title, cut in pictures.items()})
+check("03.2", partition)
+
+# %%
+solution("03.2")
 
 # %% [markdown]
-# Without it a "window" is two whole rows of the map. Now look at what a round trip says about this bug:
+# **03.3** And back, again without einops.
+
 
 # %%
-right = swin_torch.window_reverse(swin_torch.window_partition(x, 4), 4, 8, 8)
-wrong = scrambled.view(1, 8, 8, 1)
-print("round trip of the right one:", torch.equal(right, x))
-print("round trip of the wrong one:", torch.equal(wrong, x))
+def reverse(windows, M, H, W):
+    """(n, windows, M·M, c) → (n, H, W, c)."""
+    ...
 
-# %% [markdown]
-# A wrong partition with an equally wrong reverse undoes itself. So a round trip proves only that no number is lost or
-# changed. To know that the windows are right you have to look **inside** one, as the loop above does. Both checks,
-# with two images and h ≠ w; bound 0 asks for every bit:
+
+check("03.3", reverse)
 
 # %%
-rng = np.random.default_rng(3)
-x = rng.normal(size=(2, 8, 12, 5))
-agree("there and back", window_reverse(window_partition(x, 4), 4, 8, 12), x, bound=0)
-agree("inside the windows", window_partition(x, 4), partition_by_loop(x, 4), bound=0)
-
-# %% [markdown]
-# One difference to the official code: there the windows end up **in** the batch axis, (n·k, M, M, c); here they keep
-# an axis of their own, (n, k, M·M, c). The numbers are the same in the same order:
-
-# %%
-# n kh mh kw mw c, as above
-official = torch.from_numpy(x).view(2, 2, 4, 3, 4, 5).permute(0, 1, 3, 2, 4, 5)
-official = official.contiguous().view(-1, 4, 4, 5)
-ours = rearrange(window_partition(x, 4), "n k (mh mw) c -> (n k) mh mw c", mh=4)
-agree("official order", ours, official)
+solution("03.3")
 
 # %% [markdown]
 # ## Attention in each window
@@ -325,6 +293,22 @@ sees = {"global": np.ones_like(same_window), "W-MSA": same_window}
 attention_structure(sees | {"W-MSA, sorted by window": same_window[order][:, order]})
 
 # %% [markdown]
+# **03.4** Which tokens may look at each other? Return the matrix of the whole map, True where two tokens share a
+# window. Tokens are counted row by row.
+
+
+# %%
+def same_window_matrix(H, W, M):
+    """→ (H·W, H·W) of bool."""
+    ...
+
+
+check("03.4", same_window_matrix)
+
+# %%
+solution("03.4")
+
+# %% [markdown]
 # ## The library's version, twice
 #
 # Three things are added: several heads (chapter 1), a learned matrix that mixes them (`proj`), and a bias B for the
@@ -371,39 +355,6 @@ expected = multi_head_self_attention(
     windows, W_q, W_k, W_v, state["proj.weight"].T, heads
 )
 agree("W-MSA without biases", numpy_attention(windows), expected.Z)
-
-# %% [markdown]
-# ## Order inside a window
-#
-# Shuffle the tokens of each window. Without the bias B the output is the same, in the shuffled order: attention does
-# not know where in the window a token lies (**permutation equivariance**, chapter 1). With a bias table it does.
-
-
-# %%
-def both_ways():
-    """Attention after shuffling the tokens of each window, and shuffling after attention."""
-    first = numpy_attention(windows[:, :, shuffled])
-    return first, numpy_attention(windows)[:, :, shuffled]
-
-
-shuffled = rng.permutation(M * M)
-agree("shuffled in, shuffled out", *both_ways())
-
-table = state["relative_position_bias_table"]
-table[...] = rng.normal(size=table.shape)
-numpy_attention.load_state_dict(state)
-a, b = both_ways()
-off = np.abs(a - b).max() / np.abs(b).max()
-print(f"with a bias: largest relative difference {off:.2f}")
-
-# %% [markdown]
-# The **windows** may be shuffled in any case: all share the same weights, and none sees another.
-
-# %%
-k = rng.permutation(windows.shape[1])
-agree(
-    "windows shuffled", numpy_attention(windows[:, k]), numpy_attention(windows)[:, k]
-)
 
 # %% [markdown]
 # ## A block keeps its shape
@@ -535,7 +486,168 @@ for name, keys in pairs.items():
 # much, and not four times.
 
 # %% [markdown]
-# ## Measured on this machine
+# **03.5** How many multiplications does W-MSA take on a map of h × w? If M does not divide a side, the map is padded
+# first, and the padded tokens are computed like all others.
+
+
+# %%
+def multiplications(h, w, C, M):
+    """→ int."""
+    ...
+
+
+check("03.5", multiplications)
+
+# %%
+solution("03.5")
+
+# %% [markdown]
+# ## Windows on a photograph
+#
+# 224 × 224 pixels are 56 × 56 tokens (the thin lines), and those are 8 × 8 windows.
+
+# %%
+photo = preprocess(load_image(photo_path("coffee")), 224).astype(np.float64)
+pixels = denormalise(photo)[0]
+windows_on_image(pixels, 4, 7)
+
+# %% [markdown]
+# Both twins on the real thing: Swin-T's patch embedding and first W-MSA, with seeded weights (no trained Swin-T comes
+# with the repository; a smaller trained model follows below). A **hook** is a function that a module calls with its
+# result each time it runs; this one collects the output of the attention.
+
+# %%
+# Swin-T, first block
+stage1 = swin_numpy.SwinConfig(depths=(1,), num_heads=(3,), num_classes=0)
+numpy_model = swin_numpy.SwinTransformer(stage1, dtype=np.float64).eval()
+torch_model = swin_torch.SwinTransformer(stage1).double().eval()
+outputs = []
+for model, images in ((numpy_model, photo), (torch_model, torch.from_numpy(photo))):
+    attn = model.layers[0].blocks[0].attn
+    attn.register_forward_hook(lambda module, inputs, output: outputs.append(output))
+    model(images)
+agree("W-MSA on the photograph", *outputs)
+
+# %% [markdown]
+# ## Deeper: questions, details and traps
+
+# %% [markdown]
+# ### Q12: Why view, permute, contiguous in that order, and does reverse undo it exactly?
+#
+# The official code spells the arrow out in four steps. Each does one thing:
+#
+# | step | axes | what happens |
+# |---|---|---|
+# | `view` | n kh mh kw mw c | splits h and w; no number moves |
+# | `permute` | n kh kw mh mw c | another order of the axes; still no number moves |
+# | `contiguous` | the same | copies the numbers into that order |
+# | `view` | (n kh kw) mh mw c | merges n, kh and kw; no number moves |
+#
+# `view` only renames: it reads the same numbers in the same order under another shape. The one step that changes
+# which tokens belong together is `permute`. Take a map of 8 × 8 that numbers its tokens 0 … 63, and M = 4:
+
+# %%
+x = torch.arange(64).reshape(1, 8, 8, 1)
+split = x.view(1, 2, 4, 2, 4, 1)  # n kh mh kw mw c
+permuted = split.permute(0, 1, 3, 2, 4, 5)  # n kh kw mh mw c
+copied = permuted.contiguous()
+windows = copied.view(-1, 4, 4, 1)
+steps = {"split": split, "permuted": permuted, "copied": copied, "windows": windows}
+for name, step in steps.items():
+    print(f"{name:9} still the memory of x: {step.data_ptr() == x.data_ptr()}")
+print("window 0:", windows[0].ravel().tolist())
+
+# %%
+try:
+    permuted.view(-1, 4, 4, 1)  # contiguous left out
+except RuntimeError as error:
+    print(str(error).split(" (")[0])
+
+# %% [markdown]
+# Only `contiguous` moves numbers. Without it, PyTorch refuses the last `view`: a safe mistake. (`reshape` copies by
+# itself where it has to, and so does NumPy.) The dangerous mistake is to leave out `permute`: all shapes fit. Each
+# picture shows which window every token ends up in:
+
+
+# %%
+def window_of_each_token(windows):
+    """windows (k, M, M, 1) of token numbers → map (8, 8) of window numbers."""
+    where = np.empty(64, int)
+    for k, tokens in enumerate(windows):
+        where[tokens.ravel().numpy()] = k
+    return where.reshape(8, 8)
+
+
+scrambled = x.view(-1, 4, 4, 1)  # no permute
+pictures = {"with permute": windows, "without permute": scrambled}
+membership({title: window_of_each_token(cut) for title, cut in pictures.items()})
+
+# %% [markdown]
+# Without it a "window" is two whole rows of the map. Now look at what a round trip says about this bug:
+
+# %%
+right = swin_torch.window_reverse(swin_torch.window_partition(x, 4), 4, 8, 8)
+wrong = scrambled.view(1, 8, 8, 1)
+print("round trip of the right one:", torch.equal(right, x))
+print("round trip of the wrong one:", torch.equal(wrong, x))
+
+# %% [markdown]
+# A wrong partition with an equally wrong reverse undoes itself. So a round trip proves only that no number is lost or
+# changed. To know that the windows are right you have to look **inside** one, as the loop above does. Both checks,
+# with two images and h ≠ w; bound 0 asks for every bit:
+
+# %%
+rng = np.random.default_rng(3)
+x = rng.normal(size=(2, 8, 12, 5))
+agree("there and back", window_reverse(window_partition(x, 4), 4, 8, 12), x, bound=0)
+agree("inside the windows", window_partition(x, 4), partition_by_loop(x, 4), bound=0)
+
+# %% [markdown]
+# One difference to the official code: there the windows end up **in** the batch axis, (n·k, M, M, c); here they keep
+# an axis of their own, (n, k, M·M, c). The numbers are the same in the same order:
+
+# %%
+# n kh mh kw mw c, as above
+official = torch.from_numpy(x).view(2, 2, 4, 3, 4, 5).permute(0, 1, 3, 2, 4, 5)
+official = official.contiguous().view(-1, 4, 4, 5)
+ours = rearrange(window_partition(x, 4), "n k (mh mw) c -> (n k) mh mw c", mh=4)
+agree("official order", ours, official)
+
+# %% [markdown]
+# ### Order inside a window
+#
+# Shuffle the tokens of each window. Without the bias B the output is the same, in the shuffled order: attention does
+# not know where in the window a token lies (**permutation equivariance**, chapter 1). With a bias table it does.
+
+
+# %%
+def both_ways():
+    """Attention after shuffling the tokens of each window, and shuffling after attention."""
+    first = numpy_attention(windows[:, :, shuffled])
+    return first, numpy_attention(windows)[:, :, shuffled]
+
+
+shuffled = rng.permutation(M * M)
+agree("shuffled in, shuffled out", *both_ways())
+
+table = state["relative_position_bias_table"]
+table[...] = rng.normal(size=table.shape)
+numpy_attention.load_state_dict(state)
+a, b = both_ways()
+off = np.abs(a - b).max() / np.abs(b).max()
+print(f"with a bias: largest relative difference {off:.2f}")
+
+# %% [markdown]
+# The **windows** may be shuffled in any case: all share the same weights, and none sees another.
+
+# %%
+k = rng.permutation(windows.shape[1])
+agree(
+    "windows shuffled", numpy_attention(windows[:, k]), numpy_attention(windows)[:, k]
+)
+
+# %% [markdown]
+# ### Measured on this machine
 #
 # Formulas count multiplications, not seconds. So run both: one head of 32 channels, the same function on one large
 # window or on many small ones, on one core.
@@ -598,33 +710,6 @@ print(f"at {4 * sides[-1]} pixels, global attention took {times:.0f} times as lo
 # %%
 print(f"global {56**4 * 4 / 1e6:6.2f} MB")
 print(f"W-MSA  {56**2 * 7**2 * 4 / 1e6:6.2f} MB")
-
-# %% [markdown]
-# ## Windows on a photograph
-#
-# 224 × 224 pixels are 56 × 56 tokens (the thin lines), and those are 8 × 8 windows.
-
-# %%
-photo = preprocess(load_image(photo_path("coffee")), 224).astype(np.float64)
-pixels = denormalise(photo)[0]
-windows_on_image(pixels, 4, 7)
-
-# %% [markdown]
-# Both twins on the real thing: Swin-T's patch embedding and first W-MSA, with seeded weights (no trained Swin-T comes
-# with the repository; a smaller trained model follows below). A **hook** is a function that a module calls with its
-# result each time it runs; this one collects the output of the attention.
-
-# %%
-# Swin-T, first block
-stage1 = swin_numpy.SwinConfig(depths=(1,), num_heads=(3,), num_classes=0)
-numpy_model = swin_numpy.SwinTransformer(stage1, dtype=np.float64).eval()
-torch_model = swin_torch.SwinTransformer(stage1).double().eval()
-outputs = []
-for model, images in ((numpy_model, photo), (torch_model, torch.from_numpy(photo))):
-    attn = model.layers[0].blocks[0].attn
-    attn.register_forward_hook(lambda module, inputs, output: outputs.append(output))
-    model(images)
-agree("W-MSA on the photograph", *outputs)
 
 # %% [markdown]
 # ### Where does a token look?
@@ -745,7 +830,7 @@ def draw(doublings):
 slider(draw, doublings=(0, 3, 1, 1))
 
 # %% [markdown]
-# ## Traps
+# ### Traps
 #
 # Four bugs of this part. All shapes fit, and nothing raises an error.
 #
@@ -764,7 +849,6 @@ print("window 0 is what the loop says:", np.array_equal(wrong[:, 0], right[:, 0]
 #
 # **2. h and w swapped.** On a square map it does no harm. On any other even `window_reverse` lets it pass, for the
 # number of windows fits.
-
 
 # %%
 for h, w in ((8, 8), (8, 12)):
@@ -818,88 +902,6 @@ hook = attn.attn_drop.register_forward_hook(
 numpy_model(photo)
 hook.remove()
 agree("every row of weights sums to 1", seen[0].sum(-1), np.ones(seen[0].shape[:-1]))
-
-# %% [markdown]
-# ## Exercises
-#
-# Write the function, run the cell, and read what the check says. Stuck? Open the solution below it.
-#
-# **03.1** In which window does the token at (row, column) lie, and which token of it is it? Both are counted as one
-# reads a page, from 0. `W` is the width of the map.
-
-
-# %%
-def window_of(row, column, W, M):
-    """→ (window, token in the window)."""
-    ...
-
-
-check("03.1", window_of)
-
-# %%
-solution("03.1")
-
-# %% [markdown]
-# **03.2** Window partition without einops: only `reshape` and `transpose`.
-
-
-# %%
-def partition(x, M):
-    """(n, h, w, c) → (n, windows, M·M, c)."""
-    ...
-
-
-check("03.2", partition)
-
-# %%
-solution("03.2")
-
-# %% [markdown]
-# **03.3** And back, again without einops.
-
-
-# %%
-def reverse(windows, M, H, W):
-    """(n, windows, M·M, c) → (n, H, W, c)."""
-    ...
-
-
-check("03.3", reverse)
-
-# %%
-solution("03.3")
-
-# %% [markdown]
-# **03.4** Which tokens may look at each other? Return the matrix of the whole map, True where two tokens share a
-# window. Tokens are counted row by row.
-
-
-# %%
-def same_window_matrix(H, W, M):
-    """→ (H·W, H·W) of bool."""
-    ...
-
-
-check("03.4", same_window_matrix)
-
-# %%
-solution("03.4")
-
-# %% [markdown]
-# **03.5** How many multiplications does W-MSA take on a map of h × w? If M does not divide a side, the map is padded
-# first, and the padded tokens are computed like all others.
-
-
-# %%
-def multiplications(h, w, C, M):
-    """→ int."""
-    ...
-
-
-check("03.5", multiplications)
-
-# %%
-solution("03.5")
 
 # %% [markdown]
 # ## Where to read on

@@ -1,6 +1,8 @@
 # %% [markdown]
 # # 04 · Relative position bias
 #
+# ![Learned bias tables of several heads, each drawn as a map over the offsets from a query in the middle](../figures/gallery/bias_tables.png)
+#
 # Attention compares what tokens *hold*. It never asks where they *are*. Swin adds one number to the score of each
 # pair of tokens, and that number depends on nothing but the offset between them. This chapter builds it by hand.
 #
@@ -12,7 +14,7 @@
 # - which way round the offset is taken, and how to notice when it is the wrong way;
 # - what a Swin Transformer knows about the place of a token in the image, and what it doesn't.
 
-# %%
+# %% jupyter={"source_hidden": true}
 from dataclasses import replace
 from timeit import timeit
 
@@ -98,6 +100,21 @@ for M in (2, 3, 7, 12):
 # The table has that many rows and one column for each head.
 
 # %% [markdown]
+# **04.1** One offset, one number. Write the index of the offset (rows, columns), query minus key.
+
+
+# %%
+def offset_to_index(rows, columns, M):
+    """Two ints from -(M-1) to M-1 → an int from 0 to (2M-1)² - 1."""
+    ...
+
+
+check("04.1", offset_to_index)
+
+# %%
+solution("04.1")
+
+# %% [markdown]
 # ### Q16: How is the index built: why add M-1, multiply rows by 2M-1, and sum?
 #
 # A table is a list. So the two offsets have to become *one* number, its place in the list. With $M = 2$ there are
@@ -168,7 +185,6 @@ relative_index(index_by_loop(3), window_size=3)
 # %% [markdown]
 # **Is it one-to-one?** Each offset must have one index, and no two offsets the same one.
 
-
 # %%
 for M in (2, 3, 7):
     index, index_of = index_by_loop(M), {}
@@ -212,6 +228,36 @@ print("offset (0, 0) reads row", wrapped[0, 0], "instead of", index_by_loop(7)[0
 # So a model that trains with it would learn as well. But its table is laid out in another order, and published
 # weights would be read at the wrong offsets, without any error. $M-1$ makes the table a plain map: offset
 # $-(M-1)$ first.
+
+# %% [markdown]
+# **04.2** And back: which offset does a row of the table belong to?
+
+
+# %%
+def index_to_offset(index, M):
+    """An int from 0 to (2M-1)² - 1 → (rows, columns), query minus key."""
+    ...
+
+
+check("04.2", index_to_offset)
+
+# %%
+solution("04.2")
+
+# %% [markdown]
+# **04.4** The whole index for a window of `mh` × `mw` tokens. Loops are welcome.
+
+
+# %%
+def rectangular_index(mh, mw):
+    """→ an array of int (mh·mw, mh·mw): query i down, key j across."""
+    ...
+
+
+check("04.4", rectangular_index)
+
+# %%
+solution("04.4")
 
 # %% [markdown]
 # ## 3 · The library, twice
@@ -421,6 +467,24 @@ attention_rows(
 )
 
 # %% [markdown]
+# **04.3** Write a table for one head that looks at the key directly *below* the query: 5 there, 0 everywhere else.
+
+
+# %%
+def look_below(M):
+    """→ an array ((2M-1)²,)."""
+    ...
+
+
+check("04.3", look_below)
+
+# %%
+solution("04.3")
+
+# %% [markdown]
+# ## Deeper: questions, details and traps
+
+# %% [markdown]
 # ### Tables that were learned
 #
 # The repository ships a small Swin that was trained on pictures of clothes, 28 × 28 pixels (chapter 10). Nobody told
@@ -451,9 +515,6 @@ for title, column in zip(titles, learned.T, strict=True):
 # %% [markdown]
 # Chapter 10 looks closer (neighbouring offsets get similar numbers, which random tables don't have), and trains the
 # model again without any table.
-
-# %% [markdown]
-# ## 5 · Questions people ask
 
 # %% [markdown]
 # ### Q21: Why does every head and every block have its own table, and do all windows share it?
@@ -490,6 +551,22 @@ agree(
 
 # %% [markdown]
 # The learned tables further up show it: training gave each head of each block a table of its own.
+
+# %% [markdown]
+# **04.5** How many numbers do all tables of a model hold together? `depths` is the number of blocks in each stage,
+# `num_heads` the number of heads in each stage.
+
+
+# %%
+def numbers_in_tables(depths, num_heads, window_size):
+    """→ an int."""
+    ...
+
+
+check("04.5", numbers_in_tables)
+
+# %%
+solution("04.5")
 
 # %% [markdown]
 # ### Q18: In a rectangular window, which side belongs in the multiplier, and does meshgrid need the ij order?
@@ -831,7 +908,7 @@ print(f"stage 1, {grid[0]} × {grid[1]} tokens: spread over all places {spread:.
 assert spread > 1e-3
 
 # %% [markdown]
-# ## Traps
+# ### Traps
 #
 # **Trap 1: key minus query.** The offset is taken the wrong way round. Shapes fit, training works, and two copies
 # of the code with the same mistake agree with each other. Only published weights make no sense any more. What
@@ -874,84 +951,6 @@ print("reshape alone:          ", np.array_equal(scrambled[1].ravel(), table[:, 
 offset_maps(
     {"look near: transpose, then reshape": right[1], "reshape alone": scrambled[1]}
 )
-
-# %% [markdown]
-# ## Exercises
-#
-# **04.1** One offset, one number. Write the index of the offset (rows, columns), query minus key.
-
-
-# %%
-def offset_to_index(rows, columns, M):
-    """Two ints from -(M-1) to M-1 → an int from 0 to (2M-1)² - 1."""
-    ...
-
-
-check("04.1", offset_to_index)
-
-# %%
-solution("04.1")
-
-# %% [markdown]
-# **04.2** And back: which offset does a row of the table belong to?
-
-
-# %%
-def index_to_offset(index, M):
-    """An int from 0 to (2M-1)² - 1 → (rows, columns), query minus key."""
-    ...
-
-
-check("04.2", index_to_offset)
-
-# %%
-solution("04.2")
-
-# %% [markdown]
-# **04.3** Write a table for one head that looks at the key directly *below* the query: 5 there, 0 everywhere else.
-
-
-# %%
-def look_below(M):
-    """→ an array ((2M-1)²,)."""
-    ...
-
-
-check("04.3", look_below)
-
-# %%
-solution("04.3")
-
-# %% [markdown]
-# **04.4** The whole index for a window of `mh` × `mw` tokens. Loops are welcome.
-
-
-# %%
-def rectangular_index(mh, mw):
-    """→ an array of int (mh·mw, mh·mw): query i down, key j across."""
-    ...
-
-
-check("04.4", rectangular_index)
-
-# %%
-solution("04.4")
-
-# %% [markdown]
-# **04.5** How many numbers do all tables of a model hold together? `depths` is the number of blocks in each stage,
-# `num_heads` the number of heads in each stage.
-
-
-# %%
-def numbers_in_tables(depths, num_heads, window_size):
-    """→ an int."""
-    ...
-
-
-check("04.5", numbers_in_tables)
-
-# %%
-solution("04.5")
 
 # %% [markdown]
 # ## Where to read on

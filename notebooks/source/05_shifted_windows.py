@@ -1,6 +1,8 @@
 # %% [markdown]
 # # 05 · Shifted windows
 #
+# ![Six beats on a map with a photograph: walls between windows, the map rolls up and left, the seam, ordinary windows cut again, the mask, the map rolls back](../figures/gallery/cyclic_shift.gif)
+#
 # Windows make attention cheap, and they build walls: no token ever hears of anything outside its window. Swin
 # takes the walls down without giving up the windows. In every second block the windows lie elsewhere. How that is
 # done with one roll of the map and one mask is the heart of Swin, and the part that is most often copied without
@@ -15,7 +17,7 @@
 # - how far a token has seen after $k$ blocks;
 # - what breaks, and how you notice, if one line of all this changes.
 
-# %%
+# %% jupyter={"source_hidden": true}
 from itertools import product
 from timeit import repeat
 
@@ -96,8 +98,24 @@ print(len(sizes), "windows instead of", (H // M) * (W // M), "with sizes", *size
 # more windows (we count that under Q28). The paper's way out is to roll the map.
 
 # %% [markdown]
+# **05.2** How wide are the moved windows along an axis of `n` tokens, from the first to the last?
+
+
+# %%
+def widths(n, M, s):
+    """→ a list of ints that sum to n; M divides n, 0 <= s < M."""
+    ...
+
+
+check("05.2", widths)
+
+# %%
+solution("05.2")
+
+# %% [markdown]
 # ## 2 · The cyclic shift
-#
+
+# %% [markdown]
 # ### Q25: Is the whole map rolled or each window, and why roll back?
 #
 # The **whole map** is rolled up and left by $s$. What leaves at the top comes back at the bottom, what leaves at
@@ -179,8 +197,24 @@ slider(shifted_photo, shift=(1, 6, 1, 3))
 # cup lies under the saucer. Those windows need the mask. (The title counts pixels: 3 tokens of 8 pixels.)
 
 # %% [markdown]
+# **05.1** Where does a token stand after the cyclic shift?
+
+
+# %%
+def where_to(row, column, H, W, s):
+    """→ (row, column) after the map of H x W is rolled up and left by s."""
+    ...
+
+
+check("05.1", where_to)
+
+# %%
+solution("05.1")
+
+# %% [markdown]
 # ## 3 · The mask
-#
+
+# %% [markdown]
 # ### Q29: What is the mask for, and exactly which pairs does it block?
 #
 # Two tokens that stand in one window after the roll may see each other only if they were in one moved window *before*
@@ -300,28 +334,39 @@ for k, labels in enumerate(cut):
     print(f"window {k}: labels that meet", sorted(set(labels.tolist())))
 
 # %% [markdown]
-# ### Q30: Does unsqueeze(1) - unsqueeze(2) block both rows and columns, and does the order matter?
-#
-# The official code subtracts the labels of a window from each other in all pairs, and blocks where the difference
-# isn't 0. A label holds row *and* column information, so both are blocked. If a − b isn't 0, b − a isn't either.
-# So the order doesn't matter: every mask is its own transpose.
+# **05.3** One bit along one axis: which of the `n` places of the *rolled* axis hold tokens that wrapped around?
+
 
 # %%
-labels = torch.tensor(cut)  # (windows, tokens)
-one, other = (
-    labels.unsqueeze(1) - labels.unsqueeze(2),
-    labels.unsqueeze(2) - labels.unsqueeze(1),
-)
-print("differences equal:         ", torch.equal(one, other))
-print("'is not 0' equal:          ", torch.equal(one != 0, other != 0))
-print("each mask = its transpose: ", np.array_equal(mask56, mask56.transpose(0, 2, 1)))
-assert torch.equal(one != 0, other != 0) and np.array_equal(
-    mask56, mask56.transpose(0, 2, 1)
-)
+def beyond_the_seam(n, s):
+    """→ a list of n bools."""
+    ...
+
+
+check("05.3", beyond_the_seam)
+
+# %%
+solution("05.3")
+
+# %% [markdown]
+# **05.4** The mask, your way. It is tested against the loop over all pairs, on maps that are not square.
+
+
+# %%
+def my_mask(H, W, M, s):
+    """→ (windows, M·M, M·M): 0 where query i may look at key j, -100 where not."""
+    ...
+
+
+check("05.4", my_mask)
+
+# %%
+solution("05.4")
 
 # %% [markdown]
 # ## 4 · How the mask acts
-#
+
+# %% [markdown]
 # ### Q31: Why is it added before the softmax, and not multiplied? Why does -100 act like zero?
 #
 # One row of scores, four keys, and the last two shall be blocked. Three ways to do it:
@@ -358,81 +403,6 @@ print("with a blocked score of 130:", far.round(3))
 # %% [markdown]
 # The last line shows the limit: -100 is "minus infinity" only as long as scores differ by much less than 100. A
 # blocked key with a score of 130 wins against all others.
-
-# %% [markdown]
-# ### Q37: -100, -inf, -1e4 or the smallest number of the dtype: when does each give NaN?
-#
-# The smallest number of a dtype, `finfo.min`, is the most negative one that the format can hold. We try each value in
-# three formats, on a row with two blocked keys ("partly") and on a row where all are blocked
-# ("fully").
-
-
-# %%
-def outcome(weights, free):
-    """What a row of weights amounts to, in words; free: the weights without any mask."""
-    if weights.isnan().any():
-        return "NaN"
-    if torch.allclose(weights, weights[0]):
-        return "all keys alike"
-    return (
-        "as if nothing were blocked"
-        if torch.allclose(weights, free, atol=0.1)
-        else "something else"
-    )
-
-
-def try_fill(name, fill, dtype):
-    scores = torch.tensor([1.5, -0.5, 0.25, -2.0], dtype=dtype)
-    blocked = torch.tensor([False, False, True, True])
-    fill = torch.tensor(fill, dtype=dtype)
-    partly = torch.softmax(scores + torch.where(blocked, fill, 0), dim=-1)
-    fully = torch.softmax(scores + fill, dim=-1)
-    row = f"{name:10} {fill.item():10.3g}   {partly[2].item():8.1e}"
-    print(f"{str(dtype)[6:]:9}{row}   {outcome(fully, torch.softmax(scores, -1))}")
-
-
-# %%
-print("dtype    fill       is stored as  weight of a   a row that is blocked fully")
-print("                                 blocked key")
-for dtype in (torch.float32, torch.bfloat16, torch.float16):
-    for fill in (-100.0, -1e4, -1e9, -torch.inf):
-        try_fill(f"{fill:g}", fill, dtype)
-    try_fill("finfo.min", torch.finfo(dtype).min, dtype)
-
-# %% [markdown]
-# - **Partly blocked**: every value works in every format. With -100 the weight is exactly 0 in the 16-bit
-#   formats, and about $10^{-44}$ in float32, a number so small that some devices round it to 0.
-# - **Fully blocked**: -inf gives NaN, since $-\infty - (-\infty)$ is not a number. -1e9 is -inf already in
-#   float16. -100 gives the weights as if nothing were blocked: all scores move alike, and the softmax doesn't
-#   notice. Values so large that the format has no digits left for the scores make all keys alike.
-# - **In Swin** no row is ever fully blocked (section 3). So each of these is safe *here*, and -100 is the
-#   published one.
-#
-# Two more things are often said. One is true as it stands, the other needs care:
-
-# %%
-try:
-    torch.zeros(2, dtype=torch.float16).masked_fill(torch.tensor([True, False]), -1e9)
-except RuntimeError as error:
-    print("masked_fill(-1e9) in float16:", error)
-for dtype in (torch.float16, torch.bfloat16, torch.float32):
-    least = torch.tensor(torch.finfo(dtype).min, dtype=dtype)
-    sums = [
-        f"{(least + torch.tensor(b, dtype=dtype)).item():.3g}"
-        for b in (-1.0, -15.0, -16.0, -100.0)
-    ]
-    twice = (least + least).item()
-    print(
-        f"{str(dtype)[6:]:9} finfo.min plus -1, -15, -16, -100:",
-        *sums,
-        " plus itself:",
-        twice,
-    )
-
-# %% [markdown]
-# "finfo.min plus a negative bias overflows": only if the bias is large enough to be felt. In float16 numbers near
-# the end are 32 apart, so -15 is rounded away and -16 is the first that overflows to -inf; in bfloat16 and
-# float32 no usual bias does. Two masks of finfo.min on top of each other always do.
 
 # %% [markdown]
 # ## 5 · The whole of SW-MSA
@@ -534,6 +504,185 @@ for side in (56, 28, 14):
 # same one by other means.
 
 # %% [markdown]
+# ## 7 · How far a token sees
+
+# %% [markdown]
+# ### Q27: How does information travel, and after how many blocks does a token hear of the whole map?
+#
+# We ask PyTorch: send the gradient of *one* output token back through eight blocks. Where it isn't zero, a token
+# can change the result. Before the last block we see what one block reaches, before the last two what two blocks
+# reach, and so on. The weights are random, $M = 7$; once all blocks are W-MSA, once every second one is SW-MSA.
+# (The -100 lets about $10^{-44}$ through, which float64 can hold. So "not zero" means above $10^{-30}$.)
+
+
+# %%
+def reached(shift, side, query, blocks=8):
+    """Maps (side, side) of bool: from which tokens does `query` hear through the last 1, 2, … blocks?"""
+    torch.manual_seed(0)
+    grid, shifts = (side, side), [0, shift] * (blocks // 2)
+    layers = [
+        swin_torch.SwinTransformerBlock(
+            8, 2, input_resolution=grid, window_size=7, shift_size=s
+        ).double()
+        for s in shifts
+    ]
+    inputs, x = (
+        [],
+        torch.randn(1, side * side, 8, dtype=torch.float64, requires_grad=True),
+    )
+    for layer in layers:
+        inputs.append(x)
+        x = layer(x, grid)
+        x.retain_grad()
+    (x[0, query[0] * side + query[1]] @ torch.randn(8, dtype=torch.float64)).backward()
+    return [
+        before.grad[0].norm(dim=-1).reshape(grid).numpy() > 1e-30
+        for before in reversed(inputs)
+    ]
+
+
+# %%
+query = (10, 10)
+without, shifting = reached(0, 28, query, blocks=4), reached(3, 28, query, blocks=4)
+reach(without, shifting, query, window_size=7)
+
+# %% [markdown]
+# Without the shift a token never leaves its window, however deep the model is. With it, every block adds half a
+# window on each side: 4 tokens on one, 3 on the other. On the 56 × 56 map of stage 1, from a token in the middle:
+
+# %%
+area = {
+    "W-MSA only": [seen.sum() for seen in reached(0, 56, (28, 28))],
+    "W-MSA and SW-MSA": [seen.sum() for seen in reached(3, 56, (28, 28))],
+}
+for name, tokens in area.items():
+    print(f"{name:17}", *(f"{t:5}" for t in tokens))
+assert area["W-MSA and SW-MSA"] == [
+    (7 * k) ** 2 for k in range(1, 9)
+]  # a square with side 7k
+curves(area, xlabel="blocks", ylabel="tokens that can matter", x=range(1, 9))
+
+# %% [markdown]
+# So $k$ blocks reach a square of $7k \times 7k$ tokens: a large map needs many blocks. Swin has another means:
+# patch merging (chapter 07) halves the map after each stage, and a window then covers twice as many pixels each
+# way. Measured on a whole model of Swin-T's depth: from one token of each stage back to the pixels of a 224 × 224
+# image.
+
+# %%
+whole = swin_torch.SwinTransformer(
+    swin_numpy.SwinConfig(embed_dim=6, num_heads=(1, 1, 1, 1))
+).eval()
+pixels = torch.randn(1, 3, 224, 224, requires_grad=True)
+for stage, (out, (h, w)) in enumerate(whole.forward_stages(pixels), 1):
+    pixels.grad = None
+    (out[0, h // 2 * w + w // 2] @ torch.randn(out.shape[-1])).backward(
+        retain_graph=True
+    )
+    seen = (pixels.grad[0].abs().sum(0) > 1e-30).numpy()
+    rows, columns = seen.any(1).sum(), seen.any(0).sum()
+    print(
+        f"stage {stage}: one token depends on {rows:3} × {columns:3} pixels = {seen.mean():.0%}"
+    )
+
+# %% [markdown]
+# ## Deeper: questions, details and traps
+
+# %% [markdown]
+# ### Q30: Does unsqueeze(1) - unsqueeze(2) block both rows and columns, and does the order matter?
+#
+# The official code subtracts the labels of a window from each other in all pairs, and blocks where the difference
+# isn't 0. A label holds row *and* column information, so both are blocked. If a − b isn't 0, b − a isn't either.
+# So the order doesn't matter: every mask is its own transpose.
+
+# %%
+labels = torch.tensor(cut)  # (windows, tokens)
+one, other = (
+    labels.unsqueeze(1) - labels.unsqueeze(2),
+    labels.unsqueeze(2) - labels.unsqueeze(1),
+)
+print("differences equal:         ", torch.equal(one, other))
+print("'is not 0' equal:          ", torch.equal(one != 0, other != 0))
+print("each mask = its transpose: ", np.array_equal(mask56, mask56.transpose(0, 2, 1)))
+assert torch.equal(one != 0, other != 0) and np.array_equal(
+    mask56, mask56.transpose(0, 2, 1)
+)
+
+# %% [markdown]
+# ### Q37: -100, -inf, -1e4 or the smallest number of the dtype: when does each give NaN?
+#
+# The smallest number of a dtype, `finfo.min`, is the most negative one that the format can hold. We try each value in
+# three formats, on a row with two blocked keys ("partly") and on a row where all are blocked
+# ("fully").
+
+
+# %%
+def outcome(weights, free):
+    """What a row of weights amounts to, in words; free: the weights without any mask."""
+    if weights.isnan().any():
+        return "NaN"
+    if torch.allclose(weights, weights[0]):
+        return "all keys alike"
+    return (
+        "as if nothing were blocked"
+        if torch.allclose(weights, free, atol=0.1)
+        else "something else"
+    )
+
+
+def try_fill(name, fill, dtype):
+    scores = torch.tensor([1.5, -0.5, 0.25, -2.0], dtype=dtype)
+    blocked = torch.tensor([False, False, True, True])
+    fill = torch.tensor(fill, dtype=dtype)
+    partly = torch.softmax(scores + torch.where(blocked, fill, 0), dim=-1)
+    fully = torch.softmax(scores + fill, dim=-1)
+    row = f"{name:10} {fill.item():10.3g}   {partly[2].item():8.1e}"
+    print(f"{str(dtype)[6:]:9}{row}   {outcome(fully, torch.softmax(scores, -1))}")
+
+
+# %%
+print("dtype    fill       is stored as  weight of a   a row that is blocked fully")
+print("                                 blocked key")
+for dtype in (torch.float32, torch.bfloat16, torch.float16):
+    for fill in (-100.0, -1e4, -1e9, -torch.inf):
+        try_fill(f"{fill:g}", fill, dtype)
+    try_fill("finfo.min", torch.finfo(dtype).min, dtype)
+
+# %% [markdown]
+# - **Partly blocked**: every value works in every format. With -100 the weight is exactly 0 in the 16-bit
+#   formats, and about $10^{-44}$ in float32, a number so small that some devices round it to 0.
+# - **Fully blocked**: -inf gives NaN, since $-\infty - (-\infty)$ is not a number. -1e9 is -inf already in
+#   float16. -100 gives the weights as if nothing were blocked: all scores move alike, and the softmax doesn't
+#   notice. Values so large that the format has no digits left for the scores make all keys alike.
+# - **In Swin** no row is ever fully blocked (section 3). So each of these is safe *here*, and -100 is the
+#   published one.
+#
+# Two more things are often said. One is true as it stands, the other needs care:
+
+# %%
+try:
+    torch.zeros(2, dtype=torch.float16).masked_fill(torch.tensor([True, False]), -1e9)
+except RuntimeError as error:
+    print("masked_fill(-1e9) in float16:", error)
+for dtype in (torch.float16, torch.bfloat16, torch.float32):
+    least = torch.tensor(torch.finfo(dtype).min, dtype=dtype)
+    sums = [
+        f"{(least + torch.tensor(b, dtype=dtype)).item():.3g}"
+        for b in (-1.0, -15.0, -16.0, -100.0)
+    ]
+    twice = (least + least).item()
+    print(
+        f"{str(dtype)[6:]:9} finfo.min plus -1, -15, -16, -100:",
+        *sums,
+        " plus itself:",
+        twice,
+    )
+
+# %% [markdown]
+# "finfo.min plus a negative bias overflows": only if the bias is large enough to be felt. In float16 numbers near
+# the end are 32 apart, so -15 is rounded away and -16 is the first that overflows to -inf; in bfloat16 and
+# float32 no usual bias does. Two masks of finfo.min on top of each other always do.
+
+# %% [markdown]
 # ### Q33: How does one mask per window meet the scores of a batch, and why is it M2 x M2 in all stages?
 #
 # In this project windows have an axis of their own, so scores `(n k a i j)` and mask `(k 1 i j)` line up by
@@ -615,7 +764,7 @@ print(
 # blocks. We make it in the block, because there it can't be the wrong one.
 
 # %% [markdown]
-# ## 6 · The whole map at a glance
+# ### 6 · The whole map at a glance
 #
 # Lay the attention weights of all windows out as one large matrix: a row for each query token *of the map*, a
 # column for each key token, tokens numbered row by row as in section 2. A pair in no common window has no entry.
@@ -748,89 +897,6 @@ attention_rows(picture, list(looked.values()), query, list(looked))
 # %%
 left = np.nansum(looked["not masked"][:, : grid[1] // 2])
 print(f"weight that would go to the other edge: {left:.0%}")
-
-# %% [markdown]
-# ## 7 · How far a token sees
-#
-# ### Q27: How does information travel, and after how many blocks does a token hear of the whole map?
-#
-# We ask PyTorch: send the gradient of *one* output token back through eight blocks. Where it isn't zero, a token
-# can change the result. Before the last block we see what one block reaches, before the last two what two blocks
-# reach, and so on. The weights are random, $M = 7$; once all blocks are W-MSA, once every second one is SW-MSA.
-# (The -100 lets about $10^{-44}$ through, which float64 can hold. So "not zero" means above $10^{-30}$.)
-
-
-# %%
-def reached(shift, side, query, blocks=8):
-    """Maps (side, side) of bool: from which tokens does `query` hear through the last 1, 2, … blocks?"""
-    torch.manual_seed(0)
-    grid, shifts = (side, side), [0, shift] * (blocks // 2)
-    layers = [
-        swin_torch.SwinTransformerBlock(
-            8, 2, input_resolution=grid, window_size=7, shift_size=s
-        ).double()
-        for s in shifts
-    ]
-    inputs, x = (
-        [],
-        torch.randn(1, side * side, 8, dtype=torch.float64, requires_grad=True),
-    )
-    for layer in layers:
-        inputs.append(x)
-        x = layer(x, grid)
-        x.retain_grad()
-    (x[0, query[0] * side + query[1]] @ torch.randn(8, dtype=torch.float64)).backward()
-    return [
-        before.grad[0].norm(dim=-1).reshape(grid).numpy() > 1e-30
-        for before in reversed(inputs)
-    ]
-
-
-# %%
-query = (10, 10)
-without, shifting = reached(0, 28, query, blocks=4), reached(3, 28, query, blocks=4)
-reach(without, shifting, query, window_size=7)
-
-# %% [markdown]
-# Without the shift a token never leaves its window, however deep the model is. With it, every block adds half a
-# window on each side: 4 tokens on one, 3 on the other. On the 56 × 56 map of stage 1, from a token in the middle:
-
-# %%
-area = {
-    "W-MSA only": [seen.sum() for seen in reached(0, 56, (28, 28))],
-    "W-MSA and SW-MSA": [seen.sum() for seen in reached(3, 56, (28, 28))],
-}
-for name, tokens in area.items():
-    print(f"{name:17}", *(f"{t:5}" for t in tokens))
-assert area["W-MSA and SW-MSA"] == [
-    (7 * k) ** 2 for k in range(1, 9)
-]  # a square with side 7k
-curves(area, xlabel="blocks", ylabel="tokens that can matter", x=range(1, 9))
-
-# %% [markdown]
-# So $k$ blocks reach a square of $7k \times 7k$ tokens: a large map needs many blocks. Swin has another means:
-# patch merging (chapter 07) halves the map after each stage, and a window then covers twice as many pixels each
-# way. Measured on a whole model of Swin-T's depth: from one token of each stage back to the pixels of a 224 × 224
-# image.
-
-# %%
-whole = swin_torch.SwinTransformer(
-    swin_numpy.SwinConfig(embed_dim=6, num_heads=(1, 1, 1, 1))
-).eval()
-pixels = torch.randn(1, 3, 224, 224, requires_grad=True)
-for stage, (out, (h, w)) in enumerate(whole.forward_stages(pixels), 1):
-    pixels.grad = None
-    (out[0, h // 2 * w + w // 2] @ torch.randn(out.shape[-1])).backward(
-        retain_graph=True
-    )
-    seen = (pixels.grad[0].abs().sum(0) > 1e-30).numpy()
-    rows, columns = seen.any(1).sum(), seen.any(0).sum()
-    print(
-        f"stage {stage}: one token depends on {rows:3} × {columns:3} pixels = {seen.mean():.0%}"
-    )
-
-# %% [markdown]
-# ## 8 · Two practical questions
 
 # %% [markdown]
 # ### Q35: How can I test that my own mask is right?
@@ -984,7 +1050,7 @@ except RuntimeError as error:
 # here, they needn't be.
 
 # %% [markdown]
-# ## Traps
+# ### Traps
 #
 # Each trap is a bug that runs without an error. One detector finds the first three: put together who sees whom
 # *on the map*, and compare with the moved windows of section 3.
@@ -1099,68 +1165,6 @@ agree(
     mask_from(rows_only, 4),
     shift_mask(8, 8, 4, (2, 0)),
 )
-
-# %% [markdown]
-# ## Exercises
-#
-# **05.1** Where does a token stand after the cyclic shift?
-
-
-# %%
-def where_to(row, column, H, W, s):
-    """→ (row, column) after the map of H x W is rolled up and left by s."""
-    ...
-
-
-check("05.1", where_to)
-
-# %%
-solution("05.1")
-
-# %% [markdown]
-# **05.2** How wide are the moved windows along an axis of `n` tokens, from the first to the last?
-
-
-# %%
-def widths(n, M, s):
-    """→ a list of ints that sum to n; M divides n, 0 <= s < M."""
-    ...
-
-
-check("05.2", widths)
-
-# %%
-solution("05.2")
-
-# %% [markdown]
-# **05.3** One bit along one axis: which of the `n` places of the *rolled* axis hold tokens that wrapped around?
-
-
-# %%
-def beyond_the_seam(n, s):
-    """→ a list of n bools."""
-    ...
-
-
-check("05.3", beyond_the_seam)
-
-# %%
-solution("05.3")
-
-# %% [markdown]
-# **05.4** The mask, your way. It is tested against the loop over all pairs, on maps that are not square.
-
-
-# %%
-def my_mask(H, W, M, s):
-    """→ (windows, M·M, M·M): 0 where query i may look at key j, -100 where not."""
-    ...
-
-
-check("05.4", my_mask)
-
-# %%
-solution("05.4")
 
 # %% [markdown]
 # **05.5** Without making a mask: which share of its entries is blocked, on a map of `n` × `n` tokens? (Hint:

@@ -1,6 +1,8 @@
 # %% [markdown]
 # # 06 · The Swin block
 #
+# ![The Swin block: norm, attention in windows, a sum, norm, MLP, a sum, with the residual path beside them](../figures/gallery/block_version_1.png)
+#
 # Attention, layer norm, an MLP: all the parts are there. A Swin Transformer stacks them a dozen times, always in the
 # same way. That way is the block, and it has four lines.
 #
@@ -12,7 +14,7 @@
 # - how a map of any size gets through windows of 7 × 7: pad, shift, cut, attend, and all of it back;
 # - where the parameters of a block lie, and where its work is done.
 
-# %%
+# %% jupyter={"source_hidden": true}
 import math
 from dataclasses import replace
 
@@ -146,6 +148,21 @@ def block_by_loop(x, p):
 
 
 # %% [markdown]
+# **06.2** Layer norm over the last axis, without a loop. `weight` and `bias` are (c,).
+
+
+# %%
+def my_layer_norm(x, weight, bias, eps=1e-5):
+    """x (..., c) → (..., c)."""
+    ...
+
+
+check("06.2", my_layer_norm)
+
+# %%
+solution("06.2")
+
+# %% [markdown]
 # ## The library's version, twice
 #
 # `in_windows` reads the same in both packages, letter for letter. `forward` has one more line in NumPy: `save` keeps what
@@ -186,6 +203,23 @@ y = numpy_block(stream[None], (2, 2))
 agree("one window: library and loop", y[0], block_by_loop(stream, p))
 torch_y = torch_block(torch.tensor(stream[None]), (2, 2))
 agree("one window: NumPy and PyTorch", y, torch_y)
+
+# %% [markdown]
+# Write the function, run the cell, and read what the check says. Stuck? Open the solution below it.
+#
+# **06.1** The block itself. `norm1`, `attend`, `norm2` and `mlp` are functions of the tokens `x`.
+
+
+# %%
+def block_forward(x, norm1, attend, norm2, mlp):
+    """x (n, l, c) → (n, l, c), pre-norm."""
+    ...
+
+
+check("06.1", block_forward)
+
+# %%
+solution("06.1")
 
 # %% [markdown]
 # ## What a block does to a photograph
@@ -341,7 +375,93 @@ assert (sizes["trained"].mean(0) > sizes["fresh random weights"].mean(0)).all()
 # read, and the patch merging hands on a summary of it.
 
 # %% [markdown]
-# ## Where the norms go
+# ## Attention mixes tokens, the MLP doesn't
+#
+# Change one token and see who feels it. Here on 14 × 14 tokens with windows of 7, token (5, 8), for each branch and
+# for the whole block.
+
+# %%
+numpy_block, torch_block, p = twins(12, 3, window_size=7)
+x = rng.normal(size=(1, 196, 12))
+poked = x.copy()
+poked[0, 5 * 14 + 8] += rng.normal(size=12)
+
+
+def who_feels(f, grid=(14, 14)):
+    """bool map (h, w): which tokens of f(x) change when token (5, 8) does?"""
+    return np.any(f(x) != f(poked), axis=-1).reshape(grid)
+
+
+# %%
+felt = {
+    "norm": who_feels(numpy_block.norm1),
+    "attention": who_feels(lambda v: numpy_block.attend(v, (14, 14))),
+    "MLP": who_feels(numpy_block.mlp),
+    "block": who_feels(lambda v: numpy_block(v, (14, 14))),
+}
+print({name: int(tokens.sum()) for name, tokens in felt.items()})
+show_maps(felt, window=7, query=(5, 8))
+
+# %% [markdown]
+# So the MLP may be given its tokens in any order, or one by one:
+
+# %%
+order = rng.permutation(196)
+mlp = numpy_block.mlp
+agree("MLP of shuffled tokens", mlp(x[:, order]), mlp(x)[:, order])
+agree("MLP token by token", [mlp(token) for token in x[0]], mlp(x)[0])
+
+# %% [markdown]
+# ## Drop path
+#
+# **Stochastic depth**: in training, each branch of each image is left out with a certain probability, as if the block
+# had not been there. What is kept grows by 1 / (1 − rate), so that the mean stays what it was. In evaluation nothing
+# is dropped. It can only work because a block is an addition: leave it out, and the stream simply goes on.
+
+# %%
+side_by_side("layers.DropPath.forward")
+
+# %%
+drop = swin_numpy.layers.DropPath(0.25).train()
+swin_numpy.layers.seed_dropout(drop, 0)  # the same draws each time
+x = np.ones((10, 4, 3))  # ten images, four tokens, three channels
+y = drop(x)
+print("each image:", [round(float(value), 3) for value in y[:, 0, 0]])
+assert all(np.ptp(image) == 0 for image in y)  # dropped as a whole or not at all
+assert drop.eval()(x) is x  # in eval mode the input itself comes back
+
+# %% [markdown]
+# The mean over many draws, in both twins, against the standard error of such a mean:
+
+# %%
+many, rate = 40_000, 0.25
+error = math.sqrt(rate / (1 - rate) / many)
+numpy_mean = drop.train()(np.ones((many, 1, 1))).mean()
+torch.manual_seed(0)
+torch_drop = swin_torch.layers.DropPath(rate).train()
+torch_mean = torch_drop(torch.ones(many, 1, 1)).mean().item()
+for name, mean in (("NumPy", numpy_mean), ("PyTorch", torch_mean)):
+    print(f"{name:8} mean {mean:.4f}, expected 1 ± {error:.4f}")
+    assert abs(mean - 1) < 4 * error
+
+# %% [markdown]
+# **06.3** Drop path in training mode. `rng.random(shape)` gives numbers from 0 to 1. Mind what is drawn once, and
+# what happens to those that stay.
+
+
+# %%
+def my_drop_path(x, rate, rng):
+    """x (n, l, c) → (n, l, c)."""
+    ...
+
+
+check("06.3", my_drop_path)
+
+# %%
+solution("06.3")
+
+# %% [markdown]
+# ## Deeper: questions, details and traps
 
 # %% [markdown]
 # ### Q38: Where does LayerNorm go, and what stays on the residual path?
@@ -478,7 +598,7 @@ print("stream  ", [round(a[i], 6) for i in (0, 12, 24)])
 print("gradient", [round(back_a[i], 6) for i in (0, 12, 24)])
 
 # %% [markdown]
-# ## GELU, and which one
+# ### GELU, and which one
 #
 # $\mathrm{GELU}(u) = u \cdot \Phi(u)$, with $\Phi(u) = \tfrac12\left(1 + \mathrm{erf}(u / \sqrt 2)\right)$. A formula
 # with tanh is also called GELU; it was made to be fast. Swin uses the exact one, and so do both twins.
@@ -503,76 +623,6 @@ curves({"the functions": lines, "difference of the two GELUs": {"": gap}}, "u", 
 # %% [markdown]
 # Small, but far more than rounding, and every block does it again. A checkpoint runs with the other formula without any
 # error; only a comparison of numbers tells.
-
-# %% [markdown]
-# ## Attention mixes tokens, the MLP doesn't
-#
-# Change one token and see who feels it. Here on 14 × 14 tokens with windows of 7, token (5, 8), for each branch and
-# for the whole block.
-
-# %%
-numpy_block, torch_block, p = twins(12, 3, window_size=7)
-x = rng.normal(size=(1, 196, 12))
-poked = x.copy()
-poked[0, 5 * 14 + 8] += rng.normal(size=12)
-
-
-def who_feels(f, grid=(14, 14)):
-    """bool map (h, w): which tokens of f(x) change when token (5, 8) does?"""
-    return np.any(f(x) != f(poked), axis=-1).reshape(grid)
-
-
-# %%
-felt = {
-    "norm": who_feels(numpy_block.norm1),
-    "attention": who_feels(lambda v: numpy_block.attend(v, (14, 14))),
-    "MLP": who_feels(numpy_block.mlp),
-    "block": who_feels(lambda v: numpy_block(v, (14, 14))),
-}
-print({name: int(tokens.sum()) for name, tokens in felt.items()})
-show_maps(felt, window=7, query=(5, 8))
-
-# %% [markdown]
-# So the MLP may be given its tokens in any order, or one by one:
-
-# %%
-order = rng.permutation(196)
-mlp = numpy_block.mlp
-agree("MLP of shuffled tokens", mlp(x[:, order]), mlp(x)[:, order])
-agree("MLP token by token", [mlp(token) for token in x[0]], mlp(x)[0])
-
-# %% [markdown]
-# ## Drop path
-#
-# **Stochastic depth**: in training, each branch of each image is left out with a certain probability, as if the block
-# had not been there. What is kept grows by 1 / (1 − rate), so that the mean stays what it was. In evaluation nothing
-# is dropped. It can only work because a block is an addition: leave it out, and the stream simply goes on.
-
-# %%
-side_by_side("layers.DropPath.forward")
-
-# %%
-drop = swin_numpy.layers.DropPath(0.25).train()
-swin_numpy.layers.seed_dropout(drop, 0)  # the same draws each time
-x = np.ones((10, 4, 3))  # ten images, four tokens, three channels
-y = drop(x)
-print("each image:", [round(float(value), 3) for value in y[:, 0, 0]])
-assert all(np.ptp(image) == 0 for image in y)  # dropped as a whole or not at all
-assert drop.eval()(x) is x  # in eval mode the input itself comes back
-
-# %% [markdown]
-# The mean over many draws, in both twins, against the standard error of such a mean:
-
-# %%
-many, rate = 40_000, 0.25
-error = math.sqrt(rate / (1 - rate) / many)
-numpy_mean = drop.train()(np.ones((many, 1, 1))).mean()
-torch.manual_seed(0)
-torch_drop = swin_torch.layers.DropPath(rate).train()
-torch_mean = torch_drop(torch.ones(many, 1, 1)).mean().item()
-for name, mean in (("NumPy", numpy_mean), ("PyTorch", torch_mean)):
-    print(f"{name:8} mean {mean:.4f}, expected 1 ± {error:.4f}")
-    assert abs(mean - 1) < 4 * error
 
 # %% [markdown]
 # ### Q39: Is the drop-path rate constant, and which rate belongs to T, S and B?
@@ -622,7 +672,22 @@ def draw(rate):
 slider(draw, rate=(0.0, 0.9, 0.1, 0.2))
 
 # %% [markdown]
-# ## Any size: pad, shift, cut, attend, back
+# **06.4** The rate of every block, as a list of one list for each stage.
+
+
+# %%
+def my_rates(depths, last_rate):
+    """(2, 2) and 0.3 → [[0.0, 0.1], [0.2, 0.3]], but for rounding."""
+    ...
+
+
+check("06.4", my_rates)
+
+# %%
+solution("06.4")
+
+# %% [markdown]
+# ### Any size: pad, shift, cut, attend, back
 #
 # A map of 5 × 6 tokens, windows of 4 × 4. Neither side is a multiple of 4, so zeros are added at the bottom and at
 # the right. Then comes the shift, here by 2, then the cut. Numbers are the tokens, grey is padding.
@@ -672,7 +737,8 @@ print("shift, then pad:", seen_by(1, pad_to_multiple(cyclic_shift(labels, 2), 4)
 # In the right order token 1 sees the 2 × 2 corner that it lies in, which is its shifted window cut off by the edge of
 # the image. In the wrong order it sees tokens from the lower edge: a leak that no shape and no error betrays.
 # The traps below run it on a whole block.
-#
+
+# %% [markdown]
 # ### The padding takes part
 #
 # The mask says nothing about padding. A padded token is zero after the norm, but it has a key and a value, the
@@ -713,7 +779,7 @@ show_maps(pictures, 2)
 # difference.
 
 # %% [markdown]
-# ## Where the parameters are, and the work
+# ### Where the parameters are, and the work
 #
 # Everything about a block can be counted from C, the number of heads, M and the grid.
 
@@ -751,7 +817,23 @@ print(f"{mlp / (attention + mlp):.0%} of the multiply-adds are in the MLP")
 # The part that gave the model its name does less than half of the work.
 
 # %% [markdown]
-# ## Traps
+# **06.5** How many parameters has a block of `C` channels with `heads` heads, windows of `M` × `M`, and an MLP four
+# times as wide as the stream? All biases are there.
+
+
+# %%
+def count_parameters(C, heads, M):
+    """→ int."""
+    ...
+
+
+check("06.5", count_parameters)
+
+# %%
+solution("06.5")
+
+# %% [markdown]
+# ### Traps
 #
 # Five mistakes from public code. All of them run, and give the right shape.
 
@@ -873,87 +955,6 @@ shared_norm(torch_block, torch.from_numpy(x), grid).sum().backward()
 named = torch_block.named_parameters()
 without = [name for name, value in named if value.grad is None]
 print("parameters without a gradient:", without)
-
-# %% [markdown]
-# ## Exercises
-#
-# Write the function, run the cell, and read what the check says. Stuck? Open the solution below it.
-#
-# **06.1** The block itself. `norm1`, `attend`, `norm2` and `mlp` are functions of the tokens `x`.
-
-
-# %%
-def block_forward(x, norm1, attend, norm2, mlp):
-    """x (n, l, c) → (n, l, c), pre-norm."""
-    ...
-
-
-check("06.1", block_forward)
-
-# %%
-solution("06.1")
-
-# %% [markdown]
-# **06.2** Layer norm over the last axis, without a loop. `weight` and `bias` are (c,).
-
-
-# %%
-def my_layer_norm(x, weight, bias, eps=1e-5):
-    """x (..., c) → (..., c)."""
-    ...
-
-
-check("06.2", my_layer_norm)
-
-# %%
-solution("06.2")
-
-# %% [markdown]
-# **06.3** Drop path in training mode. `rng.random(shape)` gives numbers from 0 to 1. Mind what is drawn once, and
-# what happens to those that stay.
-
-
-# %%
-def my_drop_path(x, rate, rng):
-    """x (n, l, c) → (n, l, c)."""
-    ...
-
-
-check("06.3", my_drop_path)
-
-# %%
-solution("06.3")
-
-# %% [markdown]
-# **06.4** The rate of every block, as a list of one list for each stage.
-
-
-# %%
-def my_rates(depths, last_rate):
-    """(2, 2) and 0.3 → [[0.0, 0.1], [0.2, 0.3]], but for rounding."""
-    ...
-
-
-check("06.4", my_rates)
-
-# %%
-solution("06.4")
-
-# %% [markdown]
-# **06.5** How many parameters has a block of `C` channels with `heads` heads, windows of `M` × `M`, and an MLP four
-# times as wide as the stream? All biases are there.
-
-
-# %%
-def count_parameters(C, heads, M):
-    """→ int."""
-    ...
-
-
-check("06.5", count_parameters)
-
-# %%
-solution("06.5")
 
 # %% [markdown]
 # ## Where to read on

@@ -1,6 +1,8 @@
 # %% [markdown]
 # # 07 · Patch merging
 #
+# ![Patch merging: four neighbouring tokens become one row of four times the channels, normed and mapped to twice the channels](../figures/gallery/patch_merging.png)
+#
 # Blocks never change the shape of a map. Between the stages something has to: a pyramid of maps, fine ones first and
 # coarse ones later, is what makes Swin useful wherever a convolutional network was. Patch merging is that step, in
 # three lines.
@@ -13,7 +15,7 @@
 # - what happens to maps with odd sides;
 # - why nothing can undo a patch merging exactly.
 
-# %%
+# %% jupyter={"source_hidden": true}
 from dataclasses import replace
 
 import numpy as np
@@ -136,6 +138,36 @@ show_maps(
 )
 
 # %% [markdown]
+# **07.1** Gather, with slices. `x` (n, h·w, c), h and w even.
+
+
+# %%
+def my_gather(x, grid):
+    """(n, h·w, c) → (n, h/2·w/2, 4c), official order."""
+    ...
+
+
+check("07.1", my_gather)
+
+# %%
+solution("07.1")
+
+# %% [markdown]
+# **07.2** Which number is it? For number `q` in the 4C channels, return (row offset, column offset, channel).
+
+
+# %%
+def my_origin(q, C):
+    """0 ≤ q < 4C → (0 or 1, 0 or 1, 0 … C-1)."""
+    ...
+
+
+check("07.2", my_origin)
+
+# %%
+solution("07.2")
+
+# %% [markdown]
 # ## The library's version, twice
 
 # %%
@@ -192,7 +224,91 @@ pyramid(stages, config.window_size)
 # %% [markdown]
 # Each merging halves how many numbers there are. And a window of 7 × 7 tokens, drawn on the fronts, covers a larger and
 # larger part of the image: in stage 4 all of it.
+
+# %% [markdown]
+# ### Q40: In which order are the four neighbours joined, and what breaks with nn.Unfold?
 #
+# Label every number of a 2 × 2 square by three digits: row, column, channel; here with C = 2. Three orders are in use.
+# (`nn.Unfold` is PyTorch's layer that cuts a map into squares; it keeps the numbers of one channel together.)
+
+# %%
+row, column, channel = np.indices((2, 2, 2))
+labels = 100 * row + 10 * column + channel  # (h, w, c)
+ORDERS = {"official": "(p2 p1 c)", "row by row": "(p1 p2 c)", "nn.Unfold": "(c p1 p2)"}
+for name, order in ORDERS.items():
+    numbers = rearrange(labels, f"p1 p2 c -> {order}")
+    print(f"{name:11} {order}  ", "  ".join(f"{number:03}" for number in numbers))
+
+unfold = torch.nn.Unfold(kernel_size=2, stride=2)
+as_image = torch.from_numpy(rearrange(labels, "h w c -> 1 c h w")).double()
+numbers = unfold(as_image)[0, :, 0].long().tolist()
+assert numbers == rearrange(labels, "p1 p2 c -> (c p1 p2)").tolist()
+
+# %% [markdown]
+# A model that is trained with any of them works equally well: what follows is a matrix, and it learns whatever order
+# it gets. But **weights and order belong together**. Official weights on Unfold's order run without any error:
+
+
+# %%
+def merge(x, order, p):
+    """Patch merging of a map x (n, h, w, c), its four neighbours in `order`."""
+    four = rearrange(x, f"n (h p1) (w p2) c -> n (h w) {order}", p1=2, p2=2)
+    four = layer_norm(four, p["norm.weight"], p["norm.bias"])
+    return linear(four, p["reduction.weight"])
+
+
+def off(a, b):
+    return f"{np.abs(a - b).max() / np.abs(b).max():.0%} off"
+
+
+right = merge(x, "(p2 p1 c)", p)
+agree("the official order is ours", right, y)
+for name, order in ORDERS.items():
+    print(f"official weights, {name:11} {off(merge(x, order, p), right)}")
+
+# %% [markdown]
+# To translate weights, permute the 4C columns of the matrix **and** the 4C weights and biases of the norm. Number the
+# channels in the official order, and let the arrow tell where each one goes:
+
+
+# %%
+def translate(p, order):
+    """Official parameters → parameters for neighbours in `order`."""
+    C = len(p["norm.weight"]) // 4
+    k = rearrange(np.arange(4 * C), f"(p2 p1 c) -> {order}", p1=2, p2=2, c=C)
+    return {name: value[..., k] for name, value in p.items()}
+
+
+for name, order in ORDERS.items():
+    agree(f"translated for {name}", merge(x, order, translate(p, order)), right)
+half = translate(p, "(c p1 p2)")
+half["norm.weight"], half["norm.bias"] = p["norm.weight"], p["norm.bias"]
+print("matrix permuted, norm forgotten:", off(merge(x, "(c p1 p2)", half), right))
+
+# %% [markdown]
+# In a fresh model the norm's weights are all 1 and its biases 0, and forgetting the norm goes unnoticed. Test a
+# translation with random parameters.
+
+# %% [markdown]
+# **07.3** Someone trained with `nn.Unfold`. Return an index array `k` for which `unfolded[..., k]` is in the official
+# order.
+
+
+# %%
+def my_permutation(C):
+    """→ (4C,) of int."""
+    ...
+
+
+check("07.3", my_permutation)
+
+# %%
+solution("07.3")
+
+# %% [markdown]
+# ## Deeper: questions, details and traps
+
+# %% [markdown]
 # ### Why is 2C enough?
 #
 # 4C numbers go into a merging and 2C come out. What gets lost? Neighbours are alike, so less than one would think. Take
@@ -225,7 +341,7 @@ slider(draw, k=(1, 12, 1, 6))
 # but the matrix is learned, and free to keep what the task needs.
 
 # %% [markdown]
-# ## Why not a strided convolution? It is one
+# ### Why not a strided convolution? It is one
 #
 # Without the norm, gathering and $W$ are exactly a convolution whose kernel covers 2 × 2 tokens and moves by 2. The
 # matrix (2C, 4C) only has to be seen as a kernel (2C, C, 2, 2).
@@ -268,6 +384,21 @@ flat, chessboard = np.array([3, 3, 3, 3]), np.array([0, 6, 6, 0])
 for name, square in (("flat", flat), ("chessboard", chessboard)):
     down = square[1] - square[0]
     print(f"{name:10} mean {square.mean()}, lower left − upper left {down}")
+
+# %% [markdown]
+# **07.5** The official matrix as the kernel of a convolution with stride 2.
+
+
+# %%
+def my_kernel(weight):
+    """(2C, 4C) → (2C, C, 2, 2)."""
+    ...
+
+
+check("07.5", my_kernel)
+
+# %%
+solution("07.5")
 
 # %% [markdown]
 # ### Does a trained merging pool?
@@ -342,73 +473,6 @@ unshuffled = rearrange(unshuffled.numpy(), "n c h w -> n (h w) c")
 place = rearrange(np.arange(12), "(c p1 p2) -> (p2 p1 c)", c=3, p1=2, p2=2)
 print("official channel k is channel place[k] of pixel_unshuffle:", place)
 agree("pixel_unshuffle, permuted", unshuffled[..., place], by_arrow, bound=0)
-
-# %% [markdown]
-# ## Questions that learners ask
-
-# %% [markdown]
-# ### Q40: In which order are the four neighbours joined, and what breaks with nn.Unfold?
-#
-# Label every number of a 2 × 2 square by three digits: row, column, channel; here with C = 2. Three orders are in use.
-# (`nn.Unfold` is PyTorch's layer that cuts a map into squares; it keeps the numbers of one channel together.)
-
-# %%
-row, column, channel = np.indices((2, 2, 2))
-labels = 100 * row + 10 * column + channel  # (h, w, c)
-ORDERS = {"official": "(p2 p1 c)", "row by row": "(p1 p2 c)", "nn.Unfold": "(c p1 p2)"}
-for name, order in ORDERS.items():
-    numbers = rearrange(labels, f"p1 p2 c -> {order}")
-    print(f"{name:11} {order}  ", "  ".join(f"{number:03}" for number in numbers))
-
-unfold = torch.nn.Unfold(kernel_size=2, stride=2)
-as_image = torch.from_numpy(rearrange(labels, "h w c -> 1 c h w")).double()
-numbers = unfold(as_image)[0, :, 0].long().tolist()
-assert numbers == rearrange(labels, "p1 p2 c -> (c p1 p2)").tolist()
-
-# %% [markdown]
-# A model that is trained with any of them works equally well: what follows is a matrix, and it learns whatever order
-# it gets. But **weights and order belong together**. Official weights on Unfold's order run without any error:
-
-
-# %%
-def merge(x, order, p):
-    """Patch merging of a map x (n, h, w, c), its four neighbours in `order`."""
-    four = rearrange(x, f"n (h p1) (w p2) c -> n (h w) {order}", p1=2, p2=2)
-    four = layer_norm(four, p["norm.weight"], p["norm.bias"])
-    return linear(four, p["reduction.weight"])
-
-
-def off(a, b):
-    return f"{np.abs(a - b).max() / np.abs(b).max():.0%} off"
-
-
-right = merge(x, "(p2 p1 c)", p)
-agree("the official order is ours", right, y)
-for name, order in ORDERS.items():
-    print(f"official weights, {name:11} {off(merge(x, order, p), right)}")
-
-# %% [markdown]
-# To translate weights, permute the 4C columns of the matrix **and** the 4C weights and biases of the norm. Number the
-# channels in the official order, and let the arrow tell where each one goes:
-
-
-# %%
-def translate(p, order):
-    """Official parameters → parameters for neighbours in `order`."""
-    C = len(p["norm.weight"]) // 4
-    k = rearrange(np.arange(4 * C), f"(p2 p1 c) -> {order}", p1=2, p2=2, c=C)
-    return {name: value[..., k] for name, value in p.items()}
-
-
-for name, order in ORDERS.items():
-    agree(f"translated for {name}", merge(x, order, translate(p, order)), right)
-half = translate(p, "(c p1 p2)")
-half["norm.weight"], half["norm.bias"] = p["norm.weight"], p["norm.bias"]
-print("matrix permuted, norm forgotten:", off(merge(x, "(c p1 p2)", half), right))
-
-# %% [markdown]
-# In a fresh model the norm's weights are all 1 and its biases 0, and forgetting the norm goes unnoticed. Test a
-# translation with random parameters.
 
 # %% [markdown]
 # ### Q41: Why is the norm on 4C before the reduction in V1, and on 2C after it in V2?
@@ -559,7 +623,23 @@ print(f"random numbers: {lost:.0%} of their energy is lost")
 # That is why a U-shaped network carries the fine maps across by skip connections.
 
 # %% [markdown]
-# ## Traps
+# **07.4** Turn the gathering round: every token of 4c channels back to a square of four tokens. `grid` is that of the
+# tokens that come in.
+
+
+# %%
+def my_scatter(x, grid):
+    """(n, h·w, 4c) → (n, 2h·2w, c)."""
+    ...
+
+
+check("07.4", my_scatter)
+
+# %%
+solution("07.4")
+
+# %% [markdown]
+# ### Traps
 #
 # **1. A reshape instead of a gathering.** `x.reshape(n, h·w/4, 4c)` gives the right shape, too. But tokens lie row by
 # row, so it joins four neighbours *in a row*, 1 × 4 instead of 2 × 2; and where w is not a multiple of 4, some of them
@@ -600,7 +680,6 @@ square = [(2, 4), (2, 5), (3, 4), (3, 5)]  # row, column
 for name, f in (("gathered", gathered), ("reshaped", reshaped)):
     print(name, square, "felt at", [felt_at(f, i, j) for i, j in square])
 
-
 # %% [markdown]
 # **2. H and W swapped.** (4, 6) and (6, 4) have the same number of tokens. The check is the same:
 
@@ -639,85 +718,6 @@ for name, side in (("padded", 5), ("cut off", 4)):
     a, b = numpy_merging(a, (side, side))[0], numpy_merging(b, (side, side))[0]
     feel = int(np.any(a != b, axis=-1).sum())
     print(f"{name:8} {a.shape[1]} new tokens, {feel} of them feel token (4, 4)")
-
-# %% [markdown]
-# ## Exercises
-#
-# **07.1** Gather, with slices. `x` (n, h·w, c), h and w even.
-
-
-# %%
-def my_gather(x, grid):
-    """(n, h·w, c) → (n, h/2·w/2, 4c), official order."""
-    ...
-
-
-check("07.1", my_gather)
-
-# %%
-solution("07.1")
-
-# %% [markdown]
-# **07.2** Which number is it? For number `q` in the 4C channels, return (row offset, column offset, channel).
-
-
-# %%
-def my_origin(q, C):
-    """0 ≤ q < 4C → (0 or 1, 0 or 1, 0 … C-1)."""
-    ...
-
-
-check("07.2", my_origin)
-
-# %%
-solution("07.2")
-
-# %% [markdown]
-# **07.3** Someone trained with `nn.Unfold`. Return an index array `k` for which `unfolded[..., k]` is in the official
-# order.
-
-
-# %%
-def my_permutation(C):
-    """→ (4C,) of int."""
-    ...
-
-
-check("07.3", my_permutation)
-
-# %%
-solution("07.3")
-
-# %% [markdown]
-# **07.4** Turn the gathering round: every token of 4c channels back to a square of four tokens. `grid` is that of the
-# tokens that come in.
-
-
-# %%
-def my_scatter(x, grid):
-    """(n, h·w, 4c) → (n, 2h·2w, c)."""
-    ...
-
-
-check("07.4", my_scatter)
-
-# %%
-solution("07.4")
-
-# %% [markdown]
-# **07.5** The official matrix as the kernel of a convolution with stride 2.
-
-
-# %%
-def my_kernel(weight):
-    """(2C, 4C) → (2C, C, 2, 2)."""
-    ...
-
-
-check("07.5", my_kernel)
-
-# %%
-solution("07.5")
 
 # %% [markdown]
 # ## Where to read on

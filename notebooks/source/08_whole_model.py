@@ -1,6 +1,8 @@
 # %% [markdown]
 # # 08 · The whole model
 #
+# ![The whole model: image, patch embedding, four stages of blocks with patch merging between them, norm, mean and head](../figures/gallery/architecture.png)
+#
 # Patches, blocks, merging: everything has been built, and twice. This chapter puts it together, sends a photograph
 # through both twins, and measures how far apart they are after every step. Then it asks what the parts are for.
 #
@@ -12,7 +14,7 @@
 # - why the last stage doesn't shift, and what happens to the logits if it does;
 # - how closely two implementations can and should agree, in float64, float32 and bfloat16.
 
-# %%
+# %% jupyter={"source_hidden": true}
 from dataclasses import replace
 
 import numpy as np
@@ -93,6 +95,21 @@ print("logits         ", logits.shape)
 # has shift 0. It should; see the traps.)
 
 # %% [markdown]
+# **08.4** From the last tokens to logits. `norm` is a function of (…, c).
+
+
+# %%
+def my_logits(tokens, norm, weight, bias):
+    """tokens (n, l, c), weight (classes, c), bias (classes,) → (n, classes)."""
+    ...
+
+
+check("08.4", my_logits)
+
+# %%
+solution("08.4")
+
+# %% [markdown]
 # ## The library's version, twice
 
 # %%
@@ -123,6 +140,172 @@ torch_model = swin_torch.SwinTransformer(config, seed=0).double().eval()
 count = sum(value.size for _, value in numpy_model.named_parameters())
 assert count == sum(value.numel() for value in torch_model.parameters()) == 28_288_354
 print(f"{count:,} parameters in both")
+
+# %% [markdown]
+# **08.1** The grid (h, w) of every stage for an image of `image_size` = (H, W) pixels, of any size; nothing is dropped.
+
+
+# %%
+def my_grids(image_size, patch_size, stages):
+    """(224, 224), 4, 4 → [(56, 56), (28, 28), (14, 14), (7, 7)]."""
+    ...
+
+
+check("08.1", my_grids)
+
+# %%
+solution("08.1")
+
+# %% [markdown]
+# ## A photograph through both twins
+#
+# `record` hooks every part of a model and keeps what it gave. Once in NumPy, float64; then PyTorch in float64, float32
+# and bfloat16, each measured against it: largest difference / largest value.
+
+# %%
+images = torch.from_numpy(photo)
+numpy_steps = record(numpy_model, photo)
+gaps = {}
+for dtype in (torch.float64, torch.float32, torch.bfloat16):
+    with torch.inference_mode():
+        torch_steps = record(torch_model.to(dtype), images.to(dtype))
+    pairs = zip(numpy_steps, torch_steps, strict=True)
+    name = str(dtype).removeprefix("torch.")
+    gaps[name] = [measure(*pair).relative for pair in pairs]
+
+exact = numpy_model.state_dict()  # bfloat16 has cut the weights of the other short
+exact = {name: torch.from_numpy(value) for name, value in exact.items()}
+_ = torch_model.double().load_state_dict(exact)
+
+# %%
+print(f"{'step':22} {'what':22} {'shape':>14}", *(f"{name:>9}" for name in gaps))
+for step, *differences in zip(numpy_steps, *gaps.values(), strict=True):
+    shape = "×".join(map(str, step.output.shape))
+    columns = [f"{gap:9.1e}" for gap in differences]
+    print(f"{step.name:22} {step.what:22} {shape:>14}", *columns)
+
+# %%
+names = [step.name for step in numpy_steps]
+disagreement(names, gaps, "largest difference / largest value")
+
+# %% [markdown]
+# Three lines, far apart, and none of them jumps. In float64 the twins differ by a few roundings, in float32 by a few
+# larger ones, and bfloat16 keeps only two to three digits to begin with. A wrong axis or a forgotten bias would lift
+# *all* lines, at the block that has it, to the size of the mistake. A small mistake could pass for rounding in
+# bfloat16. In float64 it has nowhere to hide.
+
+# %%
+worst = {name: max(values) for name, values in gaps.items()}
+assert worst["float64"] < 1e-12 < worst["float32"] < 1e-4 < worst["bfloat16"] < 0.1
+probabilities = softmax(numpy_steps[-1].output[0])
+best = np.argsort(-probabilities)[:5]
+print("most probable:", ", ".join(f"class {k} ({probabilities[k]:.2%})" for k in best))
+
+# %% [markdown]
+# The weights are random, so the five classes mean nothing; even the best of the 1000 has only a few in a thousand.
+# Chapter 11 shows how published weights get into the same two models. A small trained model is there already:
+
+# %% [markdown]
+# ## A backbone: what the stages give
+#
+# A classifier uses the last map only. Detection and segmentation need all four: fine maps for small things, coarse
+# ones for large things. `forward_stages` returns each stage's tokens with their grid.
+
+# %%
+with torch.inference_mode():
+    stages = torch_model.forward_stages(images)
+last_blocks = [
+    f"layers.{i}.blocks.{depth - 1}" for i, depth in enumerate(config.depths)
+]
+ends = [step for step in numpy_steps if step.name in last_blocks]
+for (tokens, grid), step in zip(stages, ends, strict=True):
+    agree(f"grid {grid}", tokens, step.output)
+
+# %% [markdown]
+# To see maps of many channels, take the three directions in which their tokens differ most (principal components) as
+# red, green and blue. The network is untrained: what shows is the photograph, mixed by random matrices.
+
+
+# %%
+def as_colours(tokens, grid):
+    """tokens (1, h·w, c) → (h, w, 3) in 0 … 1: three principal components."""
+    x = np.asarray(tokens)[0]
+    x = x - x.mean(0)
+    _, _, directions = np.linalg.svd(x, full_matrices=False)
+    x = x @ directions[:3].T
+    low, high = np.percentile(x, (2, 98), axis=0)
+    return np.clip((x - low) / (high - low), 0, 1).reshape(*grid, 3)
+
+
+pixels = denormalise(photo)[0]
+pictures = {"photograph": pixels}
+for i, (x, (h, w)) in enumerate(stages, 1):
+    pictures[f"stage {i}: {h} × {w}"] = as_colours(x, (h, w))
+show_maps(pictures, columns=5)
+
+# %% [markdown]
+# **08.3** From what `forward_stages` returns to what detection code wants.
+
+
+# %%
+def my_feature_maps(stages):
+    """[(tokens (n, h·w, c), (h, w)), …] → [map (n, c, h, w), …]."""
+    ...
+
+
+check("08.3", my_feature_maps)
+
+# %%
+solution("08.3")
+
+# %% [markdown]
+# ### Weights that know something
+#
+# The repository ships a Swin that was trained to tell ten kinds of clothes apart (chapter 10). It is the same class
+# with another `SwinConfig`: two stages, windows of 7, grey images of 28 × 28 pixels. Both twins read its file and look
+# at pictures that were held out, so no weight was ever fitted to them.
+
+# %%
+clothes = fashion_mnist(SUBSET, "test")
+few, truth = clothes.images[:300], clothes.labels[:300]
+trained = SwinTransformer.from_checkpoint(TRAINED).to(np.float64)
+twin = swin_torch.SwinTransformer.from_checkpoint(TRAINED).double()
+inputs = standardise(few).astype(np.float64)
+logits = trained(inputs)
+with torch.inference_mode():
+    agree("logits of the trained twins", logits, twin(torch.tensor(inputs)), 1e-9)
+said, sure = logits.argmax(1), softmax(logits).max(1)
+print(f"{trained.config.depths=}, {trained.config.num_heads=}")
+print(f"right: {np.mean(said == truth):.1%} of {len(few)} held-out images")
+assert np.mean(said == truth) > 0.85
+
+# %% [markdown]
+# The first eight that the model gets right, and the first four that it gets wrong (✗), with the probability that it
+# gives to its answer. That tells how sure the model is, which is not the same as how often it is right.
+
+
+# %%
+def verdict(i):
+    """What the model says of image i, and how sure it is; with ✗ and what it is, if wrong."""
+    text = f"{CLASSES[said[i]]} {sure[i]:.0%}"
+    return text if said[i] == truth[i] else f"✗ {text}\nis: {CLASSES[truth[i]]}"
+
+
+right, wrong = np.flatnonzero(said == truth), np.flatnonzero(said != truth)
+examples = [*right[:8], *wrong[:4]]
+show_maps(few[examples], columns=6, titles=[verdict(i) for i in examples])
+
+# %%
+for name, group in (("right", right), ("wrong", wrong)):
+    mean = sure[group].mean()
+    print(f"{len(group):3} times {name}: mean probability of the answer {mean:.1%}")
+
+# %% [markdown]
+# Softmax turns any logits into numbers that sum to 1; only training gives them a meaning. Through random weights, the
+# photograph above got a few in a thousand for the best class.
+
+# %% [markdown]
+# ## Deeper: questions, details and traps
 
 # %% [markdown]
 # ### Q45: What does depths=(2, 2, 6, 2) mean, and why is stage 3 the deepest?
@@ -199,99 +382,20 @@ for name in ("tiny", "small", "base", "large"):
     print(f"{name:6} depths {preset.depths}, widths {preset.widths}")
 
 # %% [markdown]
-# ## A photograph through both twins
-#
-# `record` hooks every part of a model and keeps what it gave. Once in NumPy, float64; then PyTorch in float64, float32
-# and bfloat16, each measured against it: largest difference / largest value.
-
-# %%
-images = torch.from_numpy(photo)
-numpy_steps = record(numpy_model, photo)
-gaps = {}
-for dtype in (torch.float64, torch.float32, torch.bfloat16):
-    with torch.inference_mode():
-        torch_steps = record(torch_model.to(dtype), images.to(dtype))
-    pairs = zip(numpy_steps, torch_steps, strict=True)
-    name = str(dtype).removeprefix("torch.")
-    gaps[name] = [measure(*pair).relative for pair in pairs]
-
-exact = numpy_model.state_dict()  # bfloat16 has cut the weights of the other short
-exact = {name: torch.from_numpy(value) for name, value in exact.items()}
-_ = torch_model.double().load_state_dict(exact)
-
-# %%
-print(f"{'step':22} {'what':22} {'shape':>14}", *(f"{name:>9}" for name in gaps))
-for step, *differences in zip(numpy_steps, *gaps.values(), strict=True):
-    shape = "×".join(map(str, step.output.shape))
-    columns = [f"{gap:9.1e}" for gap in differences]
-    print(f"{step.name:22} {step.what:22} {shape:>14}", *columns)
-
-# %%
-names = [step.name for step in numpy_steps]
-disagreement(names, gaps, "largest difference / largest value")
-
-# %% [markdown]
-# Three lines, far apart, and none of them jumps. In float64 the twins differ by a few roundings, in float32 by a few
-# larger ones, and bfloat16 keeps only two to three digits to begin with. A wrong axis or a forgotten bias would lift
-# *all* lines, at the block that has it, to the size of the mistake. A small mistake could pass for rounding in
-# bfloat16. In float64 it has nowhere to hide.
-
-# %%
-worst = {name: max(values) for name, values in gaps.items()}
-assert worst["float64"] < 1e-12 < worst["float32"] < 1e-4 < worst["bfloat16"] < 0.1
-probabilities = softmax(numpy_steps[-1].output[0])
-best = np.argsort(-probabilities)[:5]
-print("most probable:", ", ".join(f"class {k} ({probabilities[k]:.2%})" for k in best))
-
-# %% [markdown]
-# The weights are random, so the five classes mean nothing; even the best of the 1000 has only a few in a thousand.
-# Chapter 11 shows how published weights get into the same two models. A small trained model is there already:
-
-# %% [markdown]
-# ### Weights that know something
-#
-# The repository ships a Swin that was trained to tell ten kinds of clothes apart (chapter 10). It is the same class
-# with another `SwinConfig`: two stages, windows of 7, grey images of 28 × 28 pixels. Both twins read its file and look
-# at pictures that were held out, so no weight was ever fitted to them.
-
-# %%
-clothes = fashion_mnist(SUBSET, "test")
-few, truth = clothes.images[:300], clothes.labels[:300]
-trained = SwinTransformer.from_checkpoint(TRAINED).to(np.float64)
-twin = swin_torch.SwinTransformer.from_checkpoint(TRAINED).double()
-inputs = standardise(few).astype(np.float64)
-logits = trained(inputs)
-with torch.inference_mode():
-    agree("logits of the trained twins", logits, twin(torch.tensor(inputs)), 1e-9)
-said, sure = logits.argmax(1), softmax(logits).max(1)
-print(f"{trained.config.depths=}, {trained.config.num_heads=}")
-print(f"right: {np.mean(said == truth):.1%} of {len(few)} held-out images")
-assert np.mean(said == truth) > 0.85
-
-# %% [markdown]
-# The first eight that the model gets right, and the first four that it gets wrong (✗), with the probability that it
-# gives to its answer. That tells how sure the model is, which is not the same as how often it is right.
+# **08.5** Count the parameters of any Swin Transformer from its `config` alone. It has to find the paper's numbers for
+# T, S, B and L. (Qkv bias, no absolute position embedding. Mind the norms, and what the last stage hasn't.)
 
 
 # %%
-def verdict(i):
-    """What the model says of image i, and how sure it is; with ✗ and what it is, if wrong."""
-    text = f"{CLASSES[said[i]]} {sure[i]:.0%}"
-    return text if said[i] == truth[i] else f"✗ {text}\nis: {CLASSES[truth[i]]}"
+def my_count(config):
+    """SwinConfig → int."""
+    ...
 
 
-right, wrong = np.flatnonzero(said == truth), np.flatnonzero(said != truth)
-examples = [*right[:8], *wrong[:4]]
-show_maps(few[examples], columns=6, titles=[verdict(i) for i in examples])
+check("08.5", my_count)
 
 # %%
-for name, group in (("right", right), ("wrong", wrong)):
-    mean = sure[group].mean()
-    print(f"{len(group):3} times {name}: mean probability of the answer {mean:.1%}")
-
-# %% [markdown]
-# Softmax turns any logits into numbers that sum to 1; only training gives them a meaning. Through random weights, the
-# photograph above got a few in a thousand for the best class.
+solution("08.5")
 
 # %% [markdown]
 # ### An implementation by others
@@ -316,44 +420,6 @@ else:
     ours.load_state_dict(convert_state_dict(theirs.state_dict()))
     with torch.inference_mode():
         agree("logits, transformers and NumPy", ours(photo), theirs(images).logits)
-
-# %% [markdown]
-# ## A backbone: what the stages give
-#
-# A classifier uses the last map only. Detection and segmentation need all four: fine maps for small things, coarse
-# ones for large things. `forward_stages` returns each stage's tokens with their grid.
-
-# %%
-with torch.inference_mode():
-    stages = torch_model.forward_stages(images)
-last_blocks = [
-    f"layers.{i}.blocks.{depth - 1}" for i, depth in enumerate(config.depths)
-]
-ends = [step for step in numpy_steps if step.name in last_blocks]
-for (tokens, grid), step in zip(stages, ends, strict=True):
-    agree(f"grid {grid}", tokens, step.output)
-
-# %% [markdown]
-# To see maps of many channels, take the three directions in which their tokens differ most (principal components) as
-# red, green and blue. The network is untrained: what shows is the photograph, mixed by random matrices.
-
-
-# %%
-def as_colours(tokens, grid):
-    """tokens (1, h·w, c) → (h, w, 3) in 0 … 1: three principal components."""
-    x = np.asarray(tokens)[0]
-    x = x - x.mean(0)
-    _, _, directions = np.linalg.svd(x, full_matrices=False)
-    x = x @ directions[:3].T
-    low, high = np.percentile(x, (2, 98), axis=0)
-    return np.clip((x - low) / (high - low), 0, 1).reshape(*grid, 3)
-
-
-pixels = denormalise(photo)[0]
-pictures = {"photograph": pixels}
-for i, (x, (h, w)) in enumerate(stages, 1):
-    pictures[f"stage {i}: {h} × {w}"] = as_colours(x, (h, w))
-show_maps(pictures, columns=5)
 
 # %% [markdown]
 # ### Q49: Why do the layer outputs come one scale too small (28, 14, 7, 7)?
@@ -434,7 +500,7 @@ for size in (1, 5):
 # mean can't, and leaves that to the blocks before it.
 
 # %% [markdown]
-# ## How far does a token see?
+# ### How far does a token see?
 #
 # After one block a token has seen its window. After a shifted block, the four windows that its shifted window lies on.
 # A merging makes every window twice as long, seen in pixels. To know exactly, walk **backwards**: start from one token
@@ -545,7 +611,7 @@ def draw(row, column, blocks):
 slider(draw, row=(0, 55, 1, 25), column=(0, 55, 1, 33), blocks=(1, 12, 1, 3))
 
 # %% [markdown]
-# ## Other sizes
+# ### Other sizes
 #
 # Nothing in a block is tied to 224 pixels but its windows. With `img_size=None` a model takes any picture: maps are
 # padded to windows, odd sides are padded before merging. A model that was built for 224 does the same when it meets
@@ -578,7 +644,23 @@ for i, (tokens, (h, w)) in enumerate(of_whole, 1):
 show_maps(pictures, columns=5)
 
 # %% [markdown]
-# ## Traps
+# **08.2** For each block of a model that is built for these grids: its window and its shift, as official code sets
+# them. A list of (window, shift), block after block.
+
+
+# %%
+def my_plan(grids, depths, window_size):
+    """→ [(window, shift), …], sum(depths) of them."""
+    ...
+
+
+check("08.2", my_plan)
+
+# %%
+solution("08.2")
+
+# %% [markdown]
+# ### Traps
 #
 # **1. Shifting in the last stage.** At 224 the last map is 7 × 7: one window. The official code sees that when it is
 # built, and sets the shift to 0. Some re-implementations don't. Then the only window is cut into four regions that
@@ -673,85 +755,6 @@ right = numpy_model.head(numpy_model.norm(x).mean(1))
 wrong = numpy_model.head(numpy_model.norm(x.mean(1)))
 agree("norm, then mean", right, numpy_steps[-1].output)
 print("mean, then norm: off by", off(torch.tensor(wrong), torch.tensor(right)))
-
-# %% [markdown]
-# ## Exercises
-#
-# **08.1** The grid (h, w) of every stage for an image of `image_size` = (H, W) pixels, of any size; nothing is dropped.
-
-
-# %%
-def my_grids(image_size, patch_size, stages):
-    """(224, 224), 4, 4 → [(56, 56), (28, 28), (14, 14), (7, 7)]."""
-    ...
-
-
-check("08.1", my_grids)
-
-# %%
-solution("08.1")
-
-# %% [markdown]
-# **08.2** For each block of a model that is built for these grids: its window and its shift, as official code sets
-# them. A list of (window, shift), block after block.
-
-
-# %%
-def my_plan(grids, depths, window_size):
-    """→ [(window, shift), …], sum(depths) of them."""
-    ...
-
-
-check("08.2", my_plan)
-
-# %%
-solution("08.2")
-
-# %% [markdown]
-# **08.3** From what `forward_stages` returns to what detection code wants.
-
-
-# %%
-def my_feature_maps(stages):
-    """[(tokens (n, h·w, c), (h, w)), …] → [map (n, c, h, w), …]."""
-    ...
-
-
-check("08.3", my_feature_maps)
-
-# %%
-solution("08.3")
-
-# %% [markdown]
-# **08.4** From the last tokens to logits. `norm` is a function of (…, c).
-
-
-# %%
-def my_logits(tokens, norm, weight, bias):
-    """tokens (n, l, c), weight (classes, c), bias (classes,) → (n, classes)."""
-    ...
-
-
-check("08.4", my_logits)
-
-# %%
-solution("08.4")
-
-# %% [markdown]
-# **08.5** Count the parameters of any Swin Transformer from its `config` alone. It has to find the paper's numbers for
-# T, S, B and L. (Qkv bias, no absolute position embedding. Mind the norms, and what the last stage hasn't.)
-
-
-# %%
-def my_count(config):
-    """SwinConfig → int."""
-    ...
-
-
-check("08.5", my_count)
-
-# %%
-solution("08.5")
 
 # %% [markdown]
 # ## Where to read on

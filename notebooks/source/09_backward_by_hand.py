@@ -13,7 +13,7 @@
 # - how to turn any step round that only moves numbers, and why numbers that are read twice get a sum;
 # - what a forward must keep for its backward, and how many bytes that is in a Swin block.
 
-# %%
+# %% jupyter={"source_hidden": true}
 import math
 from functools import partial
 from time import perf_counter
@@ -122,32 +122,23 @@ for kind, dy in (("ones", np.ones(x.shape)), ("random", rng.normal(size=x.shape)
 
 # %% [markdown]
 # So: upstream gradients are **random numbers, never ones**. From here on every dy is.
-#
-# ### Without the matrix
-#
-# Multiply out $J^\top dy$ and the matrix is gone:
-#
-# $$dx_j = \sum_i y_i\,(\delta_{ij} - y_j)\, dy_i = y_j \Big( dy_j - \sum_i y_i\, dy_i \Big)$$
-#
-# The gradient, less its mean weighted with y. Note what it needs: dy and the **output** y; x is not needed any more.
-
-# %%
-side_by_side("functional.softmax_backward")
 
 # %% [markdown]
-# The naive loop, one matrix for each row; the library; and autograd:
+# Write the function, run the cell, and read what the check says. Stuck? Open the solution below it.
+#
+# **09.1** Backward of softmax over the last axis, without a loop, from its output `y`.
+
 
 # %%
-x, dy = rng.normal(size=(2, 4, 3, 7))  # two arrays (4, 3, 7)
-y = F.softmax(x)
-by_loop = np.empty(x.shape)
-for row in np.ndindex(x.shape[:-1]):
-    by_loop[row] = jacobian(y[row]).T @ dy[row]
-agree("softmax backward, loop", F.softmax_backward(dy, y), by_loop)
+def my_softmax_backward(dy, y):
+    """dy, y (..., c) → dx (..., c)."""
+    ...
 
-x_torch = torch.from_numpy(x).requires_grad_()
-x_torch.softmax(-1).backward(torch.from_numpy(dy))
-agree("softmax backward, autograd", F.softmax_backward(dy, y), x_torch.grad)
+
+check("09.1", my_softmax_backward)
+
+# %%
+solution("09.1")
 
 # %% [markdown]
 # ## Finite differences: a check that knows no calculus
@@ -233,6 +224,21 @@ def slope(loss, value, direction, h=5e-6):
 agree("softmax, measured", slope(lambda: loss(x), x, v), exact, 1e-8)
 
 # %% [markdown]
+# **09.5** Measure the slope of f at x along a direction. The relative error must stay below 1e-7.
+
+
+# %%
+def my_slope(f, x, direction):
+    """f takes an array like x and returns a number → float."""
+    ...
+
+
+check("09.5", my_slope)
+
+# %%
+solution("09.5")
+
+# %% [markdown]
 # ## Linear: who is used often gets a sum
 #
 # y = x Wᵀ + b. For one token, each output is $y_o = \sum_c W_{oc}\, x_c + b_o$. So $W_{oc}$ has the slope $x_c$, and
@@ -262,7 +268,23 @@ there_and_back("functional.linear")
 # %% [markdown]
 # Two matrix products and a sum. This is a rule for all broadcasting: **what the forward repeats, the backward sums**,
 # and the other way round. b was repeated for every token, so its gradient is summed over every token.
-#
+
+# %% [markdown]
+# **09.2** C = A @ B with a batch of A, shape (n, i, k), and one B for all of them, shape (k, j).
+
+
+# %%
+def product_backward(dC, A, B):
+    """dC (n, i, j) → dA (n, i, k), dB (k, j)."""
+    ...
+
+
+check("09.2", product_backward)
+
+# %%
+solution("09.2")
+
+# %% [markdown]
 # ## Layer norm: two directions are lost
 #
 # $n = (x - \text{mean}) / \sigma$ with $\sigma = \sqrt{\text{variance} + \epsilon}$. Each number of a token moves the
@@ -319,27 +341,6 @@ for name, got, tensor in zip(("dx", "dweight", "dbias"), ours, tensors, strict=T
 # %%
 dx, _, _ = F.layer_norm_backward(np.ones(x.shape), x, np.ones(6))
 print("largest |dx|:", np.abs(dx).max())
-
-# %% [markdown]
-# ## GELU and the loss
-#
-# Two that are short. GELU treats each number by itself, so its J is diagonal: multiply dy by the slope, here the
-# product rule on x · Φ(x). And the loss is where gradients start. Cross entropy is -log softmax at the right class;
-# its gradient is the nicest formula of all: (probability - target) / n.
-
-# %%
-x, dy, v = 2 * rng.normal(size=(3, 50))
-dx = F.gelu_backward(dy, x, F.gelu(x))
-measured = slope(lambda: (dy * F.gelu(x)).sum(), x, v)
-agree("GELU, measured", measured, (dx * v).sum(), 1e-8)
-
-# %%
-logits, labels = rng.normal(size=(4, 3)), np.array([2, 0, 0, 1])
-dlogits = F.cross_entropy_backward(logits, labels)
-agree("cross entropy", dlogits, (F.softmax(logits) - np.eye(3)[labels]) / 4)
-v = rng.normal(size=logits.shape)
-measured = slope(lambda: F.cross_entropy(logits, labels), logits, v)
-agree("cross entropy, measured", measured, (dlogits * v).sum(), 1e-8)
 
 # %% [markdown]
 # ## Attention
@@ -477,6 +478,22 @@ for run in (with_add_at, with_bincount):
 there_and_back("window_attention.WindowAttention.relative_position_bias")
 
 # %% [markdown]
+# **09.3** The forward was `table[index]`. Return the gradient of the table. `index` has any shape, and `gradient` that
+# shape and one more axis, c.
+
+
+# %%
+def scatter(gradient, index, rows):
+    """→ (rows, c)."""
+    ...
+
+
+check("09.3", scatter)
+
+# %%
+solution("09.3")
+
+# %% [markdown]
 # ## The arrow turned round
 #
 # Much of Swin only moves numbers: cut into windows, roll, pad, split into heads. Such a step is a matrix P of zeros and
@@ -575,6 +592,21 @@ for (name, mistake), backward in mistakes.items():
     print(f"{name}, {mistake}: {'passes' if passes else 'refused'}")
 
 # %% [markdown]
+# **09.4** Patch merging pads odd sides with zeros, then does `n (h p1) (w p2) c -> n (h w) (p2 p1 c)`. Turn it round.
+
+
+# %%
+def merging_backward(dy, grid):
+    """dy (n, h/2·w/2, 4c), grid (h, w) before merging → (n, h·w, c)."""
+    ...
+
+
+check("09.4", merging_backward)
+
+# %%
+solution("09.4")
+
+# %% [markdown]
 # ## The block, there and back
 #
 # Nothing new is needed for a whole block, only order: the last step first. Read the right column as the left one from
@@ -651,7 +683,58 @@ for name, value in values.items():
 print(f"x and {len(values) - 1} parameters: largest relative error {worst:.0e}")
 
 # %% [markdown]
-# ## The gradient of a photograph
+# ## Deeper: questions, details and traps
+
+# %% [markdown]
+# ### Without the matrix
+#
+# Multiply out $J^\top dy$ and the matrix is gone:
+#
+# $$dx_j = \sum_i y_i\,(\delta_{ij} - y_j)\, dy_i = y_j \Big( dy_j - \sum_i y_i\, dy_i \Big)$$
+#
+# The gradient, less its mean weighted with y. Note what it needs: dy and the **output** y; x is not needed any more.
+
+# %%
+side_by_side("functional.softmax_backward")
+
+# %% [markdown]
+# The naive loop, one matrix for each row; the library; and autograd:
+
+# %%
+x, dy = rng.normal(size=(2, 4, 3, 7))  # two arrays (4, 3, 7)
+y = F.softmax(x)
+by_loop = np.empty(x.shape)
+for row in np.ndindex(x.shape[:-1]):
+    by_loop[row] = jacobian(y[row]).T @ dy[row]
+agree("softmax backward, loop", F.softmax_backward(dy, y), by_loop)
+
+x_torch = torch.from_numpy(x).requires_grad_()
+x_torch.softmax(-1).backward(torch.from_numpy(dy))
+agree("softmax backward, autograd", F.softmax_backward(dy, y), x_torch.grad)
+
+# %% [markdown]
+# ### GELU and the loss
+#
+# Two that are short. GELU treats each number by itself, so its J is diagonal: multiply dy by the slope, here the
+# product rule on x · Φ(x). And the loss is where gradients start. Cross entropy is -log softmax at the right class;
+# its gradient is the nicest formula of all: (probability - target) / n.
+
+# %%
+x, dy, v = 2 * rng.normal(size=(3, 50))
+dx = F.gelu_backward(dy, x, F.gelu(x))
+measured = slope(lambda: (dy * F.gelu(x)).sum(), x, v)
+agree("GELU, measured", measured, (dx * v).sum(), 1e-8)
+
+# %%
+logits, labels = rng.normal(size=(4, 3)), np.array([2, 0, 0, 1])
+dlogits = F.cross_entropy_backward(logits, labels)
+agree("cross entropy", dlogits, (F.softmax(logits) - np.eye(3)[labels]) / 4)
+v = rng.normal(size=logits.shape)
+measured = slope(lambda: F.cross_entropy(logits, labels), logits, v)
+agree("cross entropy, measured", measured, (dlogits * v).sum(), 1e-8)
+
+# %% [markdown]
+# ### The gradient of a photograph
 #
 # `model.backward` walks the whole model and returns the gradient of the **image**. Start it with 1 at one logit and 0 at
 # the others, and it says for each number of the photograph how much that logit would grow with it. (A hand-picked dy is
@@ -732,7 +815,7 @@ def draw(logit):
 slider(draw, logit=(0, 2, 1, 2))
 
 # %% [markdown]
-# ## What must be kept, and what it costs
+# ### What must be kept, and what it costs
 #
 # Each backward above needed something of its forward: softmax its output, layer norm its input, linear its input. So in
 # training mode every `forward` has a line `self.save(…)`, and the arrays wait there until backward comes. In evaluation
@@ -872,7 +955,7 @@ print(f"only the blocks' inputs, of one image: {inputs / 1e6:5.0f} MB")
 #   **gradient checkpointing**: one more forward for the memory of the last line. Chapter 10 measures it.
 
 # %% [markdown]
-# ## Traps
+# ### Traps
 #
 # Bugs that run without an error.
 #
@@ -1001,86 +1084,6 @@ print("gradient of the first call:", np.allclose(norm.backward(dy), expected))
 # %% [markdown]
 # PyTorch keeps a graph for each call, and doesn't have this problem. In `swin_numpy` a backward belongs to the forward
 # just before it.
-
-# %% [markdown]
-# ## Exercises
-#
-# Write the function, run the cell, and read what the check says. Stuck? Open the solution below it.
-#
-# **09.1** Backward of softmax over the last axis, without a loop, from its output `y`.
-
-
-# %%
-def my_softmax_backward(dy, y):
-    """dy, y (..., c) → dx (..., c)."""
-    ...
-
-
-check("09.1", my_softmax_backward)
-
-# %%
-solution("09.1")
-
-# %% [markdown]
-# **09.2** C = A @ B with a batch of A, shape (n, i, k), and one B for all of them, shape (k, j).
-
-
-# %%
-def product_backward(dC, A, B):
-    """dC (n, i, j) → dA (n, i, k), dB (k, j)."""
-    ...
-
-
-check("09.2", product_backward)
-
-# %%
-solution("09.2")
-
-# %% [markdown]
-# **09.3** The forward was `table[index]`. Return the gradient of the table. `index` has any shape, and `gradient` that
-# shape and one more axis, c.
-
-
-# %%
-def scatter(gradient, index, rows):
-    """→ (rows, c)."""
-    ...
-
-
-check("09.3", scatter)
-
-# %%
-solution("09.3")
-
-# %% [markdown]
-# **09.4** Patch merging pads odd sides with zeros, then does `n (h p1) (w p2) c -> n (h w) (p2 p1 c)`. Turn it round.
-
-
-# %%
-def merging_backward(dy, grid):
-    """dy (n, h/2·w/2, 4c), grid (h, w) before merging → (n, h·w, c)."""
-    ...
-
-
-check("09.4", merging_backward)
-
-# %%
-solution("09.4")
-
-# %% [markdown]
-# **09.5** Measure the slope of f at x along a direction. The relative error must stay below 1e-7.
-
-
-# %%
-def my_slope(f, x, direction):
-    """f takes an array like x and returns a number → float."""
-    ...
-
-
-check("09.5", my_slope)
-
-# %%
-solution("09.5")
 
 # %% [markdown]
 # ## Where to read on

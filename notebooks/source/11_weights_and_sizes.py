@@ -14,7 +14,7 @@
 # - why padding comes before the roll, and how much attention padding draws;
 # - how to get feature maps out and into a detector or a segmenter.
 
-# %%
+# %% jupyter={"source_hidden": true}
 import pickle
 import re
 import tempfile
@@ -141,225 +141,9 @@ agree("logits of both twins", numpy_model(few), right[:20], 1e-5)
 print(f"right for {accuracy(right):.1%} of {len(labels)} pictures")
 
 # %% [markdown]
-# ### Getting the published ImageNet weights
-#
-# Nothing was downloaded to make this page. If you have a network, Microsoft's Swin-T is one command away; the second
-# one runs the NumPy twin on a photograph and prints five class names, the third makes a file that needs no PyTorch:
-#
-# ```sh
-# curl -LO https://github.com/SwinTransformer/storage/releases/download/v1.0.0/swin_tiny_patch4_window7_224.pth
-# python -m swin_numpy figures/photos/chelsea.jpg --weights swin_tiny_patch4_window7_224.pth --top 5
-# python -m swin_torch.convert swin_tiny_patch4_window7_224.pth swin_tiny.safetensors
-# ```
-#
-# From Python: `SwinTransformer.from_checkpoint("swin_tiny_patch4_window7_224.pth")`, in either package. Everything below
-# works with that file too. Where only names and shapes matter, we use a Swin-T with random weights; where it matters
-# what a model *knows*, the trained one above.
-
-# %% [markdown]
-# ## 2 · Four sets of names
-#
-# Microsoft's code came first; timm, torchvision and transformers wrote Swin again, and named things as they liked. The
-# arrays are the same ones. `export_state_dict` gives a state dict the names of another library, so that its own loader
-# takes it; `convert_state_dict` reads any of them.
-
-# %%
-tiny = CONFIGS["swin_tiny_patch4_window7_224"]
-official = swin_numpy.SwinTransformer(tiny).state_dict()
-libraries = "microsoft", "timm", "torchvision", "transformers", "transformers_classic"
-theirs = {
-    to: swin_numpy.export_state_dict(official, to, config=tiny) for to in libraries
-}
-for wanted in (
-    "patch_embed.norm.weight",
-    "layers.0.blocks.1.mlp.fc1.weight",
-    "layers.0.downsample.reduction.weight",
-    "head.weight",
-):
-    print(wanted)
-    for to, renamed in theirs.items():
-        same = [n for n, v in renamed.items() if np.shares_memory(v, official[wanted])]
-        print(f"    {to:21} {', '.join(same)}")
-
-# %% [markdown]
-# (`transformers` is what a model of version 5 has in memory; `transformers_classic` is version 4, and what files hold.) Only
-# one thing is more than a name: transformers keeps query, key and value apart, and everybody else has one matrix
-# `qkv` of three times the rows.
-
-# %%
-qkv = official["layers.0.blocks.0.attn.qkv.weight"]
-parts = [
-    n for n in theirs["transformers"] if "layers.0.blocks.0" in n and "_proj.w" in n
-]
-for name in parts[:3]:
-    print(f"{name}  {theirs['transformers'][name].shape}  of {qkv.shape}")
-joined = np.concatenate([theirs["transformers"][name] for name in parts[:3]])
-agree("q, k, v below each other", joined, qkv, 0)
-
-# %% [markdown]
-# There and back must be the identity: the same names, the same numbers, to the last bit.
-
-# %%
-for to, renamed in theirs.items():
-    back = swin_numpy.convert_state_dict(renamed)
-    same = back.keys() == official.keys()
-    same = same and all(np.array_equal(back[n], official[n]) for n in official)
-    print(
-        f"{to:21} {len(renamed)} names, there and back: {'the same' if same else '?'}"
-    )
-    assert same
-
-# %% [markdown]
-# The counts differ: transformers has three arrays for each `qkv`; Microsoft and torchvision also save arrays that can
-# be computed at any time, masks and index tables (chapter 05, Q36).
-#
-# ### Q57: Why do checkpoints stop loading after a timm upgrade (downsample moved one stage)?
-#
-# A stage of the paper's figure *begins* with patch merging; in Microsoft's code a stage *ends* with it. timm followed
-# Microsoft at first, and moved to the figure with version 0.9. The same array, then, is `layers.0.downsample` before and
-# `layers.1.downsample` after, and the head moved from `head` to `head.fc`. Written as a loop:
-
-# %%
-old = official  # timm before 0.9 has Microsoft's names
-new = {}
-for name, value in old.items():
-    if ".downsample." in name:
-        stage = int(name.split(".")[1])
-        name = name.replace(f"layers.{stage}.", f"layers.{stage + 1}.")
-    new[name.replace("head.", "head.fc.")] = value
-assert new.keys() == theirs["timm"].keys()
-moved = sorted(old.keys() ^ new.keys())
-print(f"{len(moved)} names are in one of them only:", *moved, sep="\n  ")
-both = [n for n in old.keys() & new.keys() if old[n].shape != new[n].shape]
-print(f"{len(both)} are in both and mean something else:")
-for name in sorted(both):
-    print(f"  {name}: {old[name].shape} before, {new[name].shape} after")
-
-# %% [markdown]
-# That last list is why `strict=False` doesn't help: a name that is there must fit. Here is what PyTorch itself says if the
-# new names are put into a model with the old ones (our modules check earlier, so we call PyTorch's own loader):
-
-# %%
-twin = swin_torch.SwinTransformer(tiny)
-plain_load = partial(torch.nn.Module.load_state_dict, twin)
-tensors = {name: torch.tensor(value) for name, value in new.items()}
-try:
-    plain_load(tensors, strict=False)
-except RuntimeError as error:
-    print("\n".join(line.strip()[:110] for line in str(error).splitlines()[:3]))
-
-# %% [markdown]
-# The converter tells old from new by the place of the first `downsample`: stage 0 has one only in the old names. Both
-# give the same model:
-
-# %%
-photo = preprocess(load_image(photo_path("chelsea")))
-twin.load_state_dict(swin_numpy.convert_state_dict(old))
-with torch.inference_mode():
-    twin.eval()
-    before = twin(torch.from_numpy(photo))
-    twin.load_state_dict(swin_numpy.convert_state_dict(new))
-    agree("logits, old and new names", twin(torch.from_numpy(photo)), before, 0)
-
-# %% [markdown]
-# ### Q56: Which missing or unexpected keys (masks, indices, head, norms) are harmless when loading?
-#
-# *Missing*: the model has the name, the file doesn't. *Unexpected*: the other way round. Ask of each name: can it be
-# computed again? Did I mean to replace it? If neither, something is lost.
-
-
-# %%
-def verdict(name):
-    leaf = name.split(".")[-1]
-    if leaf in ("attn_mask", "relative_position_index", "relative_coords_table"):
-        return "harmless: computed from sizes"
-    if name.startswith("head."):
-        return "meant, if you replace the head; else a loss"
-    if name.split(".")[0] in ("norm", "norm0", "norm1", "norm2", "norm3"):
-        return "meant between classifier and detector; train it"
-    return "A LOSS: learned, and not loaded"
-
-
-def report(state, model_names):
-    missing = [f"missing:    {verdict(n)}" for n in model_names if n not in state]
-    unexpected = [f"unexpected: {verdict(n)}" for n in state if n not in model_names]
-    for line, count in Counter(missing + unexpected).items():
-        print(f"  {count:3}  {line}")
-
-
-# %%
-backbone = swin_torch.Backbone(tiny)
-detector = [name for name, _ in backbone.named_parameters()]
-wrapped = {f"module.{name}": value for name, value in official.items()}
-for title, file, model_names in (
-    ("Microsoft's file → this model", theirs["microsoft"], official),
-    ("a classifier's file → a detector's backbone", official, detector),
-    ("a file with 'module.' before every name → this model", wrapped, official),
-):
-    print(title)
-    report(file, model_names)
-
-# %% [markdown]
-# The third is the bad one, and the most common: every name is missing **and** every name is unexpected. With
-# `strict=False`, PyTorch says nothing at all, and the model keeps its random weights:
-
-# %%
-tensors = {name: torch.tensor(value) for name, value in wrapped.items()}
-untouched = twin.state_dict()["head.weight"].clone()
-result = plain_load(tensors, strict=False)
-print("no error;", len(result.missing_keys), "names missing, and the head is still")
-agree("what it was", twin.state_dict()["head.weight"], untouched, 0)
-
-# %% [markdown]
-# So look at the two lists, always. This package's loader refuses when nothing fits, and the converter takes such
-# prefixes off. With Microsoft's buffers dropped, the logits are equal:
-
-# %%
-try:
-    twin.load_state_dict(wrapped, strict=False)
-except ValueError as error:
-    print(str(error)[:100], "…", sep="\n")
-for name, file in (("module. …", wrapped), ("Microsoft's", theirs["microsoft"])):
-    twin.load_state_dict(swin_numpy.convert_state_dict(file))
-    with torch.inference_mode():
-        agree(f"logits after loading {name}", twin(torch.from_numpy(photo)), before, 0)
-
-# %% [markdown]
-# ### Errors, and what they mean
-#
-# Loading is all or nothing here: one line says what doesn't fit and why, and the model stays as it was. Some real
-# mistakes:
-
-
-# %%
-def fails(what, action):
-    try:
-        action()
-    except (ValueError, OSError) as error:
-        print(f"{what}:\n    {str(error).replace(str(folder), 'folder')}")
-
-
-temporary = tempfile.TemporaryDirectory()
-folder = Path(temporary.name)
-content = TRAINED.read_bytes()
-(folder / "half.safetensors").write_bytes(content[: len(content) // 2])
-(folder / "page.pth").write_text("<!DOCTYPE html> not found")
-(folder / "model.pth").write_bytes(pickle.dumps(np.random.default_rng()))
-
-other = swin_numpy.SwinTransformer(replace(config, window_size=M - 1, img_size=None))
-fails("made for another window", lambda: other.load_state_dict(state))
-other = swin_numpy.SwinTransformer(replace(config, num_classes=3))
-fails("another head", lambda: other.load_state_dict(state))
-for name in ("half.safetensors", "page.pth", "model.pth"):
-    fails(name, lambda name=name: swin_numpy.load_checkpoint(folder / name))
-
-# %% [markdown]
-# A page of HTML with the ending `.pth` is what you get when a download went wrong. And the last one matters: a pickle can
-# run code when it is read. Files are read here with `weights_only=True`, which takes arrays and nothing else.
-
-# %% [markdown]
 # ## 3 · Other channels
-#
+
+# %% [markdown]
 # ### Q58: How can 3-channel weights serve grey or many-channel images?
 #
 # Only the patch convolution sees channels. For every output it computes a sum over red, green and blue:
@@ -524,95 +308,19 @@ bars(results, "share of held-out pictures that are right", form="{:.1%}")
 # behind an untrained head, the gradients of all other weights are as random as the head is.
 
 # %% [markdown]
-# ## 5 · The picture before the model
-#
-# ### Q59: Why is my measured ImageNet accuracy below the reported one (resize, crop, interpolation, normalisation)?
-#
-# Because a model is evaluated with one exact recipe, and yours differs. The published one, for 224 pixels: make the
-# shorter side 256, bicubic; cut 224 × 224 out of the centre; scale to 0 … 1; take off ImageNet's mean, divide by its
-# deviation. By hand on the cat, and in the library:
-
-# %%
-picture = load_image(photo_path("chelsea"))
-scale = 256 / min(picture.size)
-width, height = (int(length * scale) for length in picture.size)
-large = picture.resize((width, height), Image.Resampling.BICUBIC)
-left, top = round((width - 224) / 2), round((height - 224) / 2)
-cut = np.asarray(large)[top : top + 224, left : left + 224]
-mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
-by_hand = rearrange((cut / 255 - mean) / std, "h w c -> 1 c h w")
-agree("preprocess", preprocess(picture), by_hand, 1e-6)
-cropped(np.asarray(large), top, left, 224, cut)
-
-# %% [markdown]
-# "Bicubic" is two different things. Pillow smooths before it shrinks (antialias); PyTorch's `interpolate` doesn't unless
-# told to. On a photograph that shrinks to a quarter of its side:
+# **11.4** You only care for some of the classes. Cut the head down to them, in the order given.
 
 
 # %%
-def shrunk(image, size, **options):
-    x = rearrange(torch.tensor(np.asarray(image)).float(), "h w c -> 1 c h w")
-    y = torch.nn.functional.interpolate(x, size, mode="bicubic", **options)
-    return rearrange(y.clamp(0, 255).numpy(), "1 c h w -> h w c")
+def only_these(state, classes):
+    """state {name: array}, classes such as [3, 0] → a new state."""
+    ...
 
 
-small = (picture.width // 4, picture.height // 4)
-pillow = np.asarray(picture.resize(small, Image.Resampling.BICUBIC), dtype=float)
-for antialias in (True, False):
-    gap = np.abs(shrunk(picture, small[::-1], antialias=antialias) - pillow)
-    print(
-        f"antialias={antialias!s:5}  {gap.mean():5.2f} levels on average, {gap.max():.0f} at most"
-    )
-
-# %% [markdown]
-# How much do such mistakes cost? We have no ImageNet weights here, but we have a trained model. Let each held-out
-# picture be a file of four times its side, and shrink it again, in the right way and in wrong ones.
-
+check("11.4", only_these)
 
 # %%
-def resized(images, size, way=Image.Resampling.BICUBIC):
-    """images (n, H, W) uint8 → (n, size, size) uint8, by Pillow."""
-    return np.stack([Image.fromarray(i).resize((size, size), way) for i in images])
-
-
-files, near = resized(held_out, 4 * side), Image.Resampling.NEAREST
-plain = torch.tensor(files[:, None]).float()
-unsmoothed = torch.nn.functional.interpolate(plain, (side, side), mode="bicubic")
-unsmoothed = unsmoothed.clamp(0, 255).byte().numpy()[:, 0]
-edge = files.shape[1] // 16
-inputs = {
-    "as it should be": standardise(resized(files, side)),
-    "bilinear": standardise(resized(files, side, Image.Resampling.BILINEAR)),
-    "bicubic, not smoothed": standardise(unsmoothed),
-    "nearest": standardise(resized(files, side, near)),
-    "crop 7/8 of the side": standardise(
-        resized(files[:, edge:-edge, edge:-edge], side)
-    ),
-    "ImageNet's mean, deviation": (held_out[:, None] / 255 - mean[0]) / std[0],
-    "0 … 1, not normalised": held_out[:, None] / 255,
-    "0 … 255, not normalised": held_out[:, None] * 1.0,
-    "black on white": standardise(255 - held_out),
-    "rows and columns swapped": standardise(held_out).swapaxes(2, 3),
-}
-
-# %%
-reference = None
-print(f"{'':28} accuracy  same class  logits off by")
-for name, images in inputs.items():
-    with torch.inference_mode():
-        logits = torch_model(torch.tensor(images, dtype=torch.float32)).numpy()
-    reference = logits if reference is None else reference
-    same = (logits.argmax(1) == reference.argmax(1)).mean()
-    off = np.abs(logits - reference).mean() / np.abs(reference).mean()
-    print(f"{name:28} {accuracy(logits):8.1%}  {same:10.1%}  {off:8.1%}")
-
-# %% [markdown]
-# The way of shrinking moves the logits, and with them the class of some pictures, for better or worse. In the accuracy
-# of a few hundred pictures that drowns in chance; on the 50,000 of ImageNet it is the small gap that people ask about. The
-# scale of the numbers costs far more. None of these is an error message: the shapes are right in every row.
-#
-# For colour there is one more: OpenCV reads blue, green, red. And the 384-pixel models are evaluated **without** the crop
-# (`preprocess` follows the official code: from 384 on it resizes straight to the size).
+solution("11.4")
 
 # %% [markdown]
 # ## 6 · Another window: the bias table stretched
@@ -715,8 +423,466 @@ bars(tables, f"share right of {len(doubled)} held-out pictures", form="{:.1%}")
 # V2 replaces the table by a small network over offsets, which can be asked for any offset: chapter 12.
 
 # %% [markdown]
-# ## 7 · Sizes that don't fit
+# ## 9 · A backbone under a decoder
+
+# %% [markdown]
+# ### Q60: Are feature maps NHWC or NCHW, and how do I feed an FPN or U-Net decoder?
 #
+# Inside, Swin's data is neither: it is tokens (n, h·w, c), and a grid. torchvision and timm hand out (n, h, w, c);
+# detection code wants (n, c, h, w). Read the library's documentation, or look at which axis has 96, 192, 384, 768. Our
+# `Backbone` gives **NCHW**, a layer norm before each:
+
+# %%
+side_by_side("backbone.Backbone.forward")
+
+# %% [markdown]
+# A photograph at its own size, through a Swin-T backbone. The weights are random here (with the file from section 1,
+# say `Backbone.from_checkpoint("swin_tiny_patch4_window7_224.pth", img_size=None)`), and float64, so that the twins can
+# be compared. Its sides are no multiples of anything: maps are padded inside and cut again.
+
+# %%
+free = replace(tiny, img_size=None, drop_path_rate=0.0)  # nothing at random
+numpy_backbone = swin_numpy.Backbone(free, dtype=np.float64)
+torch_backbone = swin_torch.Backbone(free).double().eval()
+picture = load_image(photo_path("chelsea")).resize((230, 154))
+small_photo = to_array(picture).astype(np.float64)
+maps = numpy_backbone(small_photo)
+with torch.inference_mode():
+    torch_maps = torch_backbone(torch.from_numpy(small_photo))
+H, W = small_photo.shape[2:]
+for ours, theirs_map, stride in zip(maps, torch_maps, (4, 8, 16, 32), strict=True):
+    agree(f"stride {stride:2}", ours, theirs_map)
+    assert ours.shape[2:] == (-(-H // stride), -(-W // stride))
+
+# %% [markdown]
+# Now the decoder. A **feature pyramid network** (FPN; Lin et al. 2017) gives every scale the knowledge of the coarser
+# ones. Three steps: a linear map for each token (a "1 × 1 convolution") brings all maps to one width; from coarse to fine,
+# each map is enlarged to twice its side; and added to the next finer one. einops speaks both NumPy and PyTorch, so one
+# function serves both. (The full FPN ends with a 3 × 3 convolution on each map; a U-Net joins channels instead of
+# adding.)
+
+
+# %%
+def fpn(maps, laterals):
+    """maps [(n, c, h, w)] from fine to coarse, laterals [(e, c)] → [(n, e, h, w)]."""
+    merged = [
+        einsum(weight, x, "e c, n c h w -> n e h w")
+        for weight, x in zip(laterals, maps, strict=True)
+    ]
+    for i in reversed(range(len(merged) - 1)):
+        h, w = merged[i].shape[2:]
+        doubled = repeat(merged[i + 1], "n e h w -> n e (h p1) (w p2)", p1=2, p2=2)
+        merged[i] = merged[i] + doubled[:, :, :h, :w]  # odd sides: one row too many
+    return merged
+
+
+laterals = [rng.normal(size=(64, c)) / np.sqrt(c) for c in free.widths]
+pyramid = fpn(maps, laterals)
+torch_laterals = [torch.tensor(weight) for weight in laterals]
+for level, ours, other in zip(
+    "2345", pyramid, fpn(torch_maps, torch_laterals), strict=True
+):
+    agree(f"P{level}", ours, other)
+
+
+# %%
+def as_colours(x):
+    """A map (1, c, h, w) as a picture: its three principal components."""
+    x = rearrange(x, "1 c h w -> h w c")
+    flat = x.reshape(-1, x.shape[2]) - x.mean((0, 1))
+    _, _, directions = np.linalg.svd(flat, full_matrices=False)
+    flat = flat @ directions[:3].T
+    low, high = np.percentile(flat, (2, 98), axis=0)
+    return np.clip((flat - low) / (high - low), 0, 1).reshape(*x.shape[:2], 3)
+
+
+pictures = {}
+for title, row in (("backbone", maps), ("FPN", pyramid)):
+    for stride, x in zip((4, 8, 16, 32), row, strict=True):
+        shape = "×".join(map(str, x.shape[1:]))
+        pictures[f"{title}, 1/{stride}: {shape}"] = as_colours(x)
+show_maps(pictures, columns=4)
+
+# %% [markdown]
+# Above, each scale for itself; below, all with 64 channels, and the coarse blocks shine through the fine maps. Do
+# gradients reach everything? In NumPy: the backward of "enlarge" sums four gradients, the backward of "add" hands one
+# to both.
+
+
+# %%
+def fpn_backward(dmerged, maps, laterals):
+    """→ the gradients of the maps."""
+    dmerged = list(dmerged)
+    for i in range(len(dmerged) - 1):  # from fine to coarse, the other way round
+        h, w = dmerged[i + 1].shape[2:]
+        extra = 2 * h - dmerged[i].shape[2], 2 * w - dmerged[i].shape[3]
+        whole = np.pad(dmerged[i], ((0, 0), (0, 0), (0, extra[0]), (0, extra[1])))
+        four = reduce(whole, "n e (h p1) (w p2) -> n e h w", "sum", p1=2, p2=2)
+        dmerged[i + 1] = dmerged[i + 1] + four
+    pairs = zip(laterals, dmerged, strict=True)
+    return [einsum(weight, dy, "e c, n e h w -> n c h w") for weight, dy in pairs]
+
+
+x = small_photo[:, :, :75, :100]
+numpy_backbone.train()
+maps = numpy_backbone(x)
+dmerged = [rng.normal(size=y.shape) for y in fpn(maps, laterals)]
+dimages = numpy_backbone.backward(fpn_backward(dmerged, maps, laterals))
+
+# %%
+x_torch = torch.tensor(x, requires_grad=True)
+outputs = fpn(torch_backbone(x_torch), torch_laterals)
+loss = sum((y * torch.tensor(dy)).sum() for y, dy in zip(outputs, dmerged, strict=True))
+loss.backward()
+agree("gradient of the photograph", dimages, x_torch.grad)
+reached = [name for name, p in numpy_backbone.named_parameters() if np.any(p.grad)]
+everything = [name for name, _ in numpy_backbone.named_parameters()]
+print(f"{len(reached)} of {len(everything)} parameters have a gradient")
+
+# %% [markdown]
+# ## Deeper: questions, details and traps
+
+# %% [markdown]
+# ### Getting the published ImageNet weights
+#
+# Nothing was downloaded to make this page. If you have a network, Microsoft's Swin-T is one command away; the second
+# one runs the NumPy twin on a photograph and prints five class names, the third makes a file that needs no PyTorch:
+#
+# ```sh
+# curl -LO https://github.com/SwinTransformer/storage/releases/download/v1.0.0/swin_tiny_patch4_window7_224.pth
+# python -m swin_numpy figures/photos/chelsea.jpg --weights swin_tiny_patch4_window7_224.pth --top 5
+# python -m swin_torch.convert swin_tiny_patch4_window7_224.pth swin_tiny.safetensors
+# ```
+#
+# From Python: `SwinTransformer.from_checkpoint("swin_tiny_patch4_window7_224.pth")`, in either package. Everything below
+# works with that file too. Where only names and shapes matter, we use a Swin-T with random weights; where it matters
+# what a model *knows*, the trained one above.
+
+# %% [markdown]
+# ### 2 · Four sets of names
+#
+# Microsoft's code came first; timm, torchvision and transformers wrote Swin again, and named things as they liked. The
+# arrays are the same ones. `export_state_dict` gives a state dict the names of another library, so that its own loader
+# takes it; `convert_state_dict` reads any of them.
+
+# %%
+tiny = CONFIGS["swin_tiny_patch4_window7_224"]
+official = swin_numpy.SwinTransformer(tiny).state_dict()
+libraries = "microsoft", "timm", "torchvision", "transformers", "transformers_classic"
+theirs = {
+    to: swin_numpy.export_state_dict(official, to, config=tiny) for to in libraries
+}
+for wanted in (
+    "patch_embed.norm.weight",
+    "layers.0.blocks.1.mlp.fc1.weight",
+    "layers.0.downsample.reduction.weight",
+    "head.weight",
+):
+    print(wanted)
+    for to, renamed in theirs.items():
+        same = [n for n, v in renamed.items() if np.shares_memory(v, official[wanted])]
+        print(f"    {to:21} {', '.join(same)}")
+
+# %% [markdown]
+# (`transformers` is what a model of version 5 has in memory; `transformers_classic` is version 4, and what files hold.) Only
+# one thing is more than a name: transformers keeps query, key and value apart, and everybody else has one matrix
+# `qkv` of three times the rows.
+
+# %%
+qkv = official["layers.0.blocks.0.attn.qkv.weight"]
+parts = [
+    n for n in theirs["transformers"] if "layers.0.blocks.0" in n and "_proj.w" in n
+]
+for name in parts[:3]:
+    print(f"{name}  {theirs['transformers'][name].shape}  of {qkv.shape}")
+joined = np.concatenate([theirs["transformers"][name] for name in parts[:3]])
+agree("q, k, v below each other", joined, qkv, 0)
+
+# %% [markdown]
+# There and back must be the identity: the same names, the same numbers, to the last bit.
+
+# %%
+for to, renamed in theirs.items():
+    back = swin_numpy.convert_state_dict(renamed)
+    same = back.keys() == official.keys()
+    same = same and all(np.array_equal(back[n], official[n]) for n in official)
+    print(
+        f"{to:21} {len(renamed)} names, there and back: {'the same' if same else '?'}"
+    )
+    assert same
+
+# %% [markdown]
+# The counts differ: transformers has three arrays for each `qkv`; Microsoft and torchvision also save arrays that can
+# be computed at any time, masks and index tables (chapter 05, Q36).
+
+# %% [markdown]
+# Write the function, run the cell, and read what the check says. Stuck? Open the solution below it.
+#
+# **11.1** A name of timm since 0.9 → the official name.
+
+
+# %%
+def my_name(name):
+    """'layers.1.downsample.norm.weight' → 'layers.0.downsample.norm.weight', and so on."""
+    ...
+
+
+check("11.1", my_name)
+
+# %%
+solution("11.1")
+
+# %% [markdown]
+# ### Q57: Why do checkpoints stop loading after a timm upgrade (downsample moved one stage)?
+#
+# A stage of the paper's figure *begins* with patch merging; in Microsoft's code a stage *ends* with it. timm followed
+# Microsoft at first, and moved to the figure with version 0.9. The same array, then, is `layers.0.downsample` before and
+# `layers.1.downsample` after, and the head moved from `head` to `head.fc`. Written as a loop:
+
+# %%
+old = official  # timm before 0.9 has Microsoft's names
+new = {}
+for name, value in old.items():
+    if ".downsample." in name:
+        stage = int(name.split(".")[1])
+        name = name.replace(f"layers.{stage}.", f"layers.{stage + 1}.")
+    new[name.replace("head.", "head.fc.")] = value
+assert new.keys() == theirs["timm"].keys()
+moved = sorted(old.keys() ^ new.keys())
+print(f"{len(moved)} names are in one of them only:", *moved, sep="\n  ")
+both = [n for n in old.keys() & new.keys() if old[n].shape != new[n].shape]
+print(f"{len(both)} are in both and mean something else:")
+for name in sorted(both):
+    print(f"  {name}: {old[name].shape} before, {new[name].shape} after")
+
+# %% [markdown]
+# That last list is why `strict=False` doesn't help: a name that is there must fit. Here is what PyTorch itself says if the
+# new names are put into a model with the old ones (our modules check earlier, so we call PyTorch's own loader):
+
+# %%
+twin = swin_torch.SwinTransformer(tiny)
+plain_load = partial(torch.nn.Module.load_state_dict, twin)
+tensors = {name: torch.tensor(value) for name, value in new.items()}
+try:
+    plain_load(tensors, strict=False)
+except RuntimeError as error:
+    print("\n".join(line.strip()[:110] for line in str(error).splitlines()[:3]))
+
+# %% [markdown]
+# The converter tells old from new by the place of the first `downsample`: stage 0 has one only in the old names. Both
+# give the same model:
+
+# %%
+photo = preprocess(load_image(photo_path("chelsea")))
+twin.load_state_dict(swin_numpy.convert_state_dict(old))
+with torch.inference_mode():
+    twin.eval()
+    before = twin(torch.from_numpy(photo))
+    twin.load_state_dict(swin_numpy.convert_state_dict(new))
+    agree("logits, old and new names", twin(torch.from_numpy(photo)), before, 0)
+
+# %% [markdown]
+# ### Q56: Which missing or unexpected keys (masks, indices, head, norms) are harmless when loading?
+#
+# *Missing*: the model has the name, the file doesn't. *Unexpected*: the other way round. Ask of each name: can it be
+# computed again? Did I mean to replace it? If neither, something is lost.
+
+
+# %%
+def verdict(name):
+    leaf = name.split(".")[-1]
+    if leaf in ("attn_mask", "relative_position_index", "relative_coords_table"):
+        return "harmless: computed from sizes"
+    if name.startswith("head."):
+        return "meant, if you replace the head; else a loss"
+    if name.split(".")[0] in ("norm", "norm0", "norm1", "norm2", "norm3"):
+        return "meant between classifier and detector; train it"
+    return "A LOSS: learned, and not loaded"
+
+
+def report(state, model_names):
+    missing = [f"missing:    {verdict(n)}" for n in model_names if n not in state]
+    unexpected = [f"unexpected: {verdict(n)}" for n in state if n not in model_names]
+    for line, count in Counter(missing + unexpected).items():
+        print(f"  {count:3}  {line}")
+
+
+# %%
+backbone = swin_torch.Backbone(tiny)
+detector = [name for name, _ in backbone.named_parameters()]
+wrapped = {f"module.{name}": value for name, value in official.items()}
+for title, file, model_names in (
+    ("Microsoft's file → this model", theirs["microsoft"], official),
+    ("a classifier's file → a detector's backbone", official, detector),
+    ("a file with 'module.' before every name → this model", wrapped, official),
+):
+    print(title)
+    report(file, model_names)
+
+# %% [markdown]
+# The third is the bad one, and the most common: every name is missing **and** every name is unexpected. With
+# `strict=False`, PyTorch says nothing at all, and the model keeps its random weights:
+
+# %%
+tensors = {name: torch.tensor(value) for name, value in wrapped.items()}
+untouched = twin.state_dict()["head.weight"].clone()
+result = plain_load(tensors, strict=False)
+print("no error;", len(result.missing_keys), "names missing, and the head is still")
+agree("what it was", twin.state_dict()["head.weight"], untouched, 0)
+
+# %% [markdown]
+# So look at the two lists, always. This package's loader refuses when nothing fits, and the converter takes such
+# prefixes off. With Microsoft's buffers dropped, the logits are equal:
+
+# %%
+try:
+    twin.load_state_dict(wrapped, strict=False)
+except ValueError as error:
+    print(str(error)[:100], "…", sep="\n")
+for name, file in (("module. …", wrapped), ("Microsoft's", theirs["microsoft"])):
+    twin.load_state_dict(swin_numpy.convert_state_dict(file))
+    with torch.inference_mode():
+        agree(f"logits after loading {name}", twin(torch.from_numpy(photo)), before, 0)
+
+# %% [markdown]
+# ### Errors, and what they mean
+#
+# Loading is all or nothing here: one line says what doesn't fit and why, and the model stays as it was. Some real
+# mistakes:
+
+
+# %%
+def fails(what, action):
+    try:
+        action()
+    except (ValueError, OSError) as error:
+        print(f"{what}:\n    {str(error).replace(str(folder), 'folder')}")
+
+
+temporary = tempfile.TemporaryDirectory()
+folder = Path(temporary.name)
+content = TRAINED.read_bytes()
+(folder / "half.safetensors").write_bytes(content[: len(content) // 2])
+(folder / "page.pth").write_text("<!DOCTYPE html> not found")
+(folder / "model.pth").write_bytes(pickle.dumps(np.random.default_rng()))
+
+other = swin_numpy.SwinTransformer(replace(config, window_size=M - 1, img_size=None))
+fails("made for another window", lambda: other.load_state_dict(state))
+other = swin_numpy.SwinTransformer(replace(config, num_classes=3))
+fails("another head", lambda: other.load_state_dict(state))
+for name in ("half.safetensors", "page.pth", "model.pth"):
+    fails(name, lambda name=name: swin_numpy.load_checkpoint(folder / name))
+
+# %% [markdown]
+# A page of HTML with the ending `.pth` is what you get when a download went wrong. And the last one matters: a pickle can
+# run code when it is read. Files are read here with `weights_only=True`, which takes arrays and nothing else.
+
+# %% [markdown]
+# ### Q59: Why is my measured ImageNet accuracy below the reported one (resize, crop, interpolation, normalisation)?
+#
+# Because a model is evaluated with one exact recipe, and yours differs. The published one, for 224 pixels: make the
+# shorter side 256, bicubic; cut 224 × 224 out of the centre; scale to 0 … 1; take off ImageNet's mean, divide by its
+# deviation. By hand on the cat, and in the library:
+
+# %%
+picture = load_image(photo_path("chelsea"))
+scale = 256 / min(picture.size)
+width, height = (int(length * scale) for length in picture.size)
+large = picture.resize((width, height), Image.Resampling.BICUBIC)
+left, top = round((width - 224) / 2), round((height - 224) / 2)
+cut = np.asarray(large)[top : top + 224, left : left + 224]
+mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+by_hand = rearrange((cut / 255 - mean) / std, "h w c -> 1 c h w")
+agree("preprocess", preprocess(picture), by_hand, 1e-6)
+cropped(np.asarray(large), top, left, 224, cut)
+
+# %% [markdown]
+# "Bicubic" is two different things. Pillow smooths before it shrinks (antialias); PyTorch's `interpolate` doesn't unless
+# told to. On a photograph that shrinks to a quarter of its side:
+
+
+# %%
+def shrunk(image, size, **options):
+    x = rearrange(torch.tensor(np.asarray(image)).float(), "h w c -> 1 c h w")
+    y = torch.nn.functional.interpolate(x, size, mode="bicubic", **options)
+    return rearrange(y.clamp(0, 255).numpy(), "1 c h w -> h w c")
+
+
+small = (picture.width // 4, picture.height // 4)
+pillow = np.asarray(picture.resize(small, Image.Resampling.BICUBIC), dtype=float)
+for antialias in (True, False):
+    gap = np.abs(shrunk(picture, small[::-1], antialias=antialias) - pillow)
+    print(
+        f"antialias={antialias!s:5}  {gap.mean():5.2f} levels on average, {gap.max():.0f} at most"
+    )
+
+# %% [markdown]
+# How much do such mistakes cost? We have no ImageNet weights here, but we have a trained model. Let each held-out
+# picture be a file of four times its side, and shrink it again, in the right way and in wrong ones.
+
+
+# %%
+def resized(images, size, way=Image.Resampling.BICUBIC):
+    """images (n, H, W) uint8 → (n, size, size) uint8, by Pillow."""
+    return np.stack([Image.fromarray(i).resize((size, size), way) for i in images])
+
+
+files, near = resized(held_out, 4 * side), Image.Resampling.NEAREST
+plain = torch.tensor(files[:, None]).float()
+unsmoothed = torch.nn.functional.interpolate(plain, (side, side), mode="bicubic")
+unsmoothed = unsmoothed.clamp(0, 255).byte().numpy()[:, 0]
+edge = files.shape[1] // 16
+inputs = {
+    "as it should be": standardise(resized(files, side)),
+    "bilinear": standardise(resized(files, side, Image.Resampling.BILINEAR)),
+    "bicubic, not smoothed": standardise(unsmoothed),
+    "nearest": standardise(resized(files, side, near)),
+    "crop 7/8 of the side": standardise(
+        resized(files[:, edge:-edge, edge:-edge], side)
+    ),
+    "ImageNet's mean, deviation": (held_out[:, None] / 255 - mean[0]) / std[0],
+    "0 … 1, not normalised": held_out[:, None] / 255,
+    "0 … 255, not normalised": held_out[:, None] * 1.0,
+    "black on white": standardise(255 - held_out),
+    "rows and columns swapped": standardise(held_out).swapaxes(2, 3),
+}
+
+# %%
+reference = None
+print(f"{'':28} accuracy  same class  logits off by")
+for name, images in inputs.items():
+    with torch.inference_mode():
+        logits = torch_model(torch.tensor(images, dtype=torch.float32)).numpy()
+    reference = logits if reference is None else reference
+    same = (logits.argmax(1) == reference.argmax(1)).mean()
+    off = np.abs(logits - reference).mean() / np.abs(reference).mean()
+    print(f"{name:28} {accuracy(logits):8.1%}  {same:10.1%}  {off:8.1%}")
+
+# %% [markdown]
+# The way of shrinking moves the logits, and with them the class of some pictures, for better or worse. In the accuracy
+# of a few hundred pictures that drowns in chance; on the 50,000 of ImageNet it is the small gap that people ask about. The
+# scale of the numbers costs far more. None of these is an error message: the shapes are right in every row.
+#
+# For colour there is one more: OpenCV reads blue, green, red. And the 384-pixel models are evaluated **without** the crop
+# (`preprocess` follows the official code: from 384 on it resizes straight to the size).
+
+# %% [markdown]
+# **11.2** Put mean and deviation into the patch convolution: with your weight and bias, pixels from 0 to 1 give the
+# tokens that normalised pixels gave before.
+
+
+# %%
+def without_normalising(weight, bias, mean, std):
+    """weight (C, c, p, p), bias (C,), mean and std (c,) → new weight, new bias."""
+    ...
+
+
+check("11.2", without_normalising)
+
+# %%
+solution("11.2")
+
+# %% [markdown]
 # ### Q62: What if H or W is not divisible by patch size times M (256, 512, 750, 768 ...)?
 #
 # Cutting into windows is a reshape, and a reshape needs the right number of tokens. Code that doesn't care stops here:
@@ -776,7 +942,24 @@ for size in (side * 8 // 7, side * 16 // 7):
 # "Off by" compares with the logits at the trained size. For classification, resizing is the cure. Detection and
 # segmentation need the pixels as they are, and are *trained* with padding; there it costs next to nothing. This package
 # pads on its own for any size.
-#
+
+# %% [markdown]
+# **11.3** For a square picture: the side of each stage's map, and its side after padding to windows. Odd sides are rounded
+# up by merging; padding is cut off again at the end of each block.
+
+
+# %%
+def my_sides(side, patch, window, stages):
+    """→ [(side of the map, padded side), …], one pair for each stage."""
+    ...
+
+
+check("11.3", my_sides)
+
+# %%
+solution("11.3")
+
+# %% [markdown]
 # ### Q64: When padding is needed, must it come before or after the roll?
 #
 # Before. The block pads right and bottom, then rolls:
@@ -1082,8 +1265,6 @@ show_maps((mean_weight, largest, per_query), titles=titles, bar="weight, noise")
 # 1 / (number of visible keys). And before you read a map of features, feed noise.
 
 # %% [markdown]
-# ## 8 · A graph that is frozen
-#
 # ### Q66: Why does an exported graph work only at the traced size?
 #
 # Tracing runs the model once and writes down the operations that happened. A number that Python computed from a shape,
@@ -1151,122 +1332,6 @@ for what, graph in (("fixed", exported), ("any batch", any_batch)):
 # serve; or bring all pictures to one size, padded by yourself.
 
 # %% [markdown]
-# ## 9 · A backbone under a decoder
-#
-# ### Q60: Are feature maps NHWC or NCHW, and how do I feed an FPN or U-Net decoder?
-#
-# Inside, Swin's data is neither: it is tokens (n, h·w, c), and a grid. torchvision and timm hand out (n, h, w, c);
-# detection code wants (n, c, h, w). Read the library's documentation, or look at which axis has 96, 192, 384, 768. Our
-# `Backbone` gives **NCHW**, a layer norm before each:
-
-# %%
-side_by_side("backbone.Backbone.forward")
-
-# %% [markdown]
-# A photograph at its own size, through a Swin-T backbone. The weights are random here (with the file from section 1,
-# say `Backbone.from_checkpoint("swin_tiny_patch4_window7_224.pth", img_size=None)`), and float64, so that the twins can
-# be compared. Its sides are no multiples of anything: maps are padded inside and cut again.
-
-# %%
-free = replace(tiny, img_size=None, drop_path_rate=0.0)  # nothing at random
-numpy_backbone = swin_numpy.Backbone(free, dtype=np.float64)
-torch_backbone = swin_torch.Backbone(free).double().eval()
-picture = load_image(photo_path("chelsea")).resize((230, 154))
-small_photo = to_array(picture).astype(np.float64)
-maps = numpy_backbone(small_photo)
-with torch.inference_mode():
-    torch_maps = torch_backbone(torch.from_numpy(small_photo))
-H, W = small_photo.shape[2:]
-for ours, theirs_map, stride in zip(maps, torch_maps, (4, 8, 16, 32), strict=True):
-    agree(f"stride {stride:2}", ours, theirs_map)
-    assert ours.shape[2:] == (-(-H // stride), -(-W // stride))
-
-# %% [markdown]
-# Now the decoder. A **feature pyramid network** (FPN; Lin et al. 2017) gives every scale the knowledge of the coarser
-# ones. Three steps: a linear map for each token (a "1 × 1 convolution") brings all maps to one width; from coarse to fine,
-# each map is enlarged to twice its side; and added to the next finer one. einops speaks both NumPy and PyTorch, so one
-# function serves both. (The full FPN ends with a 3 × 3 convolution on each map; a U-Net joins channels instead of
-# adding.)
-
-
-# %%
-def fpn(maps, laterals):
-    """maps [(n, c, h, w)] from fine to coarse, laterals [(e, c)] → [(n, e, h, w)]."""
-    merged = [
-        einsum(weight, x, "e c, n c h w -> n e h w")
-        for weight, x in zip(laterals, maps, strict=True)
-    ]
-    for i in reversed(range(len(merged) - 1)):
-        h, w = merged[i].shape[2:]
-        doubled = repeat(merged[i + 1], "n e h w -> n e (h p1) (w p2)", p1=2, p2=2)
-        merged[i] = merged[i] + doubled[:, :, :h, :w]  # odd sides: one row too many
-    return merged
-
-
-laterals = [rng.normal(size=(64, c)) / np.sqrt(c) for c in free.widths]
-pyramid = fpn(maps, laterals)
-torch_laterals = [torch.tensor(weight) for weight in laterals]
-for level, ours, other in zip(
-    "2345", pyramid, fpn(torch_maps, torch_laterals), strict=True
-):
-    agree(f"P{level}", ours, other)
-
-
-# %%
-def as_colours(x):
-    """A map (1, c, h, w) as a picture: its three principal components."""
-    x = rearrange(x, "1 c h w -> h w c")
-    flat = x.reshape(-1, x.shape[2]) - x.mean((0, 1))
-    _, _, directions = np.linalg.svd(flat, full_matrices=False)
-    flat = flat @ directions[:3].T
-    low, high = np.percentile(flat, (2, 98), axis=0)
-    return np.clip((flat - low) / (high - low), 0, 1).reshape(*x.shape[:2], 3)
-
-
-pictures = {}
-for title, row in (("backbone", maps), ("FPN", pyramid)):
-    for stride, x in zip((4, 8, 16, 32), row, strict=True):
-        shape = "×".join(map(str, x.shape[1:]))
-        pictures[f"{title}, 1/{stride}: {shape}"] = as_colours(x)
-show_maps(pictures, columns=4)
-
-# %% [markdown]
-# Above, each scale for itself; below, all with 64 channels, and the coarse blocks shine through the fine maps. Do
-# gradients reach everything? In NumPy: the backward of "enlarge" sums four gradients, the backward of "add" hands one
-# to both.
-
-
-# %%
-def fpn_backward(dmerged, maps, laterals):
-    """→ the gradients of the maps."""
-    dmerged = list(dmerged)
-    for i in range(len(dmerged) - 1):  # from fine to coarse, the other way round
-        h, w = dmerged[i + 1].shape[2:]
-        extra = 2 * h - dmerged[i].shape[2], 2 * w - dmerged[i].shape[3]
-        whole = np.pad(dmerged[i], ((0, 0), (0, 0), (0, extra[0]), (0, extra[1])))
-        four = reduce(whole, "n e (h p1) (w p2) -> n e h w", "sum", p1=2, p2=2)
-        dmerged[i + 1] = dmerged[i + 1] + four
-    pairs = zip(laterals, dmerged, strict=True)
-    return [einsum(weight, dy, "e c, n e h w -> n c h w") for weight, dy in pairs]
-
-
-x = small_photo[:, :, :75, :100]
-numpy_backbone.train()
-maps = numpy_backbone(x)
-dmerged = [rng.normal(size=y.shape) for y in fpn(maps, laterals)]
-dimages = numpy_backbone.backward(fpn_backward(dmerged, maps, laterals))
-
-# %%
-x_torch = torch.tensor(x, requires_grad=True)
-outputs = fpn(torch_backbone(x_torch), torch_laterals)
-loss = sum((y * torch.tensor(dy)).sum() for y, dy in zip(outputs, dmerged, strict=True))
-loss.backward()
-agree("gradient of the photograph", dimages, x_torch.grad)
-reached = [name for name, p in numpy_backbone.named_parameters() if np.any(p.grad)]
-everything = [name for name, _ in numpy_backbone.named_parameters()]
-print(f"{len(reached)} of {len(everything)} parameters have a gradient")
-
-# %% [markdown]
 # ### Q61: What do the out indices select, and must all four maps be used?
 #
 # `out_indices` selects the stages whose maps come out; stages count from 0. You need not use all. What comes after the last one you
@@ -1307,7 +1372,22 @@ for indices in ((0, 1, 2, 3), (1, 2, 3), (0, 1), (3,)):
 # parameters unless told to look for them.
 
 # %% [markdown]
-# ## Traps
+# **11.5** One step of the FPN, in NumPy: the coarse map, doubled and cut to the fine one's size, plus the fine one.
+
+
+# %%
+def merged(fine, coarse):
+    """fine (n, e, h, w), coarse (n, e, ⌈h/2⌉, ⌈w/2⌉) → (n, e, h, w)."""
+    ...
+
+
+check("11.5", merged)
+
+# %%
+solution("11.5")
+
+# %% [markdown]
+# ### Traps
 #
 # **1. `strict=False` that loads nothing.** You saw it in Q56. Check the two lists, or better, an accuracy.
 #
@@ -1372,87 +1452,6 @@ probabilities = F.softmax(right[:1].astype(float))[0]
 best = probabilities.argsort()[::-1][:3]
 print("is:", CLASSES[labels[0]])
 print("says:", ", ".join(f"{CLASSES[k]} {probabilities[k]:.0%}" for k in best))
-
-# %% [markdown]
-# ## Exercises
-#
-# Write the function, run the cell, and read what the check says. Stuck? Open the solution below it.
-#
-# **11.1** A name of timm since 0.9 → the official name.
-
-
-# %%
-def my_name(name):
-    """'layers.1.downsample.norm.weight' → 'layers.0.downsample.norm.weight', and so on."""
-    ...
-
-
-check("11.1", my_name)
-
-# %%
-solution("11.1")
-
-# %% [markdown]
-# **11.2** Put mean and deviation into the patch convolution: with your weight and bias, pixels from 0 to 1 give the
-# tokens that normalised pixels gave before.
-
-
-# %%
-def without_normalising(weight, bias, mean, std):
-    """weight (C, c, p, p), bias (C,), mean and std (c,) → new weight, new bias."""
-    ...
-
-
-check("11.2", without_normalising)
-
-# %%
-solution("11.2")
-
-# %% [markdown]
-# **11.3** For a square picture: the side of each stage's map, and its side after padding to windows. Odd sides are rounded
-# up by merging; padding is cut off again at the end of each block.
-
-
-# %%
-def my_sides(side, patch, window, stages):
-    """→ [(side of the map, padded side), …], one pair for each stage."""
-    ...
-
-
-check("11.3", my_sides)
-
-# %%
-solution("11.3")
-
-# %% [markdown]
-# **11.4** You only care for some of the classes. Cut the head down to them, in the order given.
-
-
-# %%
-def only_these(state, classes):
-    """state {name: array}, classes such as [3, 0] → a new state."""
-    ...
-
-
-check("11.4", only_these)
-
-# %%
-solution("11.4")
-
-# %% [markdown]
-# **11.5** One step of the FPN, in NumPy: the coarse map, doubled and cut to the fine one's size, plus the fine one.
-
-
-# %%
-def merged(fine, coarse):
-    """fine (n, e, h, w), coarse (n, e, ⌈h/2⌉, ⌈w/2⌉) → (n, e, h, w)."""
-    ...
-
-
-check("11.5", merged)
-
-# %%
-solution("11.5")
 
 # %% [markdown]
 # ## Where to read on

@@ -1,6 +1,8 @@
 # %% [markdown]
 # # 12 · Swin V2
 #
+# ![The block of Swin V2: attention, norm, a sum, MLP, norm, a sum](../figures/gallery/block_version_2.png)
+#
 # A year after Swin came its second version (Liu et al. 2022). It is the same idea, windows that shift, with four
 # changes inside the block and one between the stages. Each of them answers something that went wrong when models got
 # deeper or images got larger. In this chapter we let it go wrong first, and then look at the change.
@@ -13,7 +15,7 @@
 # - what `pretrained_window_sizes` is for, and what it should be when you fine-tune a second time;
 # - why V2 has biases for queries and values but none for keys.
 
-# %%
+# %% jupyter={"source_hidden": true}
 import math
 from dataclasses import replace
 
@@ -70,7 +72,8 @@ print("in both:", ", ".join(name for name in states[0] if name in states[1]))
 
 # %% [markdown]
 # ## 1 · Res-post-norm
-#
+
+# %% [markdown]
 # ### Q69: What is res-post-norm, how does it differ from post-norm and from V1, and why does depth need it?
 #
 # Chapter 6 has shown the three orders. $f$ is a branch (attention or MLP), $x$ the residual stream:
@@ -143,6 +146,310 @@ x, grid = rng.normal(size=(2, 40, 12)), (5, 8)
 y = numpy_block(x, grid)
 agree("block, loop", y, block_by_loop(numpy_block, x, grid))
 agree("block, PyTorch", y, torch_block(torch.tensor(x), grid))
+
+# %% [markdown]
+# **12.4** V2's block. `attend`, `norm1`, `mlp` and `norm2` are functions of the tokens.
+
+
+# %%
+def block_v2(x, norm1, attend, norm2, mlp):
+    """x (n, l, c) → (n, l, c), res-post-norm."""
+    ...
+
+
+check("12.4", block_v2)
+
+# %%
+solution("12.4")
+
+# %% [markdown]
+# ## 2 · Cosine attention
+#
+# The cosine of two vectors is their dot product after both are brought to length 1:
+#
+# $$\cos(q, k) = \frac{q \cdot k}{\lVert q \rVert\, \lVert k \rVert} \in [-1, 1], \qquad
+# \text{score} = \frac{\cos(q, k)}{\tau} + B$$
+#
+# It measures the angle only. By hand, with a query (3, 4), which has length 5:
+
+# %%
+query = np.array([3.0, 4.0])
+for key in ([6, 8], [4, -3], [-3, -4], [60, 80]):
+    dot = query @ key
+    lengths = np.linalg.norm(query) * np.linalg.norm(key)
+    print(f"key {key!s:9} dot {dot:6.0f}   cosine {dot / lengths:5.1f}")
+
+# %% [markdown]
+# The first and the last key point the same way. The dot product finds one ten times better; to the cosine they are
+# equal. One window and one head, as a loop:
+
+
+# %%
+def cosine_attention_by_loop(q, k, v, scale, bias):
+    """q, k, v (m, d), scale a number, bias (m, m) → (m, d)."""
+    z = np.zeros(v.shape)
+    for i in range(len(q)):
+        scores = np.empty(len(k))
+        for j in range(len(k)):
+            lengths = math.sqrt(sum(q[i] ** 2)) * math.sqrt(sum(k[j] ** 2))
+            scores[j] = scale * sum(q[i] * k[j]) / lengths + bias[i, j]
+        weights = np.exp(scores - scores.max())
+        z[i] = weights @ v / weights.sum()
+    return z
+
+
+# %%
+side_by_side("window_attention.WindowAttentionV2.compare")
+side_by_side("window_attention.WindowAttentionV2.learned_scale")
+side_by_side("window_attention.WindowAttentionV2.project")
+
+# %%
+side_by_side("window_attention.unit_vectors")
+
+# %%
+side_by_side("window_attention.lengths")
+
+# %%
+sizes = dict(dim=12, window_size=3, num_heads=2)
+attention, torch_attention = twins(
+    swin_numpy.WindowAttentionV2(**sizes), swin_torch.WindowAttentionV2(**sizes)
+)
+x = rng.normal(size=(2, 4, 9, 12))  # (n, k, m, c)
+y = attention(x)
+agree("NumPy and PyTorch", y, torch_attention(torch.tensor(x)))
+
+# %%
+q, k, v = attention.project(x)
+scale, bias = np.exp(attention.logit_scale.ravel()), attention.relative_position_bias()
+z = np.empty(q.shape)
+for image, window, head in np.ndindex(q.shape[:3]):
+    at = image, window, head
+    z[at] = cosine_attention_by_loop(q[at], k[at], v[at], scale[head], bias[head])
+z = rearrange(z, "n k a m d -> n k m (a d)")
+agree("library and loop", y, z @ attention.proj.weight.T + attention.proj.bias)
+
+# %% [markdown]
+# **12.2** Scores of cosine attention, for any number of axes in front. `bias` is (i, j).
+
+
+# %%
+def cosine_scores(q, k, logit_scale, bias):
+    """q (..., i, d), k (..., j, d), logit_scale a number → (..., i, j)."""
+    ...
+
+
+check("12.2", cosine_scores)
+
+# %%
+solution("12.2")
+
+# %% [markdown]
+# ## 3 · A bias for any offset
+#
+# V1 learns a table with one number for each offset and head. A window of 16 has offsets that a window of 8 doesn't have.
+# The table then gets stretched by bicubic interpolation (chapter 4). V2 learns a **function** instead: a small network
+# that takes an offset and gives its bias, for offsets that it never saw as well.
+
+# %% [markdown]
+# ### Coordinates on a log scale
+#
+# Going from window 8 to 16, offsets go from at most 7 to at most 15. The part that is new, measured by what was known:
+
+# %%
+known, new = 8 - 1, 16 - 1
+plain_ratio = (new - known) / known
+log_known, log_new = math.log(1 + known), math.log(1 + new)
+print(
+    f"offsets as they are:   {known} → {new}, new part {plain_ratio:.2f} of the known"
+)
+log_ratio = (log_new - log_known) / log_known
+print(f"log(1 + offset): {log_known:.3f} → {log_new:.3f}, new part {log_ratio:.2f}")
+
+# %% [markdown]
+# These are the paper's 1.14 and 0.33 (section 3.3). Its code does a little more: offsets are divided by the
+# largest one of the window that the network was trained at, and multiplied by 8. Then
+#
+# $$\widehat{\Delta} = \operatorname{sign}(x) \, \frac{\log_2(1 + |x|)}{\log_2 8}, \qquad x = 8 \cdot \frac{\Delta}{M' - 1}$$
+
+
+# %%
+def coordinate(offset, trained_at):
+    x = 8 * offset / (trained_at - 1)
+    return math.copysign(math.log2(1 + abs(x)) / math.log2(8), x)
+
+
+def table_by_loop(window, trained_at):
+    offsets = range(1 - window, window)
+    return [
+        (coordinate(row, trained_at), coordinate(column, trained_at))
+        for row in offsets
+        for column in offsets
+    ]
+
+
+for window, trained_at in ((3, 3), (8, 8), (16, 8)):
+    loop = table_by_loop(window, trained_at)
+    found = relative_coordinates(window, trained_at)
+    twin = swin_torch.relative_coordinates(window, trained_at)
+    agree(f"window {window}, trained at {trained_at}", found, loop, 1e-7)
+    assert np.abs(twin.numpy() - found).max() < 1e-6
+
+# %%
+side_by_side("windows.log_spaced")
+
+# %%
+side_by_side("windows.relative_coordinates")
+
+# %%
+offsets = np.arange(-15, 16)
+log_line = np.array([coordinate(offset, 8) for offset in offsets])
+told = {"offset / 7": offsets / 7, "V2: log-spaced": log_line}
+marks = {"known from −7": -7, "to 7": 7}
+curves(told, "offset in tokens", "coordinate", x=offsets, marks=marks)
+
+# %% [markdown]
+# Between the dotted lines lies what window 8 knows. Beyond, the straight line goes on as steeply as before; the log line
+# rises only a little more. To the network, far offsets look nearly like those at the rim that it knows. Near the centre
+# it is the other way round: neighbours are told apart best where it matters most. With the factor 8:
+
+# %%
+within, beyond = coordinate(7, 8), coordinate(15, 8)
+print(f"{within:.3f} → {beyond:.3f}, new part {(beyond - within) / within:.2f}")
+
+# %% [markdown]
+# ### The small network and its 16 · sigmoid
+
+# %%
+side_by_side("window_attention.WindowAttentionV2.relative_position_bias")
+
+
+# %%
+def bias_by_loop(state, window, trained_at):
+    """One head: B (i, j) from the parameters of the small network."""
+    B = np.empty((window**2, window**2))
+    for i, j in np.ndindex(B.shape):
+        offset = np.subtract(divmod(i, window), divmod(j, window))
+        seen = np.float32([coordinate(step, trained_at) for step in offset])
+        hidden = state["cpb_mlp.0.weight"] @ seen + state["cpb_mlp.0.bias"]
+        answer = state["cpb_mlp.2.weight"][0] @ np.maximum(hidden, 0)  # ReLU
+        B[i, j] = 16 / (1 + math.exp(-answer))
+    return B
+
+
+B = attention.relative_position_bias()
+agree("head 0, loop", B[0], bias_by_loop(attention.state_dict(), 3, 3), 1e-6)
+tensors = {n: torch.tensor(value) for n, value in attention.state_dict().items()}
+torch_attention.load_state_dict(tensors)
+agree("both heads, PyTorch", B, torch_attention.relative_position_bias())
+
+# %% [markdown]
+# How many parameters does it take? The table's number depends on the window, the network's on the heads only:
+
+# %%
+print("heads  network   table of window 7, 8, 16, 24")
+for heads in CONFIGS["swinv2_tiny_patch4_window8_256"].num_heads:
+    network = (2 * 512 + 512) + 512 * heads
+    tables = [(2 * M - 1) ** 2 * heads for M in (7, 8, 16, 24)]
+    print(f"{heads:5} {network:8,}  ", *(f"{size:8,}" for size in tables))
+
+# %% [markdown]
+# Why 16 · sigmoid at the end, and not the network's answer as it is? The paper's formulas don't have it, only the code. Two
+# things can be computed. First, it bounds: a network of straight pieces (ReLU) goes on for ever beyond what it knows,
+# 16 · sigmoid stays between 0 and 16. Second, the 16 leaves enough room: a bias of 16 more makes a key's weight
+# millions of times larger. (That all biases are positive means nothing. Softmax doesn't see a constant: 0 … 16 is as
+# good as -8 … 8, and an untrained network gives about 8 everywhere.)
+
+# %%
+fresh = swin_numpy.WindowAttentionV2(4, 8, 1).to(np.float64)
+init_weights(fresh, seed=0)
+B = fresh.relative_position_bias()
+print(f"fresh network: biases from {B.min():.2f} to {B.max():.2f}")
+print(f"exp(16) = {math.exp(16):,.0f}")
+
+# %% [markdown]
+# ## 4 · Patch merging
+#
+# V2's merging reduces 4C to 2C, and norms then. Chapter 7 compares both orders (Q41): what the next stage starts
+# from has spread 1, however large the stream was.
+
+# %%
+side_by_side("patches.PatchMergingV2.forward")
+
+# %%
+merging, torch_merging = twins(
+    swin_numpy.PatchMergingV2(6), swin_torch.PatchMergingV2(6)
+)
+x = rng.normal(size=(2, 4 * 6, 6))
+y, grid = merging(x, (4, 6))
+agree("NumPy and PyTorch", y, torch_merging(torch.tensor(x), (4, 6))[0])
+by_loop, p = np.empty(y.shape), merging.state_dict()
+for n, row, column in np.ndindex(2, 2, 3):
+    places = [
+        (2 * row + a, 2 * column + b) for a, b in ((0, 0), (1, 0), (0, 1), (1, 1))
+    ]
+    four = np.concatenate([x[n, r * 6 + c] for r, c in places])
+    token = p["reduction.weight"] @ four
+    token = functional.layer_norm(token, p["norm.weight"], p["norm.bias"])
+    by_loop[n, row * 3 + column] = token
+agree("library and loop", y, by_loop)
+
+# %% [markdown]
+# ## 5 · The whole model
+#
+# Swin V2-T on the photograph, 256 × 256 pixels, both twins in float64, with all parameters moved off their initial
+# values (fresh ones would let the blocks do nothing):
+
+# %%
+config = CONFIGS["swinv2_tiny_patch4_window8_256"]
+model = swin_numpy.SwinTransformer(config, seed=0, dtype=np.float64)
+state = model.state_dict()
+for value in state.values():
+    spread = 0.3 if value.ndim == 1 else 0.02
+    value += spread * rng.standard_normal(value.shape)
+torch_model = swin_torch.SwinTransformer(config).double().eval()
+torch_model.load_state_dict(
+    {name: torch.tensor(value) for name, value in state.items()}
+)
+photo = preprocess(load_image(photo_path("chelsea")), 256).astype(np.float64)
+
+# %%
+with torch.inference_mode():
+    torch_stages = torch_model.forward_stages(torch.tensor(photo))
+    torch_logits = torch_model(torch.tensor(photo))
+stages = model.forward_stages(photo)
+for i, ((x, grid), (twin, _)) in enumerate(zip(stages, torch_stages, strict=True), 1):
+    agree(f"stage {i}, grid {grid}", x, twin, 1e-9)
+agree("logits", model(photo), torch_logits, 1e-9)
+
+# %% [markdown]
+# How many parameters have the published models? Counted from the configuration alone; the Tiny one is there to ask.
+
+
+# %%
+def count(config):
+    C = config.embed_dim
+    total = C * (config.in_chans * config.patch_size**2 + 1) + 2 * C  # patches, norm
+    for C, depth, heads in zip(
+        config.widths, config.depths, config.num_heads, strict=True
+    ):
+        attention = 3 * C * C + 2 * C + C * C + C  # qkv, biases of q and v, proj
+        bias = 2 * 512 + 512 + 512 * heads + heads  # small network, scale
+        total += depth * (attention + bias + 8 * C * C + 5 * C + 4 * C)  # MLP, norms
+    total += sum(8 * C * C + 4 * C for C in config.widths[:-1])  # patch merging
+    return total + 2 * C + (C + 1) * config.num_classes
+
+
+assert count(config) == sum(value.size for value in state.values())
+for name, published in CONFIGS.items():
+    if published.version == 2:
+        print(f"{name:43} {count(published):12,}  windows {published.windows}")
+
+# %% [markdown]
+# The window is not in the formula: window 8 and 16 have the same number, and the same files fit. (What differs between
+# rows of one size is the head: 21,841 classes of ImageNet-22k, or 1,000.)
+
+# %% [markdown]
+# ## Deeper: questions, details and traps
 
 # %% [markdown]
 # ### A deep stack
@@ -248,7 +555,8 @@ for name in DESIGNS:
 # moves it from one key to another: a huge slope, at each block again. Pre-norm and post-norm have a milder form of the
 # same: there the stream is normed before the next scores, but the weights still count twice. In the last row the
 # scores are cosines, and the explosion is gone. So the two changes belong together; that is section 2.
-#
+
+# %% [markdown]
 # ### A block that starts as nothing
 #
 # In the published initialisation the weights and biases of norm1 and norm2 are 0, so a branch adds exactly 0: a
@@ -315,7 +623,8 @@ curves({"spread of the stream after 60 steps": lines}, "blocks passed", logy=Tru
 # %% [markdown]
 # V1's stream already grows with depth. V2's blocks have begun at nothing, and training lets each branch in only as far as it
 # helps. (One seed, one learning rate and 60 steps say nothing about which model is the better one in the end.)
-#
+
+# %% [markdown]
 # ### Not the same weights
 #
 # All three orders have the same parameters. So the weights of one load into another without complaint. Here is this
@@ -333,72 +642,6 @@ for name, order in ORDERS.items():
     right[name] = (answers == labels).mean()
     print(f"{name:14} {right[name]:.0%} right")
 assert right["pre-norm"] > 0.85 > max(right["post-norm"], right["res-post-norm"]) + 0.2
-
-# %% [markdown]
-# ## 2 · Cosine attention
-#
-# The cosine of two vectors is their dot product after both are brought to length 1:
-#
-# $$\cos(q, k) = \frac{q \cdot k}{\lVert q \rVert\, \lVert k \rVert} \in [-1, 1], \qquad
-# \text{score} = \frac{\cos(q, k)}{\tau} + B$$
-#
-# It measures the angle only. By hand, with a query (3, 4), which has length 5:
-
-# %%
-query = np.array([3.0, 4.0])
-for key in ([6, 8], [4, -3], [-3, -4], [60, 80]):
-    dot = query @ key
-    lengths = np.linalg.norm(query) * np.linalg.norm(key)
-    print(f"key {key!s:9} dot {dot:6.0f}   cosine {dot / lengths:5.1f}")
-
-# %% [markdown]
-# The first and the last key point the same way. The dot product finds one ten times better; to the cosine they are
-# equal. One window and one head, as a loop:
-
-
-# %%
-def cosine_attention_by_loop(q, k, v, scale, bias):
-    """q, k, v (m, d), scale a number, bias (m, m) → (m, d)."""
-    z = np.zeros(v.shape)
-    for i in range(len(q)):
-        scores = np.empty(len(k))
-        for j in range(len(k)):
-            lengths = math.sqrt(sum(q[i] ** 2)) * math.sqrt(sum(k[j] ** 2))
-            scores[j] = scale * sum(q[i] * k[j]) / lengths + bias[i, j]
-        weights = np.exp(scores - scores.max())
-        z[i] = weights @ v / weights.sum()
-    return z
-
-
-# %%
-side_by_side("window_attention.WindowAttentionV2.compare")
-side_by_side("window_attention.WindowAttentionV2.learned_scale")
-side_by_side("window_attention.WindowAttentionV2.project")
-
-# %%
-side_by_side("window_attention.unit_vectors")
-
-# %%
-side_by_side("window_attention.lengths")
-
-# %%
-sizes = dict(dim=12, window_size=3, num_heads=2)
-attention, torch_attention = twins(
-    swin_numpy.WindowAttentionV2(**sizes), swin_torch.WindowAttentionV2(**sizes)
-)
-x = rng.normal(size=(2, 4, 9, 12))  # (n, k, m, c)
-y = attention(x)
-agree("NumPy and PyTorch", y, torch_attention(torch.tensor(x)))
-
-# %%
-q, k, v = attention.project(x)
-scale, bias = np.exp(attention.logit_scale.ravel()), attention.relative_position_bias()
-z = np.empty(q.shape)
-for image, window, head in np.ndindex(q.shape[:3]):
-    at = image, window, head
-    z[at] = cosine_attention_by_loop(q[at], k[at], v[at], scale[head], bias[head])
-z = rearrange(z, "n k a m d -> n k m (a d)")
-agree("library and loop", y, z @ attention.proj.weight.T + attention.proj.bias)
 
 # %% [markdown]
 # ### Q68: Where is the cosine, and on which axis is F.normalize taken?
@@ -461,7 +704,8 @@ for axis, name in enumerate(("image", "window", "head", "token", "channel")):
 # %% [markdown]
 # Only the last axis passes both. Along images, windows or tokens, one image, window or token changes the scores of
 # others. Along the heads nothing leaks to another window, but what comes out is no cosine.
-#
+
+# %% [markdown]
 # ### What the cosine bounds
 #
 # Take random queries and keys for one window of 49 tokens, and make them larger. How sharp do the attention weights
@@ -500,6 +744,21 @@ for name, scores in (
     weights = functional.softmax(scores)
     slope = functional.softmax_backward(rng.normal(size=weights.shape), weights)
     print(f"{name:18} typical gradient of a score {np.median(np.abs(slope)):.1e}")
+
+# %% [markdown]
+# **12.3** The backward of bringing vectors to length 1.
+
+
+# %%
+def unit_backward(dy, x):
+    """y = x / |x| over the last axis; dy, x (..., d) → dx (..., d)."""
+    ...
+
+
+check("12.3", unit_backward)
+
+# %%
+solution("12.3")
 
 # %% [markdown]
 # ### The scale and its clamp
@@ -570,7 +829,23 @@ agree("x ten times longer, gradient ten times smaller", 10 * longer, gradient)
 # %% [markdown]
 # That is why the deep stack of section 1 was quiet: however large the stream gets, what comes back through a score
 # shrinks by as much.
-#
+
+# %% [markdown]
+# **12.1** The scale of a head from its parameter, with the clamp.
+
+
+# %%
+def scale_from(logit_scale):
+    """An array of any shape → the factors that cosines are multiplied with."""
+    ...
+
+
+check("12.1", scale_from)
+
+# %%
+solution("12.1")
+
+# %% [markdown]
 # ### Biases of q and v, none of k
 #
 # For dot products a bias b of the keys does nothing: $q \cdot (k + b) = q \cdot k + q \cdot b$, and the second part is the
@@ -590,127 +865,6 @@ for name, scores in (
 # So V1's k bias is there and useless (chapter 1), and V2's might be useful and isn't there. The paper gives no
 # reason. What matters in practice: V2 files hold `q_bias` and `v_bias`, no `qkv.bias`. A library that has one bias for all
 # three must keep the middle third at zero, **also in training**, or it trains another model.
-
-# %% [markdown]
-# ## 3 · A bias for any offset
-#
-# V1 learns a table with one number for each offset and head. A window of 16 has offsets that a window of 8 doesn't have.
-# The table then gets stretched by bicubic interpolation (chapter 4). V2 learns a **function** instead: a small network
-# that takes an offset and gives its bias, for offsets that it never saw as well.
-#
-# ### Coordinates on a log scale
-#
-# Going from window 8 to 16, offsets go from at most 7 to at most 15. The part that is new, measured by what was known:
-
-# %%
-known, new = 8 - 1, 16 - 1
-plain_ratio = (new - known) / known
-log_known, log_new = math.log(1 + known), math.log(1 + new)
-print(
-    f"offsets as they are:   {known} → {new}, new part {plain_ratio:.2f} of the known"
-)
-log_ratio = (log_new - log_known) / log_known
-print(f"log(1 + offset): {log_known:.3f} → {log_new:.3f}, new part {log_ratio:.2f}")
-
-# %% [markdown]
-# These are the paper's 1.14 and 0.33 (section 3.3). Its code does a little more: offsets are divided by the
-# largest one of the window that the network was trained at, and multiplied by 8. Then
-#
-# $$\widehat{\Delta} = \operatorname{sign}(x) \, \frac{\log_2(1 + |x|)}{\log_2 8}, \qquad x = 8 \cdot \frac{\Delta}{M' - 1}$$
-
-
-# %%
-def coordinate(offset, trained_at):
-    x = 8 * offset / (trained_at - 1)
-    return math.copysign(math.log2(1 + abs(x)) / math.log2(8), x)
-
-
-def table_by_loop(window, trained_at):
-    offsets = range(1 - window, window)
-    return [
-        (coordinate(row, trained_at), coordinate(column, trained_at))
-        for row in offsets
-        for column in offsets
-    ]
-
-
-for window, trained_at in ((3, 3), (8, 8), (16, 8)):
-    loop = table_by_loop(window, trained_at)
-    found = relative_coordinates(window, trained_at)
-    twin = swin_torch.relative_coordinates(window, trained_at)
-    agree(f"window {window}, trained at {trained_at}", found, loop, 1e-7)
-    assert np.abs(twin.numpy() - found).max() < 1e-6
-
-# %%
-side_by_side("windows.log_spaced")
-
-# %%
-side_by_side("windows.relative_coordinates")
-
-# %%
-offsets = np.arange(-15, 16)
-log_line = np.array([coordinate(offset, 8) for offset in offsets])
-told = {"offset / 7": offsets / 7, "V2: log-spaced": log_line}
-marks = {"known from −7": -7, "to 7": 7}
-curves(told, "offset in tokens", "coordinate", x=offsets, marks=marks)
-# %% [markdown]
-# Between the dotted lines lies what window 8 knows. Beyond, the straight line goes on as steeply as before; the log line
-# rises only a little more. To the network, far offsets look nearly like those at the rim that it knows. Near the centre
-# it is the other way round: neighbours are told apart best where it matters most. With the factor 8:
-
-# %%
-within, beyond = coordinate(7, 8), coordinate(15, 8)
-print(f"{within:.3f} → {beyond:.3f}, new part {(beyond - within) / within:.2f}")
-
-# %% [markdown]
-# ### The small network and its 16 · sigmoid
-
-# %%
-side_by_side("window_attention.WindowAttentionV2.relative_position_bias")
-
-
-# %%
-def bias_by_loop(state, window, trained_at):
-    """One head: B (i, j) from the parameters of the small network."""
-    B = np.empty((window**2, window**2))
-    for i, j in np.ndindex(B.shape):
-        offset = np.subtract(divmod(i, window), divmod(j, window))
-        seen = np.float32([coordinate(step, trained_at) for step in offset])
-        hidden = state["cpb_mlp.0.weight"] @ seen + state["cpb_mlp.0.bias"]
-        answer = state["cpb_mlp.2.weight"][0] @ np.maximum(hidden, 0)  # ReLU
-        B[i, j] = 16 / (1 + math.exp(-answer))
-    return B
-
-
-B = attention.relative_position_bias()
-agree("head 0, loop", B[0], bias_by_loop(attention.state_dict(), 3, 3), 1e-6)
-tensors = {n: torch.tensor(value) for n, value in attention.state_dict().items()}
-torch_attention.load_state_dict(tensors)
-agree("both heads, PyTorch", B, torch_attention.relative_position_bias())
-
-# %% [markdown]
-# How many parameters does it take? The table's number depends on the window, the network's on the heads only:
-
-# %%
-print("heads  network   table of window 7, 8, 16, 24")
-for heads in CONFIGS["swinv2_tiny_patch4_window8_256"].num_heads:
-    network = (2 * 512 + 512) + 512 * heads
-    tables = [(2 * M - 1) ** 2 * heads for M in (7, 8, 16, 24)]
-    print(f"{heads:5} {network:8,}  ", *(f"{size:8,}" for size in tables))
-
-# %% [markdown]
-# Why 16 · sigmoid at the end, and not the network's answer as it is? The paper's formulas don't have it, only the code. Two
-# things can be computed. First, it bounds: a network of straight pieces (ReLU) goes on for ever beyond what it knows,
-# 16 · sigmoid stays between 0 and 16. Second, the 16 leaves enough room: a bias of 16 more makes a key's weight
-# millions of times larger. (That all biases are positive means nothing. Softmax doesn't see a constant: 0 … 16 is as
-# good as -8 … 8, and an untrained network gives about 8 everywhere.)
-
-# %%
-fresh = swin_numpy.WindowAttentionV2(4, 8, 1).to(np.float64)
-init_weights(fresh, seed=0)
-B = fresh.relative_position_bias()
-print(f"fresh network: biases from {B.min():.2f} to {B.max():.2f}")
-print(f"exp(16) = {math.exp(16):,.0f}")
 
 # %% [markdown]
 # ### From window 8 to window 16, against a known answer
@@ -871,7 +1025,8 @@ print(f"log-spaced, 0 instead of 8 {np.mean(found):.3f}")
 
 # %% [markdown]
 # Look at the last line. The same network can do either, and a single number decides: that by which offsets are divided.
-#
+
+# %% [markdown]
 # ### Q70: What are the pretrained window sizes for, and what should they be when fine-tuning a fine-tuned model?
 #
 # `pretrained_window_sizes` is that number, $M'$, one for each stage: **the window whose scale the network has learned**.
@@ -951,89 +1106,25 @@ for trained_at in (6, 12):
 # And you needn't remember it. Official files hold the table of coordinates as a buffer, and its largest number tells M'
 # (exercise 12.5). `SwinTransformer.from_checkpoint` reads it, and if you ask for other windows, it keeps the
 # scale and says so.
-#
-# ## 4 · Patch merging
-#
-# V2's merging reduces 4C to 2C, and norms then. Chapter 7 compares both orders (Q41): what the next stage starts
-# from has spread 1, however large the stream was.
-
-# %%
-side_by_side("patches.PatchMergingV2.forward")
-
-# %%
-merging, torch_merging = twins(
-    swin_numpy.PatchMergingV2(6), swin_torch.PatchMergingV2(6)
-)
-x = rng.normal(size=(2, 4 * 6, 6))
-y, grid = merging(x, (4, 6))
-agree("NumPy and PyTorch", y, torch_merging(torch.tensor(x), (4, 6))[0])
-by_loop, p = np.empty(y.shape), merging.state_dict()
-for n, row, column in np.ndindex(2, 2, 3):
-    places = [
-        (2 * row + a, 2 * column + b) for a, b in ((0, 0), (1, 0), (0, 1), (1, 1))
-    ]
-    four = np.concatenate([x[n, r * 6 + c] for r, c in places])
-    token = p["reduction.weight"] @ four
-    token = functional.layer_norm(token, p["norm.weight"], p["norm.bias"])
-    by_loop[n, row * 3 + column] = token
-agree("library and loop", y, by_loop)
 
 # %% [markdown]
-# ## 5 · The whole model
-#
-# Swin V2-T on the photograph, 256 × 256 pixels, both twins in float64, with all parameters moved off their initial
-# values (fresh ones would let the blocks do nothing):
+# **12.5** A file holds coordinates, the largest of which is `largest`; its window is `M`. By which window were
+# its offsets divided?
+
 
 # %%
-config = CONFIGS["swinv2_tiny_patch4_window8_256"]
-model = swin_numpy.SwinTransformer(config, seed=0, dtype=np.float64)
-state = model.state_dict()
-for value in state.values():
-    spread = 0.3 if value.ndim == 1 else 0.02
-    value += spread * rng.standard_normal(value.shape)
-torch_model = swin_torch.SwinTransformer(config).double().eval()
-torch_model.load_state_dict(
-    {name: torch.tensor(value) for name, value in state.items()}
-)
-photo = preprocess(load_image(photo_path("chelsea")), 256).astype(np.float64)
+def trained_at(largest, M):
+    """→ int M'. Turn the formula of section 3 round."""
+    ...
+
+
+check("12.5", trained_at)
 
 # %%
-with torch.inference_mode():
-    torch_stages = torch_model.forward_stages(torch.tensor(photo))
-    torch_logits = torch_model(torch.tensor(photo))
-stages = model.forward_stages(photo)
-for i, ((x, grid), (twin, _)) in enumerate(zip(stages, torch_stages, strict=True), 1):
-    agree(f"stage {i}, grid {grid}", x, twin, 1e-9)
-agree("logits", model(photo), torch_logits, 1e-9)
+solution("12.5")
 
 # %% [markdown]
-# How many parameters have the published models? Counted from the configuration alone; the Tiny one is there to ask.
-
-
-# %%
-def count(config):
-    C = config.embed_dim
-    total = C * (config.in_chans * config.patch_size**2 + 1) + 2 * C  # patches, norm
-    for C, depth, heads in zip(
-        config.widths, config.depths, config.num_heads, strict=True
-    ):
-        attention = 3 * C * C + 2 * C + C * C + C  # qkv, biases of q and v, proj
-        bias = 2 * 512 + 512 + 512 * heads + heads  # small network, scale
-        total += depth * (attention + bias + 8 * C * C + 5 * C + 4 * C)  # MLP, norms
-    total += sum(8 * C * C + 4 * C for C in config.widths[:-1])  # patch merging
-    return total + 2 * C + (C + 1) * config.num_classes
-
-
-assert count(config) == sum(value.size for value in state.values())
-for name, published in CONFIGS.items():
-    if published.version == 2:
-        print(f"{name:43} {count(published):12,}  windows {published.windows}")
-
-# %% [markdown]
-# The window is not in the formula: window 8 and 16 have the same number, and the same files fit. (What differs between
-# rows of one size is the head: 21,841 classes of ImageNet-22k, or 1,000.)
-#
-# ## Traps
+# ### Traps
 #
 # **1. Testing a fresh V2 block.** It is the identity, whatever attention does. Here is an attention that is plainly
 # broken, keys and values exchanged. With fresh parameters the test passes:
@@ -1086,83 +1177,6 @@ for scale in (10, 30, 40, 60, 100):
 # you train your own, look at exp(`logit_scale`) of its heads now and then.
 #
 # **4. `pretrained_window_sizes` forgotten.** It is in no parameter, so no error comes. Q70 has the numbers.
-#
-# ## Exercises
-#
-# **12.1** The scale of a head from its parameter, with the clamp.
-
-
-# %%
-def scale_from(logit_scale):
-    """An array of any shape → the factors that cosines are multiplied with."""
-    ...
-
-
-check("12.1", scale_from)
-
-# %%
-solution("12.1")
-
-# %% [markdown]
-# **12.2** Scores of cosine attention, for any number of axes in front. `bias` is (i, j).
-
-
-# %%
-def cosine_scores(q, k, logit_scale, bias):
-    """q (..., i, d), k (..., j, d), logit_scale a number → (..., i, j)."""
-    ...
-
-
-check("12.2", cosine_scores)
-
-# %%
-solution("12.2")
-
-# %% [markdown]
-# **12.3** The backward of bringing vectors to length 1.
-
-
-# %%
-def unit_backward(dy, x):
-    """y = x / |x| over the last axis; dy, x (..., d) → dx (..., d)."""
-    ...
-
-
-check("12.3", unit_backward)
-
-# %%
-solution("12.3")
-
-# %% [markdown]
-# **12.4** V2's block. `attend`, `norm1`, `mlp` and `norm2` are functions of the tokens.
-
-
-# %%
-def block_v2(x, norm1, attend, norm2, mlp):
-    """x (n, l, c) → (n, l, c), res-post-norm."""
-    ...
-
-
-check("12.4", block_v2)
-
-# %%
-solution("12.4")
-
-# %% [markdown]
-# **12.5** A file holds coordinates, the largest of which is `largest`; its window is `M`. By which window were
-# its offsets divided?
-
-
-# %%
-def trained_at(largest, M):
-    """→ int M'. Turn the formula of section 3 round."""
-    ...
-
-
-check("12.5", trained_at)
-
-# %%
-solution("12.5")
 
 # %% [markdown]
 # ## Where to read on

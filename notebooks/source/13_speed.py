@@ -1,6 +1,8 @@
 # %% [markdown]
 # # 13 · Speed: NumPy against PyTorch, CPU against GPU
 #
+# ![Times of NumPy, PyTorch and other implementations of Swin-T, as ratios of one run](../figures/gallery/speed.png)
+#
 # The same sums, written twice, gave the same numbers in every chapter. They never took the same time. This chapter
 # asks where the time goes, and takes the plain code apart into steps that make it faster, each measured by itself.
 # All measurements were made when this page was built; run it, and they are those of your machine.
@@ -14,7 +16,7 @@
 # - when window attention is slower, or needs more memory, than global attention;
 # - how far from the machine's limit the code is, and which limit that is.
 
-# %%
+# %% jupyter={"source_hidden": true}
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # one core: see section 1
@@ -116,6 +118,23 @@ race(
 print("Gains within this spread are none.")
 
 # %% [markdown]
+# Write the function, run the cell, and read what the check says. Stuck? Open the solution below it.
+#
+# **13.1** Amdahl's law: a part takes this share of the time, and becomes `gain` times as fast. And the whole?
+
+
+# %%
+def whole_gain(share, gain):
+    """0.5, 2.0 → how many times as fast the whole is."""
+    ...
+
+
+check("13.1", whole_gain)
+
+# %%
+solution("13.1")
+
+# %% [markdown]
 # ## 2 · Do they agree, layer by layer?
 #
 # Before speed comes sameness. Numbers in a computer have a fixed number of digits, so each operation rounds. The
@@ -168,145 +187,6 @@ for name in BOUNDS:
     print(
         f"{name:9} at most {row.relative / eps[name]:5.1f} rounding steps, at {row.name}"
     )
-
-# %% [markdown]
-# ### Rounding or a mistake?
-#
-# Both twins round, in another order: $(a + b) + c$ isn't $a + (b + c)$ in floating point. How can you tell that from
-# a real difference? **Rounding shrinks with the rounding step. A mistake stays.** As a mistake we take GELU's
-# well-known approximation with tanh, in the NumPy twin only:
-
-
-# %%
-def gelu_tanh(x):
-    """The approximation: close to GELU, and not GELU."""
-    return (
-        0.5
-        * x
-        * (1 + np.tanh(np.sqrt(2 / np.pi).astype(x.dtype) * (x + 0.044715 * x**3)))
-    )
-
-
-print("          right    with the other GELU")
-for name in ("float32", "float64"):
-    with patch.object(swin_numpy.layers, "gelu", gelu_tanh):
-        changed = worst(compare(*make_twins(small, name), images)).relative
-    print(f"{name:8} {worst(rows[name]).relative:.1e}  {changed:.1e}")
-    assert changed > 1e-7
-assert changed > 1000 * worst(rows["float64"]).relative
-
-# %% [markdown]
-# That is why the tests of this project compare in float64: a difference that float32 would hide as rounding stands out.
-
-# %% [markdown]
-# ## 3 · Where a NaN comes from
-#
-# NaN ("not a number") is the result of $\infty - \infty$, $0 \cdot \infty$, $\infty / \infty$, and of everything that
-# has a NaN in it. So there is usually an infinity first. In float16 it isn't far: everything above 65504.
-#
-# **The scores.** Sixteen tokens, one head of 32 channels, with values near 50. The sum of 32 products is too large
-# for float16, although the score, which is that sum divided by $\sqrt{32}$, is not:
-
-# %%
-q, k = 50 + torch.rand(2, 16, 32)
-scale = 32**-0.5
-for dtype in (torch.float32, torch.bfloat16, torch.float16):
-    a, b = q.to(dtype), k.to(dtype)
-    late, early = (a @ b.T) * scale, (a * scale) @ b.T
-    for name, scores in (("scaled after", late), ("scaled before", early)):
-        bad = torch.softmax(scores, -1).isnan().float().mean()
-        print(
-            f"{str(dtype)[6:]:9}{name:14} largest score {scores.max():8.0f}  {bad:.0%} NaN"
-        )
-
-# %% [markdown]
-# The softmax takes the largest score off first, and that is $\infty - \infty$. **Cure 1**: scale the queries *before*
-# the product. Our twins do (`scale * q @ k.mT`: Python goes from left to right), and so does the official code.
-# **Cure 2**: bfloat16, whose range is float32's. **Cure 3**: cosine attention, whose scores
-# have a limit (Swin V2, chapter 12; it was made because the large models' numbers grew too large).
-#
-# **The softmax.** Without taking the largest off first, `exp` itself is too large:
-# $e^{x}$ exceeds 65504 from $x \approx 11.1$ on.
-
-# %%
-row = np.array([3.0, 12.0, 7.0], np.float16)
-with np.errstate(all="ignore"):
-    print("naive:         ", np.exp(row) / np.exp(row).sum())
-print("largest off:   ", functional.softmax(row))
-
-# %% [markdown]
-# **The mask.** A map of 9 × 9 tokens is padded to 14 × 14, and someone wants no token to look at padding. After the
-# shift some rows may have *no* allowed key at all. Blocked once (padding) or twice (padding and seam), with three
-# values; here is a row of which all keys are blocked:
-
-# %%
-scores = torch.tensor([0.5, -1.0, 2.0], dtype=torch.float16)
-for name, fill in (("-100", -100.0), ("finfo.min", half.min), ("-inf", -np.inf)):
-    blocked = torch.tensor(fill, dtype=torch.float16)
-    once, twice = scores + blocked, scores + blocked + blocked
-    weights = [torch.softmax(s, -1).tolist() for s in (once, twice)]
-    print(f"{name:10}", *(np.round(w, 2) for w in weights))
-
-# %% [markdown]
-# -100 twice is -200, a number like any other. The smallest number twice is $-\infty$. A row of nothing but $-\infty$
-# has no largest number to take off. **Cure**: -100, or block once, or see to it that each row keeps a key. (More fill
-# values and formats: [chapter 05,
-# Q37](05_shifted_windows.ipynb#Q37:--100,--inf,--1e4-or-the-smallest-number-of-the-dtype:-when-does-each-give-NaN?).)
-
-# %% [markdown]
-# ### How one NaN spreads
-#
-# One pixel of the photograph is NaN. Which tokens are NaN after each step?
-
-# %%
-reference = swin_numpy.SwinTransformer(small)
-broken = images.copy()
-broken[0, 0, 100, 60] = np.nan
-with np.errstate(all="ignore"):
-    seen = record(reference, broken)[:7]
-broken_at, titles = [], []
-for step in seen:
-    side = int(step.output.shape[1] ** 0.5)
-    broken_at.append(np.isnan(step.output[0]).any(-1).reshape(side, side))
-    titles.append(f"{short(step.name)}\n{broken_at[-1].mean():.2g} NaN")
-show_maps(broken_at, columns=7, titles=titles)
-
-# %% [markdown]
-# One token; then its whole window, since each output there is a weighted sum over all of the window. Then the shifted
-# windows that touch it; and on it goes, as far as information travels ([chapter 05](05_shifted_windows.ipynb)). A
-# weight of 0 doesn't help: $0 \cdot \mathrm{NaN} = \mathrm{NaN}$. So no mask stops it: in block 1.1 the NaN has come
-# through the seam, to the other side of the picture.
-
-# %%
-left, right = (broken_at[5][:, column].any() for column in (0, -1))
-print("NaN at both edges after block 1.1:", left and right)
-assert left and right and not broken_at[4][:, -1].any()
-
-# %% [markdown]
-# At the end of the model everything is NaN, and nothing tells where it began. So look at the steps in order, the
-# layers inside the blocks too (`details=True`), and take the first that isn't finite. As an example, one weight
-# matrix is made far too large:
-
-
-# %%
-def first_bad(model, x):
-    """The name of the first step with a NaN or an infinity, or None."""
-    with torch.inference_mode():
-        for step in record(model, x, details=True):
-            if not torch.isfinite(step.output).all():
-                return step.name
-
-
-for dtype in (torch.float16, torch.bfloat16, torch.float32):
-    model = swin_torch.SwinTransformer(small).eval()
-    model.layers[2].blocks[3].mlp.fc1.weight.data *= 1e6
-    where = first_bad(model.to(dtype), torch.tensor(images, dtype=dtype))
-    print(f"{str(dtype)[6:]:9} first bad step: {where}")
-
-# %% [markdown]
-# (The hooks that `record` uses fire when a module is *done*: first the layers inside, then the block. So the first
-# name is the innermost.) In real training, the usual ways out are bfloat16, or autocast with a loss scaler: PyTorch
-# then keeps softmax, norms and sums in float32.
 
 # %% [markdown]
 # ## 4 · Where the time goes
@@ -454,91 +334,6 @@ windows = window_partition(grid_map, M)[0]  # (64, 49, 96)
 weight = rng.standard_normal((3 * C, C), dtype=np.float32)
 
 # %% [markdown]
-# ### Step 1: one large product instead of many small ones
-#
-# The linear layer is the same for each window, so all tokens of all windows may stand in one matrix.
-
-
-# %%
-def window_by_window(x):
-    return np.stack([window @ weight.T for window in x])
-
-
-def one_product(x):
-    return (x.reshape(-1, C) @ weight.T).reshape(*x.shape[:-1], -1)
-
-
-agree("step 1", one_product(windows), window_by_window(windows), 1e-5)
-race(
-    "1 one large product",
-    {
-        "window by window": lambda: window_by_window(windows),
-        "one product": lambda: one_product(windows),
-    },
-)
-
-# %% [markdown]
-# ### Step 2: memory that is used again
-#
-# `(x - 1) * 0.5 + 2` makes three new arrays. The operating system hands out memory in pages of a few KB, and clears
-# each when it is first touched. For large arrays that can cost more than the arithmetic.
-
-# %%
-hidden = rng.standard_normal((H * H, 4 * C), dtype=np.float32)  # what the MLP widens to
-kept = np.empty_like(hidden)
-
-
-def fresh(x):
-    return (x - 1) * 0.5 + 2
-
-
-def used_again(x, out):
-    np.subtract(x, 1, out=out)
-    out *= 0.5
-    out += 2
-    return out
-
-
-agree("step 2", used_again(hidden, kept), fresh(hidden), 1e-6)
-race(
-    "2 memory used again",
-    {"fresh": lambda: fresh(hidden), "used again": lambda: used_again(hidden, kept)},
-)
-
-# %% [markdown]
-# ### Step 3: pieces that fit the cache
-#
-# GELU takes some thirty small operations for each number. Done on the whole array, each of them reads all of it from
-# memory and writes all of it back. Done on a piece that fits the processor's cache (a small, fast memory), only the
-# first one does. Too small pieces cost again: each call of NumPy has its price.
-
-
-# %%
-def gelu_in(size):
-    """GELU of `hidden` in pieces of `size` numbers."""
-    return gelu.in_pieces(gelu.write_gelu, hidden, size=size)
-
-
-sizes = 2 ** np.arange(10, 22, 2)
-agree("step 3", gelu_in(2**12), gelu_in(hidden.size), 1e-6)
-times = by_turns(
-    {size: lambda size=size: gelu_in(size) for size in (*sizes, hidden.size)}, 3
-)
-curve = [1000 * np.median(times[size]) for size in sizes]
-axes = {"xlabel": "numbers in a piece", "ylabel": "GELU, milliseconds"}
-marks = {"the package's choice": 2**16}
-curves({"": curve}, x=sizes, logx=True, logy=True, marks=marks, **axes)
-
-# %%
-race(
-    "3 pieces for the cache",
-    {
-        "whole array": lambda: gelu_in(hidden.size),
-        "pieces of 65536": lambda: gelu_in(2**16),
-    },
-)
-
-# %% [markdown]
 # ### Step 4: roll and partition as one gather
 #
 # The plain way rolls the map (one copy), then cuts it (another), and after attention joins and rolls back (two more).
@@ -578,63 +373,20 @@ race(
 )
 
 # %% [markdown]
-# ### Q74: Is a fused roll and partition worth it?
-#
-# The official code brings a CUDA kernel that does roll and partition at once. Should you build it? Ask first what
-# there is to win. If a part takes the share $p$ of the time, then making it *infinitely* fast makes the whole
-# $1 / (1 - p)$ times as fast (Amdahl's law). From the profile of section 4:
+# **13.3** The list for step 4, with nothing but NumPy: `tokens[list]` are the tokens of the shifted windows, window
+# after window.
+
 
 # %%
-for run, parts in seconds.items():
-    p = parts[MOVE] / sum(parts.values())
-    print(
-        f"{run:15} pad, roll, windows, mask: {p:5.1%} → at most {1 / (1 - p):.2f} times as fast"
-    )
+def gather_list(side, window, shift):
+    """→ token numbers (side²,)."""
+    ...
 
-# %% [markdown]
-# And this share also holds making the mask, which needs no kernel, only to be kept. What does one gather in PyTorch
-# give? (It needs nothing to be compiled. Its index is made once; the package's fused path does it this way.)
+
+check("13.3", gather_list)
 
 # %%
-torch_map, torch_places = torch.from_numpy(grid_map), torch.from_numpy(places)
-back = torch_places.argsort()
-
-
-def torch_there_and_back(x):
-    cut = swin_torch.window_partition(swin_torch.cyclic_shift(x, 3), M)
-    return swin_torch.cyclic_shift(swin_torch.window_reverse(cut, M, H, H), -3)
-
-
-def torch_gather(x):
-    cut = x.reshape(-1, C).index_select(0, torch_places)
-    return cut.index_select(0, back).reshape(x.shape)
-
-
-agree("PyTorch", torch_gather(torch_map), torch_there_and_back(torch_map), 0)
-race(
-    "4 the same in PyTorch",
-    {
-        "roll and partition": lambda: torch_there_and_back(torch_map),
-        "gather": lambda: torch_gather(torch_map),
-    },
-)
-block = torch_model.layers[0].blocks[1]
-tokens = torch_map.reshape(1, -1, C)
-with torch.inference_mode():
-    times = by_turns(
-        {
-            "move": lambda: torch_there_and_back(torch_map),
-            "block": lambda: block(tokens, (H, H)),
-        },
-        5,
-    )
-moved = np.median(times["move"] / times["block"])
-print(f"roll, windows and back: {moved:.1%} of one SW-MSA block of the first stage")
-
-# %% [markdown]
-# So: look at the share that your own profile shows, and at what one gather gives without any kernel. A kernel of your
-# own has to be compiled for each version of CUDA and PyTorch, and needs a backward. (On a GPU `torch.compile` can
-# join roll and cut with its neighbours by itself; that needs a compiler on the machine, so this page doesn't run it.)
+solution("13.3")
 
 # %% [markdown]
 # ### Step 5: bias and mask, once for each kind of window
@@ -673,97 +425,6 @@ race(
         "bias, then mask": lambda: bias_then_mask(scores),
         "by kind": lambda: by_kind(target, both),
     },
-)
-
-# %% [markdown]
-# ### Step 6: attention in one call
-#
-# ### Q73: Fused attention with bias and mask, and is it faster for 49 tokens?
-#
-# PyTorch's `scaled_dot_product_attention` does scores, softmax and weighted sum in one call, piece by piece, so the
-# array of all scores need never be there ("flash attention"). It takes one array that is *added* to the scores, its
-# `attn_mask`. So yes: fold the bias and the mask into one array first.
-
-# %%
-q, k, v = torch.randn(3, 64, heads, M * M, C // heads)
-scale = (C // heads) ** -0.5
-torch_bias, torch_mask = torch.from_numpy(bias), torch.from_numpy(mask)
-folded = torch_bias + torch_mask[:, None]  # (64, 3, 49, 49)
-
-
-def attend_plainly():
-    scores = scale * q @ k.mT + torch_bias + torch_mask[:, None]
-    return torch.softmax(scores, -1) @ v
-
-
-def attend_fused():
-    return F.scaled_dot_product_attention(q, k, v, folded)
-
-
-agree("step 6", attend_fused(), attend_plainly(), 1e-5)
-race("6 attention in one call", {"plain": attend_plainly, "fused": attend_fused})
-
-# %% [markdown]
-# Which of its ways did it take? The operations that PyTorch ends up doing tell. And with a bias that is being
-# *trained*, and so needs a gradient?
-
-
-# %%
-class Listener(TorchDispatchMode):
-    """Hears the name of every operation that PyTorch ends up doing."""
-
-    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
-        self.heard.add(operation.name().removeprefix("aten::"))
-        return operation(*args, **(kwargs or {}))
-
-
-def way_taken(*inputs):
-    with Listener() as listener:
-        listener.heard = set()
-        F.scaled_dot_product_attention(*inputs)
-    words = "softmax", "bmm", "dot_product"
-    return sorted(name for name in listener.heard if any(w in name for w in words))
-
-
-print("evaluation:", *way_taken(q, k, v, folded))
-trained = folded.clone().requires_grad_()
-print("training:  ", *way_taken(q, k, v, trained))
-
-# %% [markdown]
-# Where there is a `softmax` and a `bmm` (many matrix products), it is the plain way behind the same call. On NVIDIA
-# GPUs it depends on the way as well: PyTorch's flash kernel takes no added array, its memory-efficient one does.
-#
-# Is it faster *because* the windows are small? The same number of tokens, in windows of other sizes, without bias and
-# mask:
-
-
-# %%
-def attend(q, k, v):
-    return torch.softmax(scale * q @ k.mT, -1) @ v
-
-
-fused = F.scaled_dot_product_attention
-print("tokens in a window   plain ms   fused ms   ratio   MB of all scores")
-for side in (7, 14, 28):
-    shape = (H * H // side**2, heads, side**2, C // heads)
-    three = torch.randn(3, *shape)  # q, k, v
-    calls = {"plain": lambda x=three: attend(*x), "fused": lambda x=three: fused(*x)}
-    times = by_turns(calls, 3)
-    slow, fast = (1000 * np.median(t) for t in times.values())
-    megabytes = 4e-6 * heads * H * H * side**2
-    print(
-        f"{side**2:18} {slow:10.2f} {fast:10.2f} {slow / fast:7.2f} {megabytes:18.1f}"
-    )
-
-# %% [markdown]
-# Flash attention was made for long rows, whose scores don't fit into fast memory. Compare the first line with the
-# last. And for windows its promise "no array of scores" is broken by the bias: the folded array is exactly as large
-# as the scores.
-
-# %%
-assert folded.numel() == scores.size
-print(
-    f"scores {scores.nbytes / 1e6:.1f} MB, bias and mask folded {4e-6 * folded.numel():.1f} MB"
 )
 
 # %% [markdown]
@@ -856,6 +517,500 @@ print(f"→ fused NumPy is {ratio:.2f} times as fast as fused PyTorch, on one co
 # wall clock and with all cores.
 
 # %% [markdown]
+# ## 7 · The roofline: how far from the limit?
+#
+# A processor has two limits: how many operations a second, and how many bytes a second it can get from memory. Which
+# one counts depends on how many operations there are *for each byte*. First measure both limits, with the best that
+# NumPy can do: a large matrix product, and a large copy.
+
+# %%
+big = rng.standard_normal((1024, 1024), dtype=np.float32)
+product = np.empty_like(big)
+source = np.ones(2**24, np.float32)  # 64 MB: more than most caches hold
+copy = np.empty_like(source)
+limits = by_turns(
+    {
+        "product": lambda: np.matmul(big, big, out=product),
+        "copy": lambda: np.copyto(copy, source),
+    },
+    5,
+)
+peak = 2 * 1024**3 / limits["product"].min()
+bandwidth = 2 * source.nbytes / limits["copy"].min()
+print(
+    f"products {peak / 1e9:.0f} GFLOP/s, copy {bandwidth / 1e9:.1f} GB/s, read and written"
+)
+print(f"even at {peak / bandwidth:.0f} operations a byte; fewer: memory is the limit")
+
+# %% [markdown]
+# Now some parts of the first stage. Operations: two for each multiply-add; for the others, the NumPy operations in
+# `functional.py` and `gelu.py` for each number. Bytes: what goes in and what comes out, once. That is the least that has to move.
+
+# %%
+x = rng.standard_normal((H * H, C), dtype=np.float32)
+w1 = rng.standard_normal((4 * C, C), dtype=np.float32)
+nq, nk = rng.standard_normal((2, 64, heads, M * M, C // heads), dtype=np.float32)
+ones, zeros = np.ones(C, np.float32), np.zeros(C, np.float32)
+per_number = {
+    "softmax": 5,
+    "layer norm": 8,
+    "GELU": 30,
+}  # such as max, minus, exp, sum, divide
+work = {
+    "linear (fc1)": (
+        lambda: functional.linear(x, w1),
+        2 * x.size * 4 * C,
+        x.nbytes + w1.nbytes + hidden.nbytes,
+    ),
+    "scores": (lambda: nq @ nk.mT, 2 * nq.size * M * M, 2 * nq.nbytes + scores.nbytes),
+    "softmax": (
+        lambda: functional.softmax(scores),
+        per_number["softmax"] * scores.size,
+        2 * scores.nbytes,
+    ),
+    "layer norm": (
+        lambda: functional.layer_norm(x, ones, zeros),
+        per_number["layer norm"] * x.size,
+        2 * x.nbytes,
+    ),
+    "GELU": (
+        lambda: gelu.gelu(hidden),
+        per_number["GELU"] * hidden.size,
+        2 * hidden.nbytes,
+    ),
+}
+times = by_turns({name: call for name, (call, _, _) in work.items()}, 5)
+parts = {
+    name: (count, moved, times[name].min()) for name, (_, count, moved) in work.items()
+}
+speed.roofline(peak, bandwidth, parts)
+
+# %% [markdown]
+# Left of the corner, memory is the limit; right of it, arithmetic. What lies far below the sloping roof moves its
+# numbers more often than it must: several trips instead of one, new memory each time. (A point *above* the sloping
+# roof is no mistake: its numbers came from the cache, not from memory.) What lies below the flat roof and isn't a
+# matrix product can hardly reach it: `exp` and division take longer than a multiplication.
+#
+# The whole model: how long would it take if there were nothing but its matrix products, at the speed of the large one?
+
+# %%
+least = flops / peak
+print(f"least {1000 * least:.1f} ms for {flops / 1e9:.2f} GFLOP")
+for name, seconds_of in whole.items():
+    print(
+        f"{name:15} {1000 * np.median(seconds_of):7.1f} ms: {least / np.median(seconds_of):.0%} of the limit"
+    )
+
+# %% [markdown]
+# ## Deeper: questions, details and traps
+
+# %% [markdown]
+# ### Rounding or a mistake?
+#
+# Both twins round, in another order: $(a + b) + c$ isn't $a + (b + c)$ in floating point. How can you tell that from
+# a real difference? **Rounding shrinks with the rounding step. A mistake stays.** As a mistake we take GELU's
+# well-known approximation with tanh, in the NumPy twin only:
+
+
+# %%
+def gelu_tanh(x):
+    """The approximation: close to GELU, and not GELU."""
+    return (
+        0.5
+        * x
+        * (1 + np.tanh(np.sqrt(2 / np.pi).astype(x.dtype) * (x + 0.044715 * x**3)))
+    )
+
+
+print("          right    with the other GELU")
+for name in ("float32", "float64"):
+    with patch.object(swin_numpy.layers, "gelu", gelu_tanh):
+        changed = worst(compare(*make_twins(small, name), images)).relative
+    print(f"{name:8} {worst(rows[name]).relative:.1e}  {changed:.1e}")
+    assert changed > 1e-7
+assert changed > 1000 * worst(rows["float64"]).relative
+
+# %% [markdown]
+# That is why the tests of this project compare in float64: a difference that float32 would hide as rounding stands out.
+
+# %% [markdown]
+# ### 3 · Where a NaN comes from
+#
+# NaN ("not a number") is the result of $\infty - \infty$, $0 \cdot \infty$, $\infty / \infty$, and of everything that
+# has a NaN in it. So there is usually an infinity first. In float16 it isn't far: everything above 65504.
+#
+# **The scores.** Sixteen tokens, one head of 32 channels, with values near 50. The sum of 32 products is too large
+# for float16, although the score, which is that sum divided by $\sqrt{32}$, is not:
+
+# %%
+q, k = 50 + torch.rand(2, 16, 32)
+scale = 32**-0.5
+for dtype in (torch.float32, torch.bfloat16, torch.float16):
+    a, b = q.to(dtype), k.to(dtype)
+    late, early = (a @ b.T) * scale, (a * scale) @ b.T
+    for name, scores in (("scaled after", late), ("scaled before", early)):
+        bad = torch.softmax(scores, -1).isnan().float().mean()
+        print(
+            f"{str(dtype)[6:]:9}{name:14} largest score {scores.max():8.0f}  {bad:.0%} NaN"
+        )
+
+# %% [markdown]
+# The softmax takes the largest score off first, and that is $\infty - \infty$. **Cure 1**: scale the queries *before*
+# the product. Our twins do (`scale * q @ k.mT`: Python goes from left to right), and so does the official code.
+# **Cure 2**: bfloat16, whose range is float32's. **Cure 3**: cosine attention, whose scores
+# have a limit (Swin V2, chapter 12; it was made because the large models' numbers grew too large).
+#
+# **The softmax.** Without taking the largest off first, `exp` itself is too large:
+# $e^{x}$ exceeds 65504 from $x \approx 11.1$ on.
+
+# %%
+row = np.array([3.0, 12.0, 7.0], np.float16)
+with np.errstate(all="ignore"):
+    print("naive:         ", np.exp(row) / np.exp(row).sum())
+print("largest off:   ", functional.softmax(row))
+
+# %% [markdown]
+# **The mask.** A map of 9 × 9 tokens is padded to 14 × 14, and someone wants no token to look at padding. After the
+# shift some rows may have *no* allowed key at all. Blocked once (padding) or twice (padding and seam), with three
+# values; here is a row of which all keys are blocked:
+
+# %%
+scores = torch.tensor([0.5, -1.0, 2.0], dtype=torch.float16)
+for name, fill in (("-100", -100.0), ("finfo.min", half.min), ("-inf", -np.inf)):
+    blocked = torch.tensor(fill, dtype=torch.float16)
+    once, twice = scores + blocked, scores + blocked + blocked
+    weights = [torch.softmax(s, -1).tolist() for s in (once, twice)]
+    print(f"{name:10}", *(np.round(w, 2) for w in weights))
+
+# %% [markdown]
+# -100 twice is -200, a number like any other. The smallest number twice is $-\infty$. A row of nothing but $-\infty$
+# has no largest number to take off. **Cure**: -100, or block once, or see to it that each row keeps a key. (More fill
+# values and formats: [chapter 05,
+# Q37](05_shifted_windows.ipynb#Q37:--100,--inf,--1e4-or-the-smallest-number-of-the-dtype:-when-does-each-give-NaN?).)
+
+# %% [markdown]
+# **13.4** A softmax over the last axis for float16 that never gives NaN: rows near 2000, keys at -inf, and even a row
+# that is -inf throughout, which shall give zeros. The result is float16 again.
+
+
+# %%
+def safe_softmax(scores):
+    """scores (rows, keys) of float16 → the same shape and dtype."""
+    ...
+
+
+check("13.4", safe_softmax)
+
+# %%
+solution("13.4")
+
+# %% [markdown]
+# ### How one NaN spreads
+#
+# One pixel of the photograph is NaN. Which tokens are NaN after each step?
+
+# %%
+reference = swin_numpy.SwinTransformer(small)
+broken = images.copy()
+broken[0, 0, 100, 60] = np.nan
+with np.errstate(all="ignore"):
+    seen = record(reference, broken)[:7]
+broken_at, titles = [], []
+for step in seen:
+    side = int(step.output.shape[1] ** 0.5)
+    broken_at.append(np.isnan(step.output[0]).any(-1).reshape(side, side))
+    titles.append(f"{short(step.name)}\n{broken_at[-1].mean():.2g} NaN")
+show_maps(broken_at, columns=7, titles=titles)
+
+# %% [markdown]
+# One token; then its whole window, since each output there is a weighted sum over all of the window. Then the shifted
+# windows that touch it; and on it goes, as far as information travels ([chapter 05](05_shifted_windows.ipynb)). A
+# weight of 0 doesn't help: $0 \cdot \mathrm{NaN} = \mathrm{NaN}$. So no mask stops it: in block 1.1 the NaN has come
+# through the seam, to the other side of the picture.
+
+# %%
+left, right = (broken_at[5][:, column].any() for column in (0, -1))
+print("NaN at both edges after block 1.1:", left and right)
+assert left and right and not broken_at[4][:, -1].any()
+
+# %% [markdown]
+# At the end of the model everything is NaN, and nothing tells where it began. So look at the steps in order, the
+# layers inside the blocks too (`details=True`), and take the first that isn't finite. As an example, one weight
+# matrix is made far too large:
+
+
+# %%
+def first_bad(model, x):
+    """The name of the first step with a NaN or an infinity, or None."""
+    with torch.inference_mode():
+        for step in record(model, x, details=True):
+            if not torch.isfinite(step.output).all():
+                return step.name
+
+
+for dtype in (torch.float16, torch.bfloat16, torch.float32):
+    model = swin_torch.SwinTransformer(small).eval()
+    model.layers[2].blocks[3].mlp.fc1.weight.data *= 1e6
+    where = first_bad(model.to(dtype), torch.tensor(images, dtype=dtype))
+    print(f"{str(dtype)[6:]:9} first bad step: {where}")
+
+# %% [markdown]
+# (The hooks that `record` uses fire when a module is *done*: first the layers inside, then the block. So the first
+# name is the innermost.) In real training, the usual ways out are bfloat16, or autocast with a loss scaler: PyTorch
+# then keeps softmax, norms and sums in float32.
+
+# %% [markdown]
+# **13.5** Find the step that made the first NaN or infinity.
+
+
+# %%
+def first_not_finite(steps):
+    """[(name, array), …] in order → a name, or "none"."""
+    ...
+
+
+check("13.5", first_not_finite)
+
+# %%
+solution("13.5")
+
+# %% [markdown]
+# ### Step 1: one large product instead of many small ones
+#
+# The linear layer is the same for each window, so all tokens of all windows may stand in one matrix.
+
+
+# %%
+def window_by_window(x):
+    return np.stack([window @ weight.T for window in x])
+
+
+def one_product(x):
+    return (x.reshape(-1, C) @ weight.T).reshape(*x.shape[:-1], -1)
+
+
+agree("step 1", one_product(windows), window_by_window(windows), 1e-5)
+race(
+    "1 one large product",
+    {
+        "window by window": lambda: window_by_window(windows),
+        "one product": lambda: one_product(windows),
+    },
+)
+
+# %% [markdown]
+# ### Step 2: memory that is used again
+#
+# `(x - 1) * 0.5 + 2` makes three new arrays. The operating system hands out memory in pages of a few KB, and clears
+# each when it is first touched. For large arrays that can cost more than the arithmetic.
+
+# %%
+hidden = rng.standard_normal((H * H, 4 * C), dtype=np.float32)  # what the MLP widens to
+kept = np.empty_like(hidden)
+
+
+def fresh(x):
+    return (x - 1) * 0.5 + 2
+
+
+def used_again(x, out):
+    np.subtract(x, 1, out=out)
+    out *= 0.5
+    out += 2
+    return out
+
+
+agree("step 2", used_again(hidden, kept), fresh(hidden), 1e-6)
+race(
+    "2 memory used again",
+    {"fresh": lambda: fresh(hidden), "used again": lambda: used_again(hidden, kept)},
+)
+
+# %% [markdown]
+# ### Step 3: pieces that fit the cache
+#
+# GELU takes some thirty small operations for each number. Done on the whole array, each of them reads all of it from
+# memory and writes all of it back. Done on a piece that fits the processor's cache (a small, fast memory), only the
+# first one does. Too small pieces cost again: each call of NumPy has its price.
+
+
+# %%
+def gelu_in(size):
+    """GELU of `hidden` in pieces of `size` numbers."""
+    return gelu.in_pieces(gelu.write_gelu, hidden, size=size)
+
+
+sizes = 2 ** np.arange(10, 22, 2)
+agree("step 3", gelu_in(2**12), gelu_in(hidden.size), 1e-6)
+times = by_turns(
+    {size: lambda size=size: gelu_in(size) for size in (*sizes, hidden.size)}, 3
+)
+curve = [1000 * np.median(times[size]) for size in sizes]
+axes = {"xlabel": "numbers in a piece", "ylabel": "GELU, milliseconds"}
+marks = {"the package's choice": 2**16}
+curves({"": curve}, x=sizes, logx=True, logy=True, marks=marks, **axes)
+
+# %%
+race(
+    "3 pieces for the cache",
+    {
+        "whole array": lambda: gelu_in(hidden.size),
+        "pieces of 65536": lambda: gelu_in(2**16),
+    },
+)
+
+# %% [markdown]
+# ### Q74: Is a fused roll and partition worth it?
+#
+# The official code brings a CUDA kernel that does roll and partition at once. Should you build it? Ask first what
+# there is to win. If a part takes the share $p$ of the time, then making it *infinitely* fast makes the whole
+# $1 / (1 - p)$ times as fast (Amdahl's law). From the profile of section 4:
+
+# %%
+for run, parts in seconds.items():
+    p = parts[MOVE] / sum(parts.values())
+    print(
+        f"{run:15} pad, roll, windows, mask: {p:5.1%} → at most {1 / (1 - p):.2f} times as fast"
+    )
+
+# %% [markdown]
+# And this share also holds making the mask, which needs no kernel, only to be kept. What does one gather in PyTorch
+# give? (It needs nothing to be compiled. Its index is made once; the package's fused path does it this way.)
+
+# %%
+torch_map, torch_places = torch.from_numpy(grid_map), torch.from_numpy(places)
+back = torch_places.argsort()
+
+
+def torch_there_and_back(x):
+    cut = swin_torch.window_partition(swin_torch.cyclic_shift(x, 3), M)
+    return swin_torch.cyclic_shift(swin_torch.window_reverse(cut, M, H, H), -3)
+
+
+def torch_gather(x):
+    cut = x.reshape(-1, C).index_select(0, torch_places)
+    return cut.index_select(0, back).reshape(x.shape)
+
+
+agree("PyTorch", torch_gather(torch_map), torch_there_and_back(torch_map), 0)
+race(
+    "4 the same in PyTorch",
+    {
+        "roll and partition": lambda: torch_there_and_back(torch_map),
+        "gather": lambda: torch_gather(torch_map),
+    },
+)
+block = torch_model.layers[0].blocks[1]
+tokens = torch_map.reshape(1, -1, C)
+with torch.inference_mode():
+    times = by_turns(
+        {
+            "move": lambda: torch_there_and_back(torch_map),
+            "block": lambda: block(tokens, (H, H)),
+        },
+        5,
+    )
+moved = np.median(times["move"] / times["block"])
+print(f"roll, windows and back: {moved:.1%} of one SW-MSA block of the first stage")
+
+# %% [markdown]
+# So: look at the share that your own profile shows, and at what one gather gives without any kernel. A kernel of your
+# own has to be compiled for each version of CUDA and PyTorch, and needs a backward. (On a GPU `torch.compile` can
+# join roll and cut with its neighbours by itself; that needs a compiler on the machine, so this page doesn't run it.)
+
+# %% [markdown]
+# ### Step 6: attention in one call
+
+# %% [markdown]
+# ### Q73: Fused attention with bias and mask, and is it faster for 49 tokens?
+#
+# PyTorch's `scaled_dot_product_attention` does scores, softmax and weighted sum in one call, piece by piece, so the
+# array of all scores need never be there ("flash attention"). It takes one array that is *added* to the scores, its
+# `attn_mask`. So yes: fold the bias and the mask into one array first.
+
+# %%
+q, k, v = torch.randn(3, 64, heads, M * M, C // heads)
+scale = (C // heads) ** -0.5
+torch_bias, torch_mask = torch.from_numpy(bias), torch.from_numpy(mask)
+folded = torch_bias + torch_mask[:, None]  # (64, 3, 49, 49)
+
+
+def attend_plainly():
+    scores = scale * q @ k.mT + torch_bias + torch_mask[:, None]
+    return torch.softmax(scores, -1) @ v
+
+
+def attend_fused():
+    return F.scaled_dot_product_attention(q, k, v, folded)
+
+
+agree("step 6", attend_fused(), attend_plainly(), 1e-5)
+race("6 attention in one call", {"plain": attend_plainly, "fused": attend_fused})
+
+# %% [markdown]
+# Which of its ways did it take? The operations that PyTorch ends up doing tell. And with a bias that is being
+# *trained*, and so needs a gradient?
+
+
+# %%
+class Listener(TorchDispatchMode):
+    """Hears the name of every operation that PyTorch ends up doing."""
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        self.heard.add(operation.name().removeprefix("aten::"))
+        return operation(*args, **(kwargs or {}))
+
+
+def way_taken(*inputs):
+    with Listener() as listener:
+        listener.heard = set()
+        F.scaled_dot_product_attention(*inputs)
+    words = "softmax", "bmm", "dot_product"
+    return sorted(name for name in listener.heard if any(w in name for w in words))
+
+
+print("evaluation:", *way_taken(q, k, v, folded))
+trained = folded.clone().requires_grad_()
+print("training:  ", *way_taken(q, k, v, trained))
+
+# %% [markdown]
+# Where there is a `softmax` and a `bmm` (many matrix products), it is the plain way behind the same call. On NVIDIA
+# GPUs it depends on the way as well: PyTorch's flash kernel takes no added array, its memory-efficient one does.
+#
+# Is it faster *because* the windows are small? The same number of tokens, in windows of other sizes, without bias and
+# mask:
+
+
+# %%
+def attend(q, k, v):
+    return torch.softmax(scale * q @ k.mT, -1) @ v
+
+
+fused = F.scaled_dot_product_attention
+print("tokens in a window   plain ms   fused ms   ratio   MB of all scores")
+for side in (7, 14, 28):
+    shape = (H * H // side**2, heads, side**2, C // heads)
+    three = torch.randn(3, *shape)  # q, k, v
+    calls = {"plain": lambda x=three: attend(*x), "fused": lambda x=three: fused(*x)}
+    times = by_turns(calls, 3)
+    slow, fast = (1000 * np.median(t) for t in times.values())
+    megabytes = 4e-6 * heads * H * H * side**2
+    print(
+        f"{side**2:18} {slow:10.2f} {fast:10.2f} {slow / fast:7.2f} {megabytes:18.1f}"
+    )
+
+# %% [markdown]
+# Flash attention was made for long rows, whose scores don't fit into fast memory. Compare the first line with the
+# last. And for windows its promise "no array of scores" is broken by the bias: the folded array is exactly as large
+# as the scores.
+
+# %%
+assert folded.numel() == scores.size
+print(
+    f"scores {scores.nbytes / 1e6:.1f} MB, bias and mask folded {4e-6 * folded.numel():.1f} MB"
+)
+
+# %% [markdown]
 # ### Step 9: threads
 #
 # NumPy shares large matrix products among cores by itself, and nothing else. But while it computes, other Python
@@ -895,8 +1050,6 @@ speed.gains(gained)
 # little if the part was short: Amdahl again.
 
 # %% [markdown]
-# ## 6 · Growth with the image
-#
 # ### Q72: Why can window attention be slower or heavier than global attention on small maps?
 #
 # One layer of attention of Swin-T's first stage, in NumPy: SW-MSA with all it needs, or every token looking at every
@@ -1041,92 +1194,23 @@ print(f"all of Swin-T, {', '.join(map(str, times))} pixels:  time ~ pixels^{e:.2
 # pictures) let the window be the whole map. The official code does so when the map isn't larger than the window.
 
 # %% [markdown]
-# ## 7 · The roofline: how far from the limit?
-#
-# A processor has two limits: how many operations a second, and how many bytes a second it can get from memory. Which
-# one counts depends on how many operations there are *for each byte*. First measure both limits, with the best that
-# NumPy can do: a large matrix product, and a large copy.
+# **13.2** How many numbers are in all the scores of one head, on a square map: with windows (the map is padded to a
+# multiple of the window first), and globally?
+
 
 # %%
-big = rng.standard_normal((1024, 1024), dtype=np.float32)
-product = np.empty_like(big)
-source = np.ones(2**24, np.float32)  # 64 MB: more than most caches hold
-copy = np.empty_like(source)
-limits = by_turns(
-    {
-        "product": lambda: np.matmul(big, big, out=product),
-        "copy": lambda: np.copyto(copy, source),
-    },
-    5,
-)
-peak = 2 * 1024**3 / limits["product"].min()
-bandwidth = 2 * source.nbytes / limits["copy"].min()
-print(
-    f"products {peak / 1e9:.0f} GFLOP/s, copy {bandwidth / 1e9:.1f} GB/s, read and written"
-)
-print(f"even at {peak / bandwidth:.0f} operations a byte; fewer: memory is the limit")
+def numbers_in_scores(side, window):
+    """→ (with windows, globally)."""
+    ...
 
-# %% [markdown]
-# Now some parts of the first stage. Operations: two for each multiply-add; for the others, the NumPy operations in
-# `functional.py` and `gelu.py` for each number. Bytes: what goes in and what comes out, once. That is the least that has to move.
+
+check("13.2", numbers_in_scores)
 
 # %%
-x = rng.standard_normal((H * H, C), dtype=np.float32)
-w1 = rng.standard_normal((4 * C, C), dtype=np.float32)
-nq, nk = rng.standard_normal((2, 64, heads, M * M, C // heads), dtype=np.float32)
-ones, zeros = np.ones(C, np.float32), np.zeros(C, np.float32)
-per_number = {
-    "softmax": 5,
-    "layer norm": 8,
-    "GELU": 30,
-}  # such as max, minus, exp, sum, divide
-work = {
-    "linear (fc1)": (
-        lambda: functional.linear(x, w1),
-        2 * x.size * 4 * C,
-        x.nbytes + w1.nbytes + hidden.nbytes,
-    ),
-    "scores": (lambda: nq @ nk.mT, 2 * nq.size * M * M, 2 * nq.nbytes + scores.nbytes),
-    "softmax": (
-        lambda: functional.softmax(scores),
-        per_number["softmax"] * scores.size,
-        2 * scores.nbytes,
-    ),
-    "layer norm": (
-        lambda: functional.layer_norm(x, ones, zeros),
-        per_number["layer norm"] * x.size,
-        2 * x.nbytes,
-    ),
-    "GELU": (
-        lambda: gelu.gelu(hidden),
-        per_number["GELU"] * hidden.size,
-        2 * hidden.nbytes,
-    ),
-}
-times = by_turns({name: call for name, (call, _, _) in work.items()}, 5)
-parts = {
-    name: (count, moved, times[name].min()) for name, (_, count, moved) in work.items()
-}
-speed.roofline(peak, bandwidth, parts)
+solution("13.2")
 
 # %% [markdown]
-# Left of the corner, memory is the limit; right of it, arithmetic. What lies far below the sloping roof moves its
-# numbers more often than it must: several trips instead of one, new memory each time. (A point *above* the sloping
-# roof is no mistake: its numbers came from the cache, not from memory.) What lies below the flat roof and isn't a
-# matrix product can hardly reach it: `exp` and division take longer than a multiplication.
-#
-# The whole model: how long would it take if there were nothing but its matrix products, at the speed of the large one?
-
-# %%
-least = flops / peak
-print(f"least {1000 * least:.1f} ms for {flops / 1e9:.2f} GFLOP")
-for name, seconds_of in whole.items():
-    print(
-        f"{name:15} {1000 * np.median(seconds_of):7.1f} ms: {least / np.median(seconds_of):.0%} of the limit"
-    )
-
-# %% [markdown]
-# ## 8 · CPU against GPU
+# ### 8 · CPU against GPU
 #
 # A GPU is the same picture with a much higher roof and a wide memory: there even more of a Swin lies under the
 # sloping part, so that steps 3, 4, 6 and 8 (fewer trips through memory) should count for more. And a third limit appears:
@@ -1169,7 +1253,7 @@ show_results("cpu", "")
 show_results("cuda", "--device cuda ")
 
 # %% [markdown]
-# ## Traps
+# ### Traps
 #
 # **1. float64 comes in by the back door.** An array of float32 times a *Python* number stays float32. Times a NumPy
 # float64, such as the result of `np.sqrt(32)`, it becomes float64, twice the bytes, from there to the end of the
@@ -1232,88 +1316,6 @@ print(
     np.shares_memory(hidden, turned),
     np.shares_memory(hidden, turned.reshape(-1)),
 )
-
-# %% [markdown]
-# ## Exercises
-#
-# Write the function, run the cell, and read what the check says. Stuck? Open the solution below it.
-#
-# **13.1** Amdahl's law: a part takes this share of the time, and becomes `gain` times as fast. And the whole?
-
-
-# %%
-def whole_gain(share, gain):
-    """0.5, 2.0 → how many times as fast the whole is."""
-    ...
-
-
-check("13.1", whole_gain)
-
-# %%
-solution("13.1")
-
-# %% [markdown]
-# **13.2** How many numbers are in all the scores of one head, on a square map: with windows (the map is padded to a
-# multiple of the window first), and globally?
-
-
-# %%
-def numbers_in_scores(side, window):
-    """→ (with windows, globally)."""
-    ...
-
-
-check("13.2", numbers_in_scores)
-
-# %%
-solution("13.2")
-
-# %% [markdown]
-# **13.3** The list for step 4, with nothing but NumPy: `tokens[list]` are the tokens of the shifted windows, window
-# after window.
-
-
-# %%
-def gather_list(side, window, shift):
-    """→ token numbers (side²,)."""
-    ...
-
-
-check("13.3", gather_list)
-
-# %%
-solution("13.3")
-
-# %% [markdown]
-# **13.4** A softmax over the last axis for float16 that never gives NaN: rows near 2000, keys at -inf, and even a row
-# that is -inf throughout, which shall give zeros. The result is float16 again.
-
-
-# %%
-def safe_softmax(scores):
-    """scores (rows, keys) of float16 → the same shape and dtype."""
-    ...
-
-
-check("13.4", safe_softmax)
-
-# %%
-solution("13.4")
-
-# %% [markdown]
-# **13.5** Find the step that made the first NaN or infinity.
-
-
-# %%
-def first_not_finite(steps):
-    """[(name, array), …] in order → a name, or "none"."""
-    ...
-
-
-check("13.5", first_not_finite)
-
-# %%
-solution("13.5")
 
 # %% [markdown]
 # ## Where to read on
