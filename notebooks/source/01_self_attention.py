@@ -578,9 +578,9 @@ print("columns", weights.sum(-2).round(2))
 # %%
 tens = np.full((4, 1), 10.0)
 wrong = softmax(scaled, dim=0)
-print("softmax of rows:   ", (weights @ tens).ravel())
+print("softmax of rows:   ", (softmax(scaled) @ tens).ravel())
 print("softmax of columns:", (wrong @ tens).ravel().round(2))
-assert np.allclose(weights @ tens, 10)
+assert np.allclose(softmax(scaled) @ tens, 10)
 assert (wrong @ tens).max() > 12
 
 # %% [markdown]

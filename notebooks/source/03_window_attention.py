@@ -222,6 +222,8 @@ def non_local(X, W_Q, W_K, W_V):
     return np.stack(rows)
 
 
+rng = np.random.default_rng(3)
+x = rng.normal(size=(2, 8, 12, 5))
 W_Q, W_K, W_V = rng.normal(size=(3, 5, 5))
 windows = window_partition(x, 4)  # (2, 6, 16, 5)
 by_loop = np.array(
@@ -597,7 +599,6 @@ print("round trip of the wrong one:", torch.equal(wrong, x))
 # with two images and h ≠ w; bound 0 asks for every bit:
 
 # %%
-rng = np.random.default_rng(3)
 x = rng.normal(size=(2, 8, 12, 5))
 agree("there and back", window_reverse(window_partition(x, 4), 4, 8, 12), x, bound=0)
 agree("inside the windows", window_partition(x, 4), partition_by_loop(x, 4), bound=0)

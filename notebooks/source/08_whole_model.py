@@ -46,6 +46,7 @@ from swin_torch.compare import measure
 
 rng = np.random.default_rng(8)
 torch.set_num_threads(1)  # so that the page runs the same on a busy machine
+photo = preprocess(load_image(photo_path("chelsea")), 224).astype(np.float64)
 
 # %% [markdown]
 # ## The idea
@@ -343,7 +344,6 @@ cost_by_block(*zip(*rows, strict=True))
 # Let PyTorch's own counter check the work: blocks, patch embedding, mergings and head together.
 
 # %%
-photo = preprocess(load_image(photo_path("chelsea")), 224).astype(np.float64)
 with FlopCounterMode(display=False) as counter, torch.inference_mode():
     torch_model(torch.from_numpy(photo))
 work = sum(row[3] for row in rows)

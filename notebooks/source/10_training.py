@@ -54,6 +54,8 @@ from swin_torch.train import Trainer as TorchTrainer
 
 rng = np.random.default_rng(10)
 torch.set_num_threads(1)
+model = swin_numpy.SwinTransformer.from_checkpoint(TRAINED)
+results = ablations.read_results()
 
 # %% [markdown]
 # ## The idea
@@ -501,7 +503,6 @@ solution("10.3")
 # are. The two groups of the small model:
 
 # %%
-model = swin_numpy.SwinTransformer.from_checkpoint(TRAINED)
 groups = {True: [], False: []}
 for name, p in model.named_parameters():
     groups[no_decay(name, p)].append((name, p.size))
@@ -537,7 +538,6 @@ print(f"official recipe: times {left_over(official, 0.05):.1e}")
 # of the mean square, after training:
 
 # %%
-results = ablations.read_results()
 
 
 def of(name):

@@ -54,6 +54,15 @@ from swin_numpy.weights.files import read_file
 
 rng = np.random.default_rng(11)
 torch.set_num_threads(1)  # small matrices: more threads would mostly wait
+tiny = CONFIGS["swin_tiny_patch4_window7_224"]
+official = swin_numpy.SwinTransformer(tiny).state_dict()
+photo = preprocess(load_image(photo_path("chelsea")))
+
+
+def resized(images, size, way=Image.Resampling.BICUBIC):
+    """images (n, H, W) uint8 → (n, size, size) uint8, by Pillow."""
+    return np.stack([Image.fromarray(i).resize((size, size), way) for i in images])
+
 
 # %% [markdown]
 # ## 1 · A checkpoint is a dictionary
@@ -566,8 +575,6 @@ print(f"{len(reached)} of {len(everything)} parameters have a gradient")
 # takes it; `convert_state_dict` reads any of them.
 
 # %%
-tiny = CONFIGS["swin_tiny_patch4_window7_224"]
-official = swin_numpy.SwinTransformer(tiny).state_dict()
 libraries = "microsoft", "timm", "torchvision", "transformers", "transformers_classic"
 theirs = {
     to: swin_numpy.export_state_dict(official, to, config=tiny) for to in libraries
@@ -673,7 +680,6 @@ except RuntimeError as error:
 # give the same model:
 
 # %%
-photo = preprocess(load_image(photo_path("chelsea")))
 twin.load_state_dict(swin_numpy.convert_state_dict(old))
 with torch.inference_mode():
     twin.eval()
@@ -822,10 +828,6 @@ for antialias in (True, False):
 
 
 # %%
-def resized(images, size, way=Image.Resampling.BICUBIC):
-    """images (n, H, W) uint8 → (n, size, size) uint8, by Pillow."""
-    return np.stack([Image.fromarray(i).resize((size, size), way) for i in images])
-
 
 files, near = resized(held_out, 4 * side), Image.Resampling.NEAREST
 plain = torch.tensor(files[:, None]).float()

@@ -547,6 +547,7 @@ print(f"even at {peak / bandwidth:.0f} operations a byte; fewer: memory is the l
 # `functional.py` and `gelu.py` for each number. Bytes: what goes in and what comes out, once. That is the least that has to move.
 
 # %%
+hidden = rng.standard_normal((H * H, 4 * C), dtype=np.float32)  # what the MLP widens to
 x = rng.standard_normal((H * H, C), dtype=np.float32)
 w1 = rng.standard_normal((4 * C, C), dtype=np.float32)
 nq, nk = rng.standard_normal((2, 64, heads, M * M, C // heads), dtype=np.float32)
@@ -805,7 +806,6 @@ race(
 # each when it is first touched. For large arrays that can cost more than the arithmetic.
 
 # %%
-hidden = rng.standard_normal((H * H, 4 * C), dtype=np.float32)  # what the MLP widens to
 kept = np.empty_like(hidden)
 
 
