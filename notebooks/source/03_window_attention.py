@@ -553,11 +553,11 @@ x = torch.arange(64).reshape(1, 8, 8, 1)
 split = x.view(1, 2, 4, 2, 4, 1)  # n kh mh kw mw c
 permuted = split.permute(0, 1, 3, 2, 4, 5)  # n kh kw mh mw c
 copied = permuted.contiguous()
-windows = copied.view(-1, 4, 4, 1)
-steps = {"split": split, "permuted": permuted, "copied": copied, "windows": windows}
+viewed = copied.view(-1, 4, 4, 1)
+steps = {"split": split, "permuted": permuted, "copied": copied, "windows": viewed}
 for name, step in steps.items():
     print(f"{name:9} still the memory of x: {step.data_ptr() == x.data_ptr()}")
-print("window 0:", windows[0].ravel().tolist())
+print("window 0:", viewed[0].ravel().tolist())
 
 # %%
 try:
@@ -581,7 +581,7 @@ def window_of_each_token(windows):
 
 
 scrambled = x.view(-1, 4, 4, 1)  # no permute
-pictures = {"with permute": windows, "without permute": scrambled}
+pictures = {"with permute": viewed, "without permute": scrambled}
 membership({title: window_of_each_token(cut) for title, cut in pictures.items()})
 
 # %% [markdown]

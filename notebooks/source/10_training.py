@@ -323,6 +323,11 @@ compare(accuracies("parts"))
 
 
 # %%
+def of(name):
+    """All runs of one variant, seed by seed."""
+    return [run for run in results if run["variant"] == name]
+
+
 def loss_curves(names):
     """{what: [(images seen, loss) for each seed]}."""
     found = {}
@@ -538,11 +543,6 @@ print(f"official recipe: times {left_over(official, 0.05):.1e}")
 # of the mean square, after training:
 
 # %%
-
-
-def of(name):
-    """All runs of one variant, seed by seed."""
-    return [run for run in results if run["variant"] == name]
 
 
 def shown(run, key):
