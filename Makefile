@@ -3,14 +3,25 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help tour test lab bench figures notebooks site explainer lint clean
+.PHONY: help venv tour test lab bench figures notebooks site explainer lint clean
 
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
+# A .venv that a Ctrl-C left without pip, or that an older Python made, is made again.
+define VENV
+	@$(BIN)/python -c "$(NEW_ENOUGH)" 2> /dev/null && $(BIN)/python -m pip show --quiet pip > /dev/null 2>&1 || { \
+	$(PYTHON) -c "$(NEW_ENOUGH)" || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }; \
+	$(PYTHON) -m venv --clear .venv; }
+endef
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+
+venv:
+	$(VENV)
+
 .venv/.run: requirements.txt pyproject.toml
 	@echo "Setting up .venv: once, some minutes, mostly for PyTorch"
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@
@@ -22,7 +33,7 @@ help:  ## show this list
 
 .venv/.docs: requirements-docs.txt
 	@echo "Setting up what the site needs"
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-docs.txt
 	@touch $@
 

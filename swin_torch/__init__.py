@@ -1,5 +1,10 @@
 """Swin Transformer in PyTorch: the twin of `swin_numpy`, file for file."""
 
+from importlib.util import find_spec
+
+if find_spec("torch") is None:  # with this name `python -m swin_torch.compare` prints one line, and no traceback
+    raise ImportError("it needs PyTorch: pip install torch", name=__name__)
+
 from .attention import Attention, multi_head_self_attention, self_attention
 from .backbone import Backbone
 from .block import SwinTransformerBlock, SwinTransformerBlockV2

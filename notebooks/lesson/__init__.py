@@ -3,6 +3,7 @@
 from lesson import agree, check, contents, side_by_side, slider, solution
 """
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from .exercises import check, solution
 from .twins import side_by_side, there_and_back
 
 FOLDER = Path(__file__).parents[1]
+if str(FOLDER.parent) not in sys.path:
+    sys.path.append(str(FOLDER.parent))  # the chapters draw with figures/, which isn't installed with the packages
 
 
 def agree(what, a, b, bound=1e-10):
