@@ -16,7 +16,7 @@ import swin_numpy
 from swin_numpy.pictures.images import load_image, preprocess
 from swin_numpy.runtime.environment import environment
 from swin_numpy.training.fashion_mnist import TRAINED
-from swin_numpy.weights.files import load_checkpoint
+from swin_numpy.weights.load import load_checkpoint
 
 from . import attention, bias, block, maps, measure, model, patches, shifted, windows
 from . import cost as costs

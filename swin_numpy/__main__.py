@@ -15,7 +15,7 @@ from .runtime.command import exit_status
 from .runtime.environment import environment
 from .runtime.trace import record
 from .training.fashion_mnist import SIDE, standardise
-from .weights.files import load_checkpoint, load_with_config
+from .weights.load import load_checkpoint, load_with_config
 
 MODEL = "swin_tiny_patch4_window7_224"
 

@@ -7,7 +7,7 @@ from einops import rearrange
 
 from .layers import LayerNorm
 from .model import SwinTransformer, check_config, check_gradient, check_indices, with_weights
-from .weights.adapt import load_backbone
+from .weights.load import load_weights
 
 
 class Backbone(SwinTransformer):
@@ -55,5 +55,6 @@ class Backbone(SwinTransformer):
 
         A file without norm0, norm1, … gives them as they start; a classifier's norm and head are left out.
         """
-        state, config = load_backbone(path, config, out_indices if norm else (), **fields)
+        norms = () if not norm else "all" if out_indices is None else out_indices
+        state, config = load_weights(path, config, norms, **fields)
         return with_weights(cls(config, out_indices, norm), state)

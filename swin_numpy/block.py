@@ -15,7 +15,8 @@ class SwinTransformerBlock(Module):
     dim: channels c. num_heads: must divide dim. input_resolution: the grid (h, w) that the model is built for, or None
     for any. window_size: M. shift_size: 0 for W-MSA, M // 2 for SW-MSA. If the smaller side of the built grid fits into
     one window, the window shrinks to it and nothing is shifted, as in the official code.
-    attention: what else the attention takes, such as V2's pretrained_window_size.
+    always_shift: neither shrink the window nor leave any map unshifted, as detectors do. attention: what else the
+    attention takes, such as V2's pretrained_window_size.
     Raises ValueError unless 0 <= shift_size < window_size.
     """
 
@@ -34,6 +35,7 @@ class SwinTransformerBlock(Module):
         drop=0.0,
         attn_drop=0.0,
         drop_path=0.0,
+        always_shift=False,
         **attention,
     ):
         super().__init__()
@@ -41,8 +43,8 @@ class SwinTransformerBlock(Module):
         self.dim = dim
         self.input_resolution = None if input_resolution is None else tuple(input_resolution)
         self.window_size, self.shift_size = window_size, shift_size
-        self.shift_on_other_grids = shift_size
-        if input_resolution is not None and min(input_resolution) <= window_size:
+        self.shift_on_other_grids, self.always_shift = shift_size, always_shift
+        if input_resolution is not None and min(input_resolution) <= window_size and not always_shift:
             self.window_size, self.shift_size = min(input_resolution), 0
             self.shift_on_other_grids = min(shift_size, self.window_size // 2)
 
@@ -98,9 +100,10 @@ class SwinTransformerBlock(Module):
     def shift_for(self, grid):
         """How many (rows, columns) a map of this grid is shifted by.
 
-        On any grid but the one that the model is built for, an axis that fits into one window is not shifted.
+        On any grid but the one that the model is built for, an axis that fits into one window is not shifted, unless
+        always_shift.
         """
-        if tuple(grid) == self.input_resolution:
+        if self.always_shift or tuple(grid) == self.input_resolution:
             return self.shift_size, self.shift_size
         return tuple(self.shift_on_other_grids if side > self.window_size else 0 for side in grid)
 

@@ -4,6 +4,7 @@ Field names are those of the official code (github.com/microsoft/Swin-Transforme
 """
 
 import math
+import reprlib
 from dataclasses import dataclass, fields, replace
 
 
@@ -16,7 +17,7 @@ class SwinConfig:
     in_chans, num_classes    channels of the image; classes of the head (0: no head, features come out)
     embed_dim                C, channels in the first stage; stage s has C · 2^s
     depths, num_heads        blocks and attention heads of each stage
-    window_size              M: a window holds M x M tokens
+    window_size              M: a window holds M x M tokens; or one M for each stage, as in Swin-S3: (7, 7, 14, 7)
     mlp_ratio                hidden width of the MLP / its input width
     qkv_bias                 learn a bias for query, key and value
     drop_rate, attn_drop_rate, drop_path_rate
@@ -25,6 +26,8 @@ class SwinConfig:
     patch_norm               layer norm after the patch embedding
     version                  1 (Liu et al. 2021) or 2 (Liu et al. 2022)
     pretrained_window_sizes  V2: window of each stage at pre-training; 0: the same window as now
+    always_shift             shift even a map that fits in one window, and never shrink a window: so do detectors
+                             (Microsoft's, mmdetection, transformers' SwinBackbone), and no classifier
 
     Raises TypeError or ValueError that names the field, what was expected and what came.
     """
@@ -36,7 +39,7 @@ class SwinConfig:
     embed_dim: int = 96
     depths: tuple[int, ...] = (2, 2, 6, 2)
     num_heads: tuple[int, ...] = (3, 6, 12, 24)
-    window_size: int = 7
+    window_size: int | tuple[int, ...] = 7
     mlp_ratio: float = 4.0
     qkv_bias: bool = True
     drop_rate: float = 0.0
@@ -46,12 +49,17 @@ class SwinConfig:
     patch_norm: bool = True
     version: int = 1
     pretrained_window_sizes: tuple[int, ...] = (0, 0, 0, 0)
+    always_shift: bool = False
 
     def __post_init__(self):
         for name in ("depths", "num_heads", "pretrained_window_sizes"):
             object.__setattr__(self, name, _tuple(name, getattr(self, name), "a tuple of ints"))
         if self.img_size is not None and not isinstance(self.img_size, int):
             object.__setattr__(self, "img_size", _tuple("img_size", self.img_size, _IMG_SIZE))
+        if not isinstance(self.window_size, int):
+            windows = _tuple("window_size", self.window_size, "an int, or one for each stage")
+            same = len(windows) == len(self.depths) and len(set(windows)) == 1
+            object.__setattr__(self, "window_size", windows[0] if same else windows)
         if len(set(self.pretrained_window_sizes)) == 1:  # one value for all stages, however many there are
             same = self.pretrained_window_sizes[:1] * len(self.depths)
             object.__setattr__(self, "pretrained_window_sizes", same)
@@ -79,9 +87,16 @@ class SwinConfig:
         return tuple(grids)
 
     @property
+    def window_sizes(self):
+        """window_size of each stage, before any of them shrinks."""
+        return (self.window_size,) * len(self.depths) if isinstance(self.window_size, int) else self.window_size
+
+    @property
     def windows(self):
         """The window of each stage at the built size: it shrinks where the grid's smaller side is less."""
-        return tuple(min(self.window_size, *(grid or (self.window_size,))) for grid in self.grids)
+        if self.always_shift or self.image_shape is None:
+            return self.window_sizes
+        return tuple(min(window, *grid) for window, grid in zip(self.window_sizes, self.grids, strict=True))
 
     @property
     def drop_path_rates(self):
@@ -92,6 +107,7 @@ class SwinConfig:
 
 
 _IMG_SIZE = "an int, (height, width) or None"
+_MOST_STAGES = 16  # each doubles the width: what has more is a damaged file
 
 
 def _tuple(name, value, expected):
@@ -103,20 +119,26 @@ def _tuple(name, value, expected):
 
 def _check(config):
     """Raise where `config` describes no model."""
-    for name in ("patch_size", "in_chans", "embed_dim", "window_size"):
+    for name in ("patch_size", "in_chans", "embed_dim"):
         _check_int(name, getattr(config, name), least=1)
     _check_int("num_classes", config.num_classes, least=0)
-    for name, least in (("depths", 1), ("num_heads", 1), ("pretrained_window_sizes", 0)):
-        for value in getattr(config, name):
-            _check_int(name, value, least)
     if not config.depths:
         raise ValueError("depths: expected at least one stage, got ()")
-    for name in ("num_heads", "pretrained_window_sizes"):
-        if len(getattr(config, name)) != len(config.depths):
+    if len(config.depths) > _MOST_STAGES:
+        raise ValueError(f"depths: expected at most {_MOST_STAGES} stages, got {len(config.depths)}")
+    for name, values, least in (
+        ("depths", config.depths, 1),
+        ("num_heads", config.num_heads, 1),
+        ("window_size", config.window_sizes, 1),
+        ("pretrained_window_sizes", config.pretrained_window_sizes, 0),
+    ):
+        if len(values) != len(config.depths):
             raise ValueError(
-                f"{name}: expected {len(config.depths)} values, one for each stage of depths="
-                f"{config.depths}, got {getattr(config, name)}"
+                f"{name}: expected {len(config.depths)} values, one for each stage of depths={config.depths}, "
+                f"got {reprlib.repr(values)}"
             )
+        for value in values:
+            _check_int(name, value, least)
     for stage, (width, heads) in enumerate(zip(config.widths, config.num_heads, strict=True)):
         if width % heads:
             raise ValueError(f"num_heads: stage {stage} has {width} channels, which {heads} heads can't share")
@@ -127,7 +149,7 @@ def _check(config):
 
 
 def _check_options(config):
-    for name in ("qkv_bias", "ape", "patch_norm"):
+    for name in ("qkv_bias", "ape", "patch_norm", "always_shift"):
         if not isinstance(getattr(config, name), bool):
             raise TypeError(f"{name}: expected True or False, got {getattr(config, name)!r}")
     for name in ("drop_rate", "attn_drop_rate", "drop_path_rate", "mlp_ratio"):
@@ -186,7 +208,8 @@ _TO_256 = {"img_size": 256, "window_size": 16, "num_classes": 1000, "pretrained_
 _TO_384 = _TO_256 | {"img_size": 384, "window_size": 24}
 
 # Published models, on ImageNet-1k but where said otherwise; drop_path_rate as in the official training configurations.
-# And ours.
+# S3 (Chen et al. 2021, "Searching the Search Space of Vision Transformer"), sizes as in timm: a window for each stage.
+# The last is ours.
 CONFIGS = {
     "swin_tiny_patch4_window7_224": _TINY,
     "swin_small_patch4_window7_224": _SMALL,
@@ -194,6 +217,9 @@ CONFIGS = {
     "swin_base_patch4_window12_384": replace(_BASE, img_size=384, window_size=12),
     "swin_large_patch4_window7_224": _LARGE,
     "swin_large_patch4_window12_384": replace(_LARGE, img_size=384, window_size=12),
+    "swin_s3_tiny_224": replace(_TINY, window_size=(7, 7, 14, 7), drop_path_rate=0.1),
+    "swin_s3_small_224": replace(_SMALL, window_size=(14, 14, 14, 7), drop_path_rate=0.1),
+    "swin_s3_base_224": replace(_SMALL, depths=(2, 2, 30, 2), window_size=(7, 7, 14, 7), drop_path_rate=0.1),
     "swinv2_tiny_patch4_window8_256": _TINY_V2,
     "swinv2_tiny_patch4_window16_256": replace(_TINY_V2, window_size=16),
     "swinv2_small_patch4_window8_256": _SMALL_V2,

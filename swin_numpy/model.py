@@ -9,7 +9,7 @@ from .config import SwinConfig
 from .layers import Dropout, LayerNorm, Linear, init_weights, seed_dropout
 from .module import Module, Parameter
 from .patches import PatchEmbed, PatchMerging, PatchMergingV2
-from .weights.adapt import load_fitted
+from .weights.load import load_weights
 
 
 class BasicLayer(Module):
@@ -23,13 +23,14 @@ class BasicLayer(Module):
                 dim=config.widths[stage],
                 num_heads=config.num_heads[stage],
                 input_resolution=config.grids[stage],
-                window_size=config.window_size,
-                shift_size=0 if i % 2 == 0 else config.window_size // 2,
+                window_size=config.window_sizes[stage],
+                shift_size=0 if i % 2 == 0 else config.window_sizes[stage] // 2,
                 mlp_ratio=config.mlp_ratio,
                 qkv_bias=config.qkv_bias,
                 drop=config.drop_rate,
                 attn_drop=config.attn_drop_rate,
                 drop_path=config.drop_path_rates[stage][i],
+                always_shift=config.always_shift,
                 **options,
             )
             for i in range(config.depths[stage])
@@ -147,7 +148,7 @@ class SwinTransformer(Module):
         patch convolution, if in_chans differs. For example
         from_checkpoint(path, num_classes=10), from_checkpoint(path, img_size=384, window_size=12).
         """
-        state, config = load_fitted(path, config, **fields)
+        state, config = load_weights(path, config, **fields)
         return with_weights(cls(config), state)
 
     def use_attention(self, kind):

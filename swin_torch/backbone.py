@@ -5,7 +5,7 @@ from dataclasses import replace
 from einops import rearrange
 from torch.nn import LayerNorm
 
-from swin_numpy.weights.adapt import load_backbone
+from swin_numpy.weights.load import load_weights
 
 from .model import SwinTransformer, check_config, check_indices, with_weights
 
@@ -42,5 +42,6 @@ class Backbone(SwinTransformer):
 
         A file without norm0, norm1, … gives them as they start; a classifier's norm and head are left out.
         """
-        state, config = load_backbone(path, config, out_indices if norm else (), **fields)
+        norms = () if not norm else "all" if out_indices is None else out_indices
+        state, config = load_weights(path, config, norms, **fields)
         return with_weights(cls(config, out_indices, norm), state)

@@ -5,7 +5,7 @@ from einops import reduce
 from torch.nn import Dropout, LayerNorm, Linear, ModuleList, Parameter
 
 from swin_numpy.config import SwinConfig
-from swin_numpy.weights.adapt import load_fitted
+from swin_numpy.weights.load import load_weights
 
 from . import fused
 from .block import SwinTransformerBlock, SwinTransformerBlockV2
@@ -25,13 +25,14 @@ class BasicLayer(Module):
                 dim=config.widths[stage],
                 num_heads=config.num_heads[stage],
                 input_resolution=config.grids[stage],
-                window_size=config.window_size,
-                shift_size=0 if i % 2 == 0 else config.window_size // 2,
+                window_size=config.window_sizes[stage],
+                shift_size=0 if i % 2 == 0 else config.window_sizes[stage] // 2,
                 mlp_ratio=config.mlp_ratio,
                 qkv_bias=config.qkv_bias,
                 drop=config.drop_rate,
                 attn_drop=config.attn_drop_rate,
                 drop_path=config.drop_path_rates[stage][i],
+                always_shift=config.always_shift,
                 **options,
             )
             for i in range(config.depths[stage])
@@ -116,7 +117,7 @@ class SwinTransformer(Module):
         patch convolution, if in_chans differs. For example
         from_checkpoint(path, num_classes=10), from_checkpoint(path, img_size=384, window_size=12).
         """
-        state, config = load_fitted(path, config, **fields)
+        state, config = load_weights(path, config, **fields)
         return with_weights(cls(config), state)
 
     def use_attention(self, kind):

@@ -200,7 +200,10 @@ def test_a_whole_detector_s_file(tmp_path, package):
     beside = {"neck.conv.weight": torch.zeros(3), "rpn_head.conv.bias": torch.zeros(2)}
     saved = {f"backbone.{name}": torch.from_numpy(value) for name, value in state.items()} | beside
     torch.save({"state_dict": saved, "meta": {"epoch": 3}}, tmp_path / "a.pth")
-    with pytest.warns(UserWarning, match=r"2 arrays that are not under backbone\. are left out"):
+    with pytest.warns(
+        UserWarning,
+        match=r"2 arrays that a backbone has no use for are left out: neck\.conv\.weight, rpn_head\.conv\.bias$",
+    ):
         model = package.Backbone.from_checkpoint(tmp_path / "a.pth")
     assert_holds(model, state)
     assert not model.training and model.out_indices == (0, 1, 2, 3)

@@ -16,6 +16,13 @@ PAPER = {
     "swin_large_patch4_window12_384": (192, (2, 2, 18, 2), (6, 12, 24, 48), 12, 384, 0.2),
 }
 
+# S3: sizes and windows as in timm, which has the published weights.
+PAPER |= {
+    "swin_s3_tiny_224": (96, (2, 2, 6, 2), (3, 6, 12, 24), (7, 7, 14, 7), 224, 0.1),
+    "swin_s3_small_224": (96, (2, 2, 18, 2), (3, 6, 12, 24), (14, 14, 14, 7), 224, 0.1),
+    "swin_s3_base_224": (96, (2, 2, 30, 2), (3, 6, 12, 24), (7, 7, 14, 7), 224, 0.1),
+}
+
 # V2: the official training configurations.
 PAPER |= {
     "swinv2_tiny_patch4_window8_256": (96, (2, 2, 6, 2), (3, 6, 12, 24), 8, 256, 0.2),
@@ -59,6 +66,19 @@ def test_windows_of_the_published_models_shrink_in_the_last_stages():
     assert windows["swinv2_base_patch4_window12_192"] == (12, 12, 12, 6)  # what its fine-tuned models are told
     assert SwinConfig(img_size=None).windows == (7, 7, 7, 7)
     assert SwinConfig(img_size=(64, 224)).windows == (7, 7, 4, 2)
+    assert SwinConfig(img_size=(64, 224), always_shift=True).windows == (7, 7, 7, 7)
+
+
+def test_a_window_for_each_stage():
+    config = SwinConfig(window_size=[7, 7, 14, 7], img_size=112)
+    assert config.window_size == config.window_sizes == (7, 7, 14, 7)
+    assert config.windows == (7, 7, 7, 4)
+    assert replace(config, img_size=None).windows == (7, 7, 14, 7)
+    same = SwinConfig(window_size=(12,) * 4)
+    assert same == SwinConfig(window_size=12) and same.window_sizes == (12,) * 4
+    one = SwinConfig(window_size=(5,), depths=(2,), num_heads=(3,))
+    assert one.window_size == 5
+    assert config_from_dict({"window_size": [7, 7, 14, 7]}).window_size == (7, 7, 14, 7)
 
 
 def test_fields_and_defaults():
@@ -81,6 +101,7 @@ def test_fields_and_defaults():
         "patch_norm": True,
         "version": 1,
         "pretrained_window_sizes": (0, 0, 0, 0),
+        "always_shift": False,
     }
 
 
@@ -149,7 +170,14 @@ WRONG = [
     ({"num_classes": -1}, ValueError, "num_classes: expected at least 0, got -1"),
     ({"embed_dim": "96"}, TypeError, "embed_dim: expected an int, got '96'"),
     ({"window_size": -7}, ValueError, "window_size: expected at least 1, got -7"),
-    ({"window_size": (7, 7)}, TypeError, r"window_size: expected an int, got \(7, 7\)"),
+    ({"window_size": (7, 7)}, ValueError, r"window_size: expected 4 values, one for each stage .*, got \(7, 7\)"),
+    ({"window_size": (7, 7, 14, 0)}, ValueError, "window_size: expected at least 1, got 0"),
+    ({"window_size": (7, 7, 14, 7.0)}, TypeError, r"window_size: expected an int, got 7\.0"),
+    ({"window_size": 7.0}, TypeError, r"window_size: expected an int, or one for each stage, got 7\.0"),
+    ({"window_size": True}, TypeError, "window_size: expected an int, got True"),
+    ({"always_shift": 1}, TypeError, "always_shift: expected True or False, got 1"),
+    ({"depths": (1,) * 17}, ValueError, "depths: expected at most 16 stages, got 17"),
+    ({"num_heads": (1,) * 200_000}, ValueError, r"num_heads: expected 4 values, .{1,120}$"),
     ({"depths": ()}, ValueError, r"depths: expected at least one stage, got \(\)"),
     ({"depths": (2, 2, 0, 2)}, ValueError, "depths: expected at least 1, got 0"),
     ({"depths": (2, 2, 6)}, ValueError, r"num_heads: expected 3 values, .*depths=\(2, 2, 6\), got \(3, 6, 12, 24\)"),

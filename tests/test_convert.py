@@ -9,7 +9,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from swin_numpy.weights.files import load_checkpoint, load_with_config, save_checkpoint  # noqa: E402
+from swin_numpy.weights.files import save_checkpoint  # noqa: E402
+from swin_numpy.weights.load import load_checkpoint, load_with_config  # noqa: E402
 from swin_torch.convert import NAMINGS, main  # noqa: E402
 from tests.peer_names import official_shapes, peer_shapes, random_state  # noqa: E402
 

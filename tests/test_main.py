@@ -81,10 +81,10 @@ def test_a_model_without_a_head_gives_no_classes(tmp_path, capsys):
 
 def test_what_cannot_be_done_is_said_in_one_line(tmp_path, capsys):
     saved(tmp_path / "a.npz", replace(SMALL, in_chans=4))
-    (tmp_path / "text.npz").write_text("no checkpoint")
+    (tmp_path / "text.npz").write_text("not a checkpoint")
     for arguments, said in [
         ((PHOTO, "--weights", tmp_path / "a.npz"), "the model takes 4 channels"),
-        ((PHOTO, "--weights", tmp_path / "text.npz"), "no checkpoint"),
+        ((PHOTO, "--weights", tmp_path / "text.npz"), "not a checkpoint"),
         ((PHOTO, "--weights", tmp_path / "nowhere.npz"), "nowhere.npz"),
         ((PHOTO, "--weights", tmp_path / "a.npz", "--model", "swin_tiny_patch4_window7_224"), "depths=(1, 1)"),
         ((PHOTO, "--model", "swin_giant"), "unknown model"),

@@ -117,3 +117,14 @@ def test_what_was_written_is_read_again(tmp_path):
     np.testing.assert_array_equal(read_file(tmp_path / "a.safetensors")[0]["head.weight"], STATE["head.weight"])
     write_text(str(tmp_path / "a.txt"), "Größe\n")
     assert (tmp_path / "a.txt").read_bytes() == "Größe\n".encode()
+
+
+def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    left = [f".a+b.npz.{ended.pid}.tmp", f".a+b.npz.{10**30}.tmp"]
+    kept = [f".a+b.npz.{os.getppid()}.tmp", f".aab.npz.{ended.pid}.tmp", ".a+b.npz.x.tmp", f"a+b.npz.{ended.pid}.tmp"]
+    for name in left + kept:
+        (tmp_path / name).write_text("half")
+    write_text(tmp_path / "a+b.npz", "new")
+    assert sorted(os.listdir(tmp_path)) == sorted([*kept, "a+b.npz"])

@@ -10,7 +10,8 @@ import torch
 import swin_numpy
 import swin_torch
 from swin_numpy.training.recipe import Recipe, first_weights
-from swin_numpy.weights.files import load_checkpoint, load_with_config, read_file
+from swin_numpy.weights.files import read_file
+from swin_numpy.weights.load import load_checkpoint, load_with_config
 from tests.training import CHANGES, PACKAGES, TINY, assert_same_weights, fails, finish, options, run_of, start
 
 pytestmark = pytest.mark.usefixtures("one_thread")

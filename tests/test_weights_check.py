@@ -86,7 +86,7 @@ REASONS = {
         for stage, heads in enumerate((2, 4))
         for index in range(2)
     },
-    "window_sizes=(7, 5) (the model has (7, 7))": {
+    "window_size=(7, 5) (the model has 7)": {
         f"layers.1.blocks.{index}.attn.relative_position_bias_table": (81, 4) for index in range(2)
     },
     "num_classes=21841 (the model has 10)": {"head.weight": (21841, 48), "head.bias": (21841,)},
@@ -129,7 +129,7 @@ def test_a_module_alone():
 def test_read_sizes():
     sizes = dict(version=1, embed_dim=24, in_chans=3, patch_size=4, depths=(2, 2), num_heads=(2, 4), num_classes=10)
     options = dict(mlp_ratio=4.0, qkv_bias=True, ape=False, patch_norm=True)
-    assert read_sizes(V1) == sizes | options | dict(window_size=7, window_sizes=(7, 7))
+    assert read_sizes(V1) == sizes | options | dict(window_size=7)
     assert read_sizes(V2) == sizes | options | dict(version=2)
 
 

@@ -1,29 +1,27 @@
-"""Checkpoint files and the configurations they were made for."""
+"""Checkpoint files: read, written, refused."""
 
+import io
 import json
 import os
 import pickle
 import subprocess
 import sys
+import tracemalloc
 import warnings
 import zipfile
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from swin_numpy.config import CONFIGS, SwinConfig
-from swin_numpy.weights import files as checkpoint
 from swin_numpy.weights.check import CheckpointError, check_state
-from swin_numpy.weights.files import load_checkpoint, load_with_config, save_checkpoint
-from swin_numpy.weights.infer import infer_config
-from swin_numpy.weights.names import export_state_dict
+from swin_numpy.weights.files import read_file, save_checkpoint
+from swin_numpy.weights.load import load_checkpoint
+from swin_numpy.weights.names import convert_state_dict
 from tests.peer_names import NAMINGS, official_shapes, peer_shapes, random_state
 
 ROOT = Path(__file__).parent.parent
-SMALL = dict(embed_dim=24, depths=(2, 2), num_heads=(2, 4), num_classes=10, pretrained_window_sizes=(0, 0))
 SUFFIXES = [".safetensors", ".npz"]
 
 
@@ -77,7 +75,7 @@ def test_files_of_torch_save(tmp_path, naming, wrapper, legacy):
     tensors = {name: torch.from_numpy(value) for name, value in theirs.items()}
     saved = {wrapper: tensors, "epoch": 3, "lr": 0.1, "args": {"batch": [1, 2]}} if wrapper else tensors
     torch.save(saved, tmp_path / "a.pth", _use_new_zipfile_serialization=not legacy)
-    assert_same(load_checkpoint(tmp_path / "a.pth"), checkpoint.convert_state_dict(theirs))
+    assert_same(load_checkpoint(tmp_path / "a.pth"), convert_state_dict(theirs))
 
 
 def test_bfloat16_in_safetensors(tmp_path):
@@ -141,12 +139,12 @@ def test_what_cannot_be_saved(tmp_path, state):
     ("content", "said"),
     [
         (b"", "an empty file"),
-        (b"hello, world, this is a text", "no checkpoint"),
-        (b"PK\x03\x04 but no zip", "no checkpoint"),
-        (b"\x80\x04 but no pickle", "no checkpoint"),
-        ((9).to_bytes(8, "little") + b'{"a": [1]', "no checkpoint"),
-        (b"\x93NUMPY\x01\x00v\x00{'descr': '<f8', 'shape': (3,)}", "no checkpoint"),
-        (pickle.dumps({"head.bias": [1.0, 2.0]}), "no checkpoint"),
+        (b"hello, world, this is a text", "not a checkpoint"),
+        (b"PK\x03\x04 but no zip", "not a checkpoint"),
+        (b"\x80\x04 but no pickle", "not a checkpoint"),
+        ((9).to_bytes(8, "little") + b'{"a": [1]', "not a checkpoint"),
+        (b"\x93NUMPY\x01\x00v\x00{'descr': '<f8', 'shape': (3,)}", "not a checkpoint"),
+        (pickle.dumps({"head.bias": [1.0, 2.0]}), "not a checkpoint"),
     ],
 )
 def test_files_that_are_no_checkpoints(tmp_path, content, said):
@@ -220,7 +218,7 @@ def test_reading_without_pickles_never_imports_torch(tmp_path, state):
     for suffix in SUFFIXES:
         save_checkpoint(tmp_path / f"a{suffix}", state)
     code = (
-        "import sys; from swin_numpy.weights.files import load_checkpoint\n"
+        "import sys; from swin_numpy.weights.load import load_checkpoint\n"
         "for path in sys.argv[1:]: load_checkpoint(path)\n"
         "assert 'torch' not in sys.modules"
     )
@@ -313,186 +311,6 @@ def test_damaged_files_are_refused_or_loaded_right(tmp_path, kind):
     assert [file.name for file in tmp_path.iterdir()] == [path.name]  # nothing was run that wrote
 
 
-# ---- configurations ---------------------------------------------------------------------------------------------
-
-
-def fields(config):
-    return {name: value for name, value in vars(config).items() if "rate" not in name}
-
-
-def shape_state(config):
-    """A state of zeros that takes no memory, with a V1 model's shapes."""
-    shapes = {"patch_embed.proj.weight": (config.embed_dim, config.in_chans, config.patch_size, config.patch_size)}
-    shapes["norm.weight"] = (config.widths[-1],)
-    if config.patch_norm:
-        shapes["patch_embed.norm.weight"] = (config.embed_dim,)
-    if config.ape:
-        rows, columns = config.grids[0]
-        shapes["absolute_pos_embed"] = (1, rows * columns, config.embed_dim)
-    for stage, (depth, width, heads) in enumerate(zip(config.depths, config.widths, config.num_heads, strict=True)):
-        window = min(config.window_size, *(config.grids[stage] or [config.window_size]))
-        for block in range(depth):
-            place = f"layers.{stage}.blocks.{block}."
-            shapes[place + "mlp.fc1.weight"] = (int(width * config.mlp_ratio), width)
-            shapes[place + "attn.relative_position_bias_table"] = ((2 * window - 1) ** 2, heads)
-            if config.qkv_bias:
-                shapes[place + "attn.qkv.bias"] = (3 * width,)
-    if config.num_classes:
-        shapes["head.weight"] = (config.num_classes, config.widths[-1])
-    return {name: np.broadcast_to(np.float32(0), shape) for name, shape in shapes.items()}
-
-
-V1_NAMES = [name for name, config in CONFIGS.items() if config.version == 1]
-
-
-@pytest.mark.parametrize("name", V1_NAMES)
-@pytest.mark.parametrize("changes", [{}, {"num_classes": 10}, {"num_classes": 0}, {"in_chans": 1}])
-def test_published_models_are_recognised(name, changes):
-    config = replace(CONFIGS[name], **changes)
-    assert infer_config(shape_state(config)) == config
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"patch_size": 2},
-        {"depths": (1, 3, 2), "num_heads": (1, 2, 4), "pretrained_window_sizes": (0, 0, 0)},
-        {"embed_dim": 48},
-        {"window_size": 5},
-        {"mlp_ratio": 2.7},
-        {"qkv_bias": False},
-        {"patch_norm": False},
-        {"num_heads": (2, 4, 8, 16), "embed_dim": 64},
-    ],
-)
-def test_other_models_take_any_size(changes):
-    config = replace(SwinConfig(), img_size=None, **changes)
-    found = infer_config(shape_state(config))
-    assert fields(replace(found, mlp_ratio=4.0)) == fields(replace(config, mlp_ratio=4.0))
-    assert found.mlp_ratio == pytest.approx(config.mlp_ratio, rel=1e-2)
-
-
-@pytest.mark.parametrize(("img_size", "window"), [(224, 12), (192, 7), (64, 7), (256, 16), (32, 8)])
-def test_a_window_that_shrank_tells_the_image_size(img_size, window):
-    config = SwinConfig(img_size=img_size, window_size=window)
-    found = infer_config(shape_state(config))
-    assert found.img_size == img_size
-    assert found.window_size == min(window, img_size // 4)
-
-
-@pytest.mark.parametrize("img_size", [224, 96])
-def test_a_position_embedding_tells_the_image_size(img_size):
-    config = SwinConfig(img_size=img_size, ape=True)
-    assert fields(infer_config(shape_state(config))) == fields(config)
-    with pytest.raises(CheckpointError, match="pass img_size="):
-        infer_config(shape_state(replace(config, img_size=(96, 64))))
-
-
-def test_what_is_known_comes_first():
-    state = shape_state(CONFIGS["swin_tiny_patch4_window7_224"])
-    assert infer_config(state, img_size=448) == replace(CONFIGS["swin_tiny_patch4_window7_224"], img_size=448)
-    assert infer_config(state, num_classes=5).num_classes == 5
-    assert infer_config(state, img_size=None).img_size is None
-    assert infer_config(state, drop_path_rate=0.7).drop_path_rate == 0.7
-    with pytest.raises(TypeError, match="not fields of SwinConfig: window"):
-        infer_config(state, window=7)
-
-
-@pytest.mark.parametrize("gone", ["patch_embed.proj.weight", "mlp.fc1.weight", "bias_table", "layers"])
-def test_what_is_not_told_is_asked_for(gone):
-    state = {key: v for key, v in shape_state(SwinConfig()).items() if gone not in key}
-    with pytest.raises(CheckpointError, match=r"don't tell its \w+: pass \w+="):
-        infer_config(state)
-
-
-def test_sizes_of_no_model_are_refused():
-    state = shape_state(SwinConfig())
-    for key in state:
-        if key.endswith("table"):
-            state[key] = np.zeros((169, 5), np.float32)
-    with pytest.raises(CheckpointError, match="no model has the checkpoint's sizes: num_heads"):
-        infer_config(state)
-
-
-# Published V2 models that differ in nothing that weights show.
-V2 = replace(SwinConfig(), version=2, img_size=56, window_size=7, **SMALL)
-V2_PRESETS = {
-    "one": replace(V2, window_size=8, img_size=256, drop_path_rate=0.25),
-    "other": replace(V2, window_size=16, img_size=256),
-    "tuned": replace(V2, window_size=16, img_size=256, pretrained_window_sizes=(12, 6)),
-    "larger": replace(V2, window_size=24, img_size=384, pretrained_window_sizes=(12, 6)),
-}
-
-
-def test_version_2_asks_for_what_leaves_no_trace(monkeypatch):
-    monkeypatch.setattr("swin_numpy.weights.infer.CONFIGS", V2_PRESETS)
-    state = random_state(official_shapes(2))
-    with pytest.raises(CheckpointError, match="pass window_size="):
-        infer_config(state)
-    with pytest.raises(CheckpointError, match="pass img_size="):
-        infer_config(state, window_size=7)
-    assert infer_config(state, window_size=7, img_size=56) == V2
-    assert infer_config(state, window_size=8) == V2_PRESETS["one"]
-    with pytest.raises(CheckpointError, match="pass pretrained_window_sizes="):
-        infer_config(state, window_size=16)
-    assert infer_config(state, window_size=16, pretrained_window_sizes=(0, 0)) == V2_PRESETS["other"]
-    assert infer_config(state, window_size=24) == V2_PRESETS["larger"]
-
-
-@pytest.mark.parametrize("naming", ["microsoft", "torchvision"])
-@pytest.mark.parametrize("pretrained", [(0, 0), (12, 6), (5, 7)])
-def test_derived_buffers_tell_version_2_s_windows(tmp_path, naming, pretrained):
-    config = replace(V2, pretrained_window_sizes=pretrained, window_size=8, img_size=64)
-    theirs = export_state_dict(random_state(official_shapes(2), np.float32), naming, config)
-    save_file(theirs, tmp_path / "a.safetensors")
-    known = {"img_size": 64} if naming == "torchvision" else {}  # has no masks
-    state, found = load_with_config(tmp_path / "a.safetensors", **known)
-    assert found == config
-    assert_same(state, load_checkpoint(tmp_path / "a.safetensors"))
-
-
-@pytest.mark.parametrize("table", [np.zeros(0), np.full((1, 15, 15, 2), np.nan), np.array(["a"]), np.zeros(3, int)])
-def test_derived_buffers_that_make_no_sense_tell_nothing(tmp_path, table):
-    theirs = export_state_dict(random_state(official_shapes(2), np.float32), "microsoft", V2)
-    theirs["layers.0.blocks.0.attn.relative_coords_table"] = table
-    np.savez(tmp_path / "a.npz", **theirs)
-    assert load_with_config(tmp_path / "a.npz")[1] == V2
-    theirs["layers.0.blocks.0.attn.relative_position_index"] = np.zeros((0, 3))
-    np.savez(tmp_path / "a.npz", **theirs)
-    assert "pass window_size=" in complaint(tmp_path / "a.npz", load_with_config)
-
-
-@pytest.mark.parametrize("suffix", SUFFIXES)
-@pytest.mark.parametrize("version", [1, 2])
-def test_the_configuration_travels_with_the_file(tmp_path, suffix, version):
-    config = SwinConfig(**SMALL, version=version, img_size=(56, 112), drop_path_rate=0.3)
-    path = tmp_path / f"a{suffix}"
-    state = random_state(official_shapes(version), np.float32)
-    save_checkpoint(path, state, {"config": config, "note": "ä"})
-    found, found_config = load_with_config(path)
-    assert_same(found, state)
-    assert found_config == config
-    assert load_with_config(path, img_size=448)[1] == replace(config, img_size=448)
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("no json", "holds no SwinConfig"),
-        ("[1, 2]", "holds no SwinConfig"),
-        ('{"window": 7}', "not fields of SwinConfig: window"),
-        ('{"depths": 5}', "holds no SwinConfig"),
-        ("[" * 100_000, "holds no SwinConfig"),
-        (json.dumps(SMALL | {"embed_dim": 48}), "its metadata says embed_dim=48, its arrays embed_dim=24"),
-    ],
-)
-@pytest.mark.parametrize("suffix", SUFFIXES)
-def test_metadata_that_is_none(tmp_path, state, suffix, text, said):
-    save_checkpoint(tmp_path / f"a{suffix}", state, {"config": text})
-    assert said in complaint(tmp_path / f"a{suffix}", load_with_config)
-    assert_same(load_checkpoint(tmp_path / f"a{suffix}"), state)
-
-
 def test_metadata_of_an_npz_that_is_no_dict(tmp_path, state):
     np.savez(tmp_path / "a.npz", __metadata__=np.array("[1]"), **state)
     complaint(tmp_path / "a.npz")
@@ -503,3 +321,238 @@ def test_an_npz_of_numpy_s_own_has_no_metadata(tmp_path, state):
     assert_same(load_checkpoint(tmp_path / "a.npz"), state)
     with zipfile.ZipFile(tmp_path / "a.npz") as file:
         assert len(file.namelist()) == len(state)
+
+
+# ---- every type that .safetensors has -----------------------------------------------------------------------------
+
+TYPES = [
+    *("bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float16", "bfloat16"),
+    *("float32", "float64", "complex64", "float8_e4m3fn", "float8_e5m2", "float8_e8m0fnu"),
+]
+
+
+@pytest.mark.parametrize("name", TYPES)
+def test_every_type_of_safetensors_is_read_number_by_number(tmp_path, name):
+    torch = pytest.importorskip("torch")
+    safetensors = pytest.importorskip("safetensors.torch")
+    dtype = getattr(torch, name)
+    codes = torch.arange(256, dtype=torch.uint8)
+    if dtype.itemsize > 1:
+        codes = torch.from_numpy(np.random.default_rng(0).integers(256, size=256 * dtype.itemsize, dtype=np.uint8))
+    value = (codes % 2).bool() if name == "bool" else codes.view(dtype)
+    before, after = torch.arange(3, dtype=torch.int64), torch.tensor(2.5, dtype=torch.float64)  # so that places matter
+    state = {"a": before, "b": value.reshape(2, -1), "c": after, "d": value[:0]}
+    safetensors.save_file(state, tmp_path / "a.safetensors")
+    found, _ = read_file(tmp_path / "a.safetensors")
+    narrow = name.startswith(("bfloat16", "float8"))
+    expected = (value.float() if narrow else value).numpy().reshape(2, -1)
+    np.testing.assert_array_equal(found["b"], expected)
+    assert found["b"].dtype == expected.dtype and found["d"].shape == (0,)
+    np.testing.assert_array_equal(found["a"], [0, 1, 2])
+    assert found["c"].shape == () and found["c"] == 2.5
+
+
+@pytest.mark.parametrize("kind", ["F4", "F6_E2M3"])
+def test_types_of_part_of_a_byte_are_refused(tmp_path, kind):
+    bits = int(kind[1])
+    header = json.dumps({"a": {"dtype": kind, "shape": [8], "data_offsets": [0, bits]}}).encode()
+    header += b" " * (-len(header) % 8)
+    (tmp_path / "a.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(bits))
+    assert f"a: {kind} is not a type of whole bytes" in complaint(tmp_path / "a.safetensors", read_file)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_half_precision_weights_beside_an_index_of_integers(tmp_path, suffix):
+    torch = pytest.importorskip("torch")
+    safetensors = pytest.importorskip("safetensors.torch")
+    theirs = {
+        name: torch.from_numpy(value).bfloat16() if value.dtype.kind == "f" else torch.from_numpy(value)
+        for name, value in random_state(peer_shapes(1, "microsoft"), np.float32).items()
+    }
+    theirs["layers.0.blocks.0.attn.relative_position_index"] = torch.zeros(49, 49, dtype=torch.int64)
+    write = safetensors.save_file if suffix == ".safetensors" else torch.save
+    write(theirs, tmp_path / f"a{suffix}")
+    found = load_checkpoint(tmp_path / f"a{suffix}")
+    assert found.keys() == official_shapes(1).keys()
+    assert_same(found, {name: theirs[name].float().numpy() for name in found})
+
+
+# ---- folders and shards -------------------------------------------------------------------------------------------
+
+
+def shards_of(folder, state, count=3, suffix=".safetensors"):
+    """The state in `count` files and the index that lists them."""
+    names, index = sorted(state), {}
+    stem = "model" if suffix == ".safetensors" else "pytorch_model"
+    for i in range(count):
+        file = f"{stem}-{i + 1:05}-of-{count:05}{suffix}"
+        part = {name: state[name] for name in names[i::count]}
+        write = save_file if suffix == ".safetensors" else torch_save
+        write(part, folder / file)
+        index |= dict.fromkeys(part, file)
+    (folder / f"{stem}{suffix}.index.json").write_text(json.dumps({"metadata": {"total_size": 9}, "weight_map": index}))
+    return folder / f"{stem}{suffix}.index.json", index
+
+
+def torch_save(state, path):
+    torch = pytest.importorskip("torch")
+    torch.save({name: torch.from_numpy(value.copy()) for name, value in state.items()}, path)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin", "anything.npz", "model.pth"])
+def test_a_folder_with_a_file(tmp_path, state, name):
+    if name.endswith("npz"):
+        np.savez(tmp_path / name, **state)
+    else:
+        (save_file if "safe" in name else torch_save)(state, tmp_path / name)
+    (tmp_path / "README.md").write_text("hello")
+    assert_same(load_checkpoint(tmp_path), state)
+    (tmp_path / "config.json").write_text('{"a": 1}')
+    assert read_file(tmp_path)[1]["config.json"] == '{"a": 1}'
+    assert "config.json" not in read_file(tmp_path / name)[1]
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".bin"])
+@pytest.mark.parametrize("count", [2, 3])
+def test_shards_are_put_together(tmp_path, state, suffix, count):
+    index, _ = shards_of(tmp_path, state, count, suffix)
+    assert_same(load_checkpoint(index), state)
+    assert_same(load_checkpoint(tmp_path), state)
+
+
+def test_the_whole_file_comes_before_shards_and_others(tmp_path, state):
+    shards_of(tmp_path, {"head.bias": np.zeros(3, np.float32)})
+    torch_save({"head.bias": np.zeros(3, np.float32)}, tmp_path / "pytorch_model.bin")
+    save_file(state, tmp_path / "model.safetensors")
+    assert_same(load_checkpoint(tmp_path), state)
+
+
+def test_a_shard_alone_is_refused(tmp_path, state):
+    _, index = shards_of(tmp_path, state, 3)
+    said = complaint(tmp_path / next(iter(index.values())))
+    assert "one shard of 3: pass its folder, or the .index.json beside it" in said
+    save_file(state, tmp_path / "model-00001-of-00001.safetensors")
+    assert_same(load_checkpoint(tmp_path / "model-00001-of-00001.safetensors"), state)
+
+
+def test_indices_that_are_wrong(tmp_path, state):
+    path, index = shards_of(tmp_path, state, 3)
+    second = "model-00002-of-00003.safetensors"
+    whole = (tmp_path / second).read_bytes()
+    (tmp_path / second).write_bytes(whole[:200])
+    assert f"{second}: a damaged file" in complaint(path)
+    (tmp_path / second).unlink()
+    assert f"the shard '{second}' is not beside it" in complaint(path)
+    (tmp_path / second).write_bytes(whole)
+    path.write_text(json.dumps({"weight_map": index | {"norm9.bias": second, "norm8.bias": second}}))
+    assert "its shards lack 2 names that it lists, such as 'norm8.bias'" in complaint(path)
+    save_file(state, tmp_path.parent / "elsewhere.safetensors")
+    path.write_text(json.dumps({"weight_map": dict.fromkeys(state, "../elsewhere.safetensors")}))
+    assert "is not beside it" in complaint(path)
+    for text in ("[1]}", '{"a": 3}}', '{"a": "b"', "{}}", "[" * 10**5):
+        path.write_text('{"weight_map": ' + text)
+        complaint(path)
+
+
+def test_folders_and_files_without_weights(tmp_path, state):
+    assert "a folder without a checkpoint; expected model.safetensors" in complaint(tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "swin"}')
+    assert "a folder without a checkpoint" in complaint(tmp_path)
+    assert "settings, without weights: pass the folder that holds both" in complaint(tmp_path / "config.json")
+    for name in ("a.npz", "b.npz"):
+        np.savez(tmp_path / name, **state)
+    assert "a folder of 2 checkpoints (a.npz, b.npz" in complaint(tmp_path)
+
+
+def test_pipes_and_devices_are_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.safetensors")
+    assert "not a regular file" in complaint(tmp_path / "a.safetensors")
+    assert "not a regular file" in complaint(Path("/dev/zero"))
+    assert "a folder without a checkpoint" in complaint(tmp_path)
+    (tmp_path / "link.npz").symlink_to(tmp_path / "nothing.npz")
+    with pytest.raises(FileNotFoundError):
+        load_checkpoint(tmp_path / "link.npz")
+
+
+@pytest.mark.parametrize("name", ["a\nb\x1b[2J.npz", "n" * 250 + ".npz", "ünïcode.npz"])
+def test_the_file_s_name_is_in_the_message_and_cannot_do_harm(tmp_path, name):
+    (tmp_path / name).write_bytes(b"x" * 50)
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(tmp_path / name)
+    end = name[-20:].replace("\n", "\\n").replace("\x1b", "\\x1b")
+    assert str(caught.value).isprintable() and end in str(caught.value)
+
+
+def test_a_message_is_never_long(tmp_path):
+    np.savez(tmp_path / "a.npz", **{f"{i}" + "x" * 5_000: np.zeros(2) for i in range(50)})
+    assert len(complaint(tmp_path / "a.npz")) < 2000
+    error = CheckpointError("start " + "x" * 10_000 + " end")
+    assert len(str(error)) < 2000 and str(error).startswith("start") and str(error).endswith("end")
+
+
+# ---- memory bounded by what a file holds --------------------------------------------------------------------------
+
+
+def bomb(path, kind):
+    """A small file that claims to hold a lot."""
+    torch = pytest.importorskip("torch")
+    if kind == "npz":
+        with path.open("wb") as file:
+            np.savez_compressed(file, **{"patch_embed.proj.weight": np.zeros(70_000_000, "f4")})
+    elif kind == "header":
+        with zipfile.ZipFile(path, "w") as file:
+            start = io.BytesIO()
+            np.lib.format.write_array_header_1_0(start, {"descr": "<f4", "fortran_order": False, "shape": (10**12,)})
+            file.writestr("a.npy", start.getvalue() + b"x" * 100)
+    elif kind == "expanded":
+        torch.save({"layers.0.blocks.0.norm1.weight": torch.zeros(1).expand(10**12)}, path)
+    elif kind == "expanded in lists":
+        torch.save({"model": {"a": [(torch.zeros(1).expand(10**12),)]}, "state_dict": {}}, path)
+    elif kind == "expanded many times":
+        torch.save({f"a{i}": torch.zeros(1, dtype=torch.bfloat16).expand(10**8) for i in range(100)}, path)
+    elif kind == "deflated":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+            file.writestr("archive/data.pkl", pickle.dumps({}))
+            file.writestr("archive/data/0", bytes(280_000_000))
+
+
+@pytest.mark.parametrize("kind", ["npz", "header", "expanded", "expanded in lists", "expanded many times", "deflated"])
+def test_files_that_claim_more_than_they_hold(tmp_path, kind):
+    bomb(tmp_path / "a.pth", kind)
+    tracemalloc.start()
+    try:
+        assert "claim" in complaint(tmp_path / "a.pth")
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_weights_of_zeros_still_compress(tmp_path, state):
+    zeros = {name: np.zeros((1000, *value.shape), np.float32) for name, value in state.items() if name == "norm.bias"}
+    np.savez_compressed(tmp_path / "a.npz", **zeros)
+    assert_same(read_file(tmp_path / "a.npz")[0], zeros)
+
+
+def test_a_tensor_that_is_shared_counts_as_often_as_it_is_there(tmp_path):
+    torch = pytest.importorskip("torch")
+    one = torch.randn(10, 48)
+    torch.save({"head.weight": one, "copy": one}, tmp_path / "a.pth")
+    assert set(read_file(tmp_path / "a.pth")[0]) == {"head.weight", "copy"}
+
+
+# ---- writing ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_check_may_refuse_what_was_written(tmp_path, state, suffix):
+    path, seen = tmp_path / f"a{suffix}", []
+    save_checkpoint(path, state, check=lambda written: seen.append(read_file(written)[0]))
+    assert_same(seen[0], state)
+    with pytest.raises(CheckpointError, match="no"):
+        save_checkpoint(path, {"head.bias": np.zeros(3)}, check=refuse)
+    assert_same(load_checkpoint(path), state)
+    assert os.listdir(tmp_path) == [path.name]
+
+
+def refuse(_):
+    raise CheckpointError("no")

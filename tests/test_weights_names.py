@@ -5,9 +5,11 @@ import re
 import numpy as np
 import pytest
 
+import swin_numpy
 from swin_numpy.config import SwinConfig
 from swin_numpy.weights.check import CheckpointError
-from swin_numpy.weights.names import convert_state_dict, export_state_dict
+from swin_numpy.weights.export import export_state_dict
+from swin_numpy.weights.names import convert_state_dict, translate
 from tests.peer_names import DERIVED, NAMINGS, official_shapes, peer_shapes, random_state
 
 
@@ -324,15 +326,6 @@ def test_a_bias_that_has_no_thirds():
     assert "as many rows" in complaint(theirs | {"features.1.0.attn.qkv.bias": np.zeros(71)})
 
 
-def test_export_refuses_other_names_and_namings():
-    with pytest.raises(ValueError, match=r"to: expected one of microsoft, timm"):
-        export_state_dict(random_state(official_shapes(1)), "keras")
-    with pytest.raises(CheckpointError, match=r"img_size"):
-        export_state_dict(random_state(official_shapes(1)), "microsoft")
-    with pytest.raises(CheckpointError, match=r"pass window_size="):
-        export_state_dict(random_state(official_shapes(2)), "torchvision")
-
-
 # ---- arrays -----------------------------------------------------------------------------------------------------
 
 
@@ -356,48 +349,150 @@ def test_byte_order_becomes_the_machine_s():
     np.testing.assert_array_equal(found, values)
 
 
-# ---- derived buffers --------------------------------------------------------------------------------------------
+# ---- OpenMMLab: mmdetection, mmsegmentation, mmpretrain -----------------------------------------------------------
 
 
-def test_masks_and_index_tables_hold_what_the_shapes_promise():
-    """By loops: the pixel pairs that may see each other, and the offset between two tokens."""
-    exported = export_state_dict(random_state(official_shapes(1)), "microsoft", config(1))
-    mask = exported["layers.0.blocks.1.attn_mask"]
-    index = exported["layers.0.blocks.1.attn.relative_position_index"]
-    assert "layers.0.blocks.0.attn_mask" not in exported and "layers.1.blocks.1.attn_mask" not in exported
-    tokens = [(row, column) for row in range(7) for column in range(7)]
-    for i, (row_i, column_i) in enumerate(tokens):
-        for j, (row_j, column_j) in enumerate(tokens):
-            assert index[i, j] == (row_i - row_j + 6) * 13 + column_i - column_j + 6
-            together = (row_i < 4) == (row_j < 4) and (column_i < 4) == (column_j < 4)
-            assert mask[3, i, j] == (0 if together else -100)
-    assert not mask[0].any()
-    flat = export_state_dict(random_state(official_shapes(1)), "torchvision", config(1))
-    np.testing.assert_array_equal(flat["features.1.1.attn.relative_position_index"], index.reshape(-1))
+def openmmlab(state, version):
+    """Official names and channels as OpenMMLab has them, written down for itself: by loops, and by names one by one."""
+    theirs = {}
+    for name, value in state.items():
+        if ".downsample." in name and not (version == 2 and ".norm." in name):
+            value = in_unfold_order(value)
+        if version == 2 and ".downsample." in name:
+            name = re.sub(r"layers\.(\d+)", lambda match: f"layers.{int(match[1]) + 1}", name)
+        for ours, other in {
+            "layers.": "stages.",
+            "patch_embed.proj": "patch_embed.projection",
+            ".attn.": ".attn.w_msa.",
+            ".mlp.fc1.": ".ffn.layers.0.0.",
+            ".mlp.fc2.": ".ffn.layers.1.",
+        }.items():
+            name = name.replace(ours, other)
+        theirs[name] = value
+    return theirs
 
 
-def test_coordinates_of_version_2():
-    state = random_state(official_shapes(2))
-    name = "layers.1.blocks.0.attn.relative_coords_table"
-    table = export_state_dict(state, "microsoft", config(2))[name]
-    assert table[0, 12, 0, 0] == pytest.approx(np.log2(9) / 3)  # one window away: 8, on a log scale
-    assert table[0, 0, 6, 0] == pytest.approx(-np.log2(9) / 3) and table[0, 0, 6, 1] == 0
-    assert table[0, 6, 7, 1] == pytest.approx(np.log2(1 + 8 / 6) / 3)
-    table = export_state_dict(state, "microsoft", config(2, pretrained_window_sizes=(7, 4)))[name]
-    assert table[0, 12, 0, 0] == pytest.approx(np.log2(17) / 3)
+def in_unfold_order(value):
+    """The last axis, from the official order of the four neighbours to torch.nn.Unfold's, number by number."""
+    channels = value.shape[-1] // 4
+    result = np.empty_like(value)
+    for row in range(2):
+        for column in range(2):
+            for c in range(channels):
+                official = (2 * column + row) * channels + c  # down a column first
+                result[..., c * 4 + 2 * row + column] = value[..., official]
+    return result
 
 
-def test_a_window_that_shrank():
-    small = config(1, img_size=32)  # grids 8x8 and 4x4 for windows of 7
+def test_unfold_order_is_that_of_torch():
+    torch = pytest.importorskip("torch")
+    x = np.random.default_rng(0).normal(size=(1, 4, 6, 5))  # n h w c
+    weight = np.random.default_rng(1).normal(size=(10, 20))
+    merging = swin_numpy.PatchMerging(5)
+    merging.to(np.float64).load_state_dict(
+        {"reduction.weight": weight, "norm.weight": np.ones(20), "norm.bias": np.zeros(20)}
+    )
+    expected, _ = merging(x.reshape(1, 24, 5), (4, 6))
+    columns = torch.nn.Unfold(2, stride=2)(torch.from_numpy(x).permute(0, 3, 1, 2)).mT.numpy()  # n l 4c
+    columns = (columns - columns.mean(-1, keepdims=True)) / np.sqrt(columns.var(-1, keepdims=True) + 1e-5)
+    np.testing.assert_allclose(columns @ in_unfold_order(weight).T, expected, rtol=0, atol=1e-12)
+
+
+@both
+@pytest.mark.parametrize("prefix", ["", "backbone.", "module.backbone."])
+def test_openmmlab_s_names_and_channel_order(version, prefix):
+    state = random_state(official_shapes(version))
+    state = {name: value for name, value in state.items() if not name.startswith(("norm.", "head."))}
+    norms = {
+        f"norm{stage}.{leaf}": np.full(24 * 2**stage, 2.5 + stage) for stage in (0, 1) for leaf in ("weight", "bias")
+    }
+    theirs = openmmlab(state | norms, version)
+    assert "stages.1.blocks.0.ffn.layers.0.0.weight" in theirs and "layers.0.blocks.0.norm1.bias" not in theirs
+    index = {f"{prefix}stages.0.blocks.0.attn.w_msa.relative_position_index": np.zeros((49, 49), int)}
+    assert_same(convert_state_dict({prefix + name: v for name, v in theirs.items()} | index), state | norms)
+
+
+def test_mmpretrain_s_classifier_has_its_norm_under_the_last_stage_s_name():
     state = random_state(official_shapes(1))
-    for name in state:
-        if name.startswith("layers.1") and name.endswith("table"):
-            state[name] = state[name][:49]
-    exported = export_state_dict(state, "microsoft", config(1, img_size=28))
-    assert exported["layers.1.blocks.1.attn.relative_position_index"].max() == 48
-    assert not any("mask" in name for name in exported)
-    for to in ("torchvision", "transformers", "transformers_classic"):  # they have one window for all stages
-        with pytest.raises(CheckpointError, match=rf"{to}'s windows don't shrink"):
-            export_state_dict(state, to, small)
-    with pytest.raises(CheckpointError, match=r"torchvision's windows don't shrink"):
-        export_state_dict(random_state(official_shapes(2)), "torchvision", config(2, img_size=32))
+    theirs = openmmlab(state, 1)
+    theirs = {name.replace("norm.", "norm1.") if re.match(r"norm\.", name) else name: v for name, v in theirs.items()}
+    theirs = {
+        name.replace("head.", "head.fc.") if "head." in name else "backbone." + name: v for name, v in theirs.items()
+    }
+    assert_same(convert_state_dict(theirs), state)
+    without = {name: value for name, value in theirs.items() if "head" not in name}
+    assert "norm1.weight" in convert_state_dict(without)  # a backbone of one output
+
+
+# ---- what translating gives ---------------------------------------------------------------------------------------
+
+
+@both
+@each
+def test_buffers_get_official_names_and_their_numbers(version, naming):
+    theirs = random_state(peer_shapes(version, naming))
+    _, buffers, unknown, key = translate(strip_trunk(theirs))
+    assert not unknown and key.startswith(naming)
+    derived = {name: value for name, value in theirs.items() if name.endswith(DERIVED)}
+    assert len(buffers) == len(derived)
+    assert all(re.fullmatch(r"layers\.\d\.blocks\.\d\.(attn\.relative_\w+|attn_mask)", name) for name in buffers)
+    numbers = sorted(float(np.sum(value)) for value in derived.values())
+    assert sorted(float(np.sum(value)) for value in buffers.values()) == numbers
+
+
+def strip_trunk(state):
+    return {re.sub(r"^swin(v2)?\.", "", name): value for name, value in state.items()}
+
+
+def test_a_derived_buffer_elsewhere_is_left_out():
+    state = random_state(official_shapes(1))
+    found, buffers, unknown, _ = translate(state | {"attn_mask": np.zeros(3), "layers.0.relative_position_index": None})
+    assert found.keys() == state.keys() and not buffers and not unknown
+
+
+def test_a_position_embedding_of_the_detection_code_becomes_one_row_for_each_patch():
+    embedding = np.random.default_rng(0).normal(size=(1, 24, 3, 5))
+    found = convert_state_dict(random_state(official_shapes(1)) | {"absolute_pos_embed": embedding})[
+        "absolute_pos_embed"
+    ]
+    assert found.shape == (1, 15, 24)
+    for row in range(3):
+        for column in range(5):
+            np.testing.assert_array_equal(found[0, row * 5 + column], embedding[0, :, row, column])
+
+
+def test_maskformer_s_norms_are_numbered_from_0():
+    state = {"hidden_states_norms.0.weight": np.ones(3), "hidden_states_norms.1.bias": np.ones(3)}
+    assert convert_state_dict(state).keys() == {"norm0.weight", "norm1.bias"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "layers.0.downsample.norm.weight.x",
+        "layers.01.blocks.0.norm1.weight",
+        "layers.0.blocks.0.norm3.weight",
+        "layers.0.blocks.0.mlp.fc3.weight",
+        "layers.1000.blocks.0.norm1.weight",
+        "patch_embed.norm.running_mean",
+        "features.0.0.weight",
+        "stages.0.blocks.0.norm1.weight",
+        "head.fc.weight.fc",
+        "\x1b[31mred",
+    ],
+)
+def test_names_that_are_almost_right_are_unknown(name):
+    assert "1 names of no Swin Transformer known here" in complaint(
+        random_state(official_shapes(1)) | {name: np.zeros(3)}
+    )
+
+
+def test_torchvision_s_stages_are_odd_and_its_mergings_even():
+    theirs = random_state(peer_shapes(1, "torchvision"))
+    for name in ("features.2.0.norm1.weight", "features.1.norm.weight", "features.0.reduction.weight"):
+        assert "1 names" in complaint(theirs | {name: np.zeros(3)})
+
+
+def test_bytes_that_would_colour_a_terminal_are_escaped():
+    message = complaint(random_state(official_shapes(1)) | {"\x1b[31mred\r\n": np.zeros(3)})
+    assert "\\x1b[31mred\\r\\n" in message and message.isprintable()

@@ -6,8 +6,8 @@ import numpy as np
 
 from ..optim import cosine_schedule, no_decay
 from ..weights.check import check_state
-from ..weights.files import load_checkpoint
 from ..weights.initial import initial_state
+from ..weights.load import load_checkpoint
 from .fashion_mnist import SIDE
 
 INITS = "fan_in", "published"

@@ -10,18 +10,33 @@ import warnings
 import numpy as np
 
 SHOWN = 3  # names of each kind that a message lists
+LONGEST = 1500  # characters of a message
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that is damaged, not understood, or made for another model. The message is one line."""
+    """A checkpoint that is damaged, not understood, or made for another model.
+
+    The message is one line: control characters are escaped, and of a very long message only both ends are kept.
+    """
+
+    def __init__(self, message):
+        text = printable(message)
+        if len(text) > LONGEST:
+            text = f"{text[: LONGEST // 2]} … {text[-LONGEST // 2 :]}"
+        super().__init__(text)
+
+
+def printable(text):
+    """`text` with every character that doesn't print (control characters, line ends) as its Python escape."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
 
 
 def check_state(state, shapes, strict=True):
-    """Raise one CheckpointError that says everything that keeps `state` from fitting a model.
+    """Raise one CheckpointError that lists everything that keeps `state` from fitting a model.
 
     state    {official name: array or tensor}
     shapes   {official name: shape}, what the model has
-    strict   False: names may be missing or too many, but what is there must fit, and something must be there
+    strict   False: names may be missing or unexpected, but every array that is there must fit, and one must be there
     returns  (missing, unexpected), two lists of names; both are empty if strict
     """
     missing = [name for name in shapes if name not in state]
@@ -36,9 +51,9 @@ def check_state(state, shapes, strict=True):
 
 
 def warn_not_finite(state, where=""):
-    """One UserWarning for each of {name: array or tensor} that holds NaN or infinity."""
+    """One UserWarning for each of {name: array or tensor} that holds NaN or infinity. where: starts its text."""
     for name, value in state.items():
-        finite = abs(value) < math.inf  # no NaN is less than anything
+        finite = abs(value) < math.inf  # NaN compares as false
         if not finite.all():
             count = int((~finite).sum())
             warnings.warn(f"{where}{listed([name])} holds {count} NaN or infinite values", stacklevel=3)
@@ -47,7 +62,30 @@ def warn_not_finite(state, where=""):
 def listed(items):
     """'a, b, c and 5 more', in one line whatever the names are."""
     more = f" and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
-    return ", ".join(ascii(item[:200])[1:-1] for item in items[:SHOWN]) + more
+    return ", ".join(printable(str(item)[:200]) for item in items[:SHOWN]) + more
+
+
+def as_array(value, name="array"):
+    """A NumPy array or PyTorch tensor as a NumPy array of float16, float32 or float64; bfloat16, float8 → float32.
+
+    Shares memory with `value` where no conversion is needed. Raises CheckpointError, which names `name`, for anything
+    else.
+    """
+    given = value
+    if hasattr(value, "detach"):  # a tensor, recognised by what it can do, so that PyTorch isn't needed here
+        try:
+            value = value.detach().cpu()
+            narrow = str(value.dtype).startswith(("torch.bfloat16", "torch.float8"))  # NumPy has no such types
+            value = (value.float() if narrow else value).numpy()
+        except Exception as error:  # sparse, quantised, without data: PyTorch raises many types
+            raise CheckpointError(f"{listed([name])}: expected a dense tensor, got {_kind(given)}") from error
+    if not isinstance(value, np.ndarray) or value.dtype.kind != "f" or value.dtype.itemsize > 8:
+        raise CheckpointError(f"{listed([name])}: expected floating-point numbers, got {_kind(given)}")
+    return np.asarray(value, dtype=value.dtype.newbyteorder("="))
+
+
+def _kind(value):
+    return f"an array of {value.dtype}" if hasattr(value, "dtype") else type(value).__name__
 
 
 def _misfit(name, value, shape):
@@ -63,13 +101,11 @@ def _misfit(name, value, shape):
 
 def _likely_reason(state, shapes):
     if not any(name in shapes for name in state):
-        return "; not one of the model's names is there: if they are another library's, use convert_state_dict"
+        return "; none of the model's names is in it: if they are another library's, use convert_state_dict"
     theirs, ours = read_sizes(shapes_of(state)), read_sizes(shapes)
     other = [field for field in ours if field in theirs and theirs[field] != ours[field]]
     if "version" in other:
         return f"; it is a V{theirs['version']} checkpoint and the model is V{ours['version']}"
-    if "window_size" in other and "window_sizes" in other:
-        other.remove("window_sizes")  # the same once more
     if not other:
         return ""
     values = ", ".join(f"{field}={theirs[field]} (the model has {ours[field]})" for field in other)
@@ -80,29 +116,8 @@ def _way_round(other):
     if other == ["num_classes"]:
         return ", or take its head.weight and head.bias out and load with strict=False"
     if other == ["window_size"]:
-        return ", or fit its tables with resize_position_bias"
+        return ", or resize its tables with resize_position_bias"
     return ""
-
-
-def as_array(value, name="array"):
-    """A NumPy array or PyTorch tensor as a NumPy array of float16, float32 or float64; bfloat16 → float32.
-
-    Raises CheckpointError for anything else.
-    """
-    given = value
-    if hasattr(value, "detach"):  # a tensor, known by what it can do, so that PyTorch isn't needed here
-        try:
-            value = value.detach().cpu()
-            value = (value.float() if str(value.dtype) == "torch.bfloat16" else value).numpy()
-        except Exception as error:  # sparse, quantised, without data: PyTorch raises many types
-            raise CheckpointError(f"{listed([name])}: expected a dense tensor, got {_kind(given)}") from error
-    if not isinstance(value, np.ndarray) or value.dtype.kind != "f" or value.dtype.itemsize > 8:
-        raise CheckpointError(f"{listed([name])}: expected floating-point numbers, got {_kind(given)}")
-    return np.asarray(value, dtype=value.dtype.newbyteorder("="))
-
-
-def _kind(value):
-    return f"an array of {value.dtype}" if hasattr(value, "dtype") else type(value).__name__
 
 
 # ---- what names and shapes determine ------------------------------------------------------------------------------
@@ -114,10 +129,10 @@ def shapes_of(state):
 
 
 def read_sizes(shapes):
-    """The fields of SwinConfig that {official name: shape} tells; what it doesn't tell is left out.
+    """The fields of SwinConfig that {official name: shape} determines; what can't be determined is left out.
 
-    One key is no field: `window_sizes`, the window of each stage (V1), as a stage's window may have shrunk to
-    its grid. Takes any names and shapes, those of a damaged checkpoint or of one module alone as well.
+    `window_size` is that of the tables: one int, or one for each stage. A stage's window may have shrunk to its grid.
+    Accepts any names and shapes, those of a damaged checkpoint or of a single module included.
     """
     blocks = _blocks(shapes)
     if not blocks:
@@ -135,8 +150,19 @@ def read_sizes(shapes):
     return sizes | _patch_sizes(shapes) | _attention_sizes(firsts) | _mlp_ratio(firsts[-1])
 
 
+def window_of_table(rows):
+    """M of a table of (2M - 1)² rows, or 0 where no window has that many."""
+    side = math.isqrt(rows)
+    return (side + 1) // 2 if side * side == rows and side % 2 else 0
+
+
+def one_if_same(values):
+    """(7, 7, 7) → 7; (7, 7, 14) stays."""
+    return values[0] if len(set(values)) == 1 else tuple(values)
+
+
 def _blocks(shapes):
-    """blocks[stage][index] = {name within the block: shape}; stages in order, as far as they are unbroken."""
+    """blocks[stage][index] = {name within the block: shape}; stages in order, up to the first gap."""
     found = {}
     for name, shape in shapes.items():
         if match := re.fullmatch(r"layers\.([0-9]{1,3})\.blocks\.([0-9]{1,3})\.(.+)", name):
@@ -161,21 +187,15 @@ def _attention_sizes(firsts):
     if all(len(scale) == 3 for scale in scales):
         return {"num_heads": tuple(scale[0] for scale in scales)}
     tables = [block.get("attn.relative_position_bias_table", ()) for block in firsts]
-    if not all(len(table) == 2 and window_of_table(table[0]) for table in tables):
+    if not all(len(table) == 2 for table in tables):
         return {}
-    windows = tuple(window_of_table(rows) for rows, _ in tables)
-    heads = tuple(columns for _, columns in tables)
-    return {"num_heads": heads, "window_size": windows[0], "window_sizes": windows}
-
-
-def window_of_table(rows):
-    """M of a table of (2M - 1)² rows, or 0 where no window has that many."""
-    side = math.isqrt(rows)
-    return (side + 1) // 2 if side * side == rows and side % 2 else 0
+    windows = [window_of_table(rows) for rows, _ in tables]
+    heads = {"num_heads": tuple(columns for _, columns in tables)}
+    return heads | ({"window_size": one_if_same(windows)} if all(windows) else {})
 
 
 def _mlp_ratio(block):
-    """Hidden width / width of the last stage: it tells most of a ratio such as 3.3 that was rounded down."""
+    """Hidden width / width of the last stage, which is closest to a ratio such as 3.3 that was rounded down."""
     weight = block.get("mlp.fc1.weight", ())
     if len(weight) != 2 or not all(weight):
         return {}

@@ -1,47 +1,37 @@
-"""Four libraries' names for the same parameters, and the way between them.
+"""Five libraries' names for the same parameters, and the way between them.
 
 Official names are Microsoft's, less the buffers that are derived from sizes (masks, index tables).
+A new naming is one more entry of NAMINGS.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 
-from .buffers import DERIVED, derived_buffers
-from .check import CheckpointError, as_array, listed, read_sizes, shapes_of
-from .infer import infer_config
-
-# What a training run saves around its weights. Averaged weights come first: they are meant for evaluation.
-WRAPPERS = ("state_dict_ema", "model_ema", "model", "state_dict", "model_state_dict")
-PREFIXES = ("module.", "model.", "_orig_mod.", "backbone.")
-TRUNKS = ("", "swin.", "swinv2.")  # transformers: what a model with a head calls the one without
-BESIDE_TRUNK = ("classifier.", "hidden_states_norms.")
-
+from .buffers import DERIVED
+from .check import CheckpointError, as_array, listed
+from .unwrap import strip_prefix, unwrap
 
 # ---- the table -------------------------------------------------------------------------------------------------
 
 
 class Naming(NamedTuple):
-    """How a library calls a block, the PatchMerging of a stage, and what it calls differently in it and beside it.
+    """How a library names a block, the PatchMerging after a stage, and what it names differently in it and beside it.
 
-    Where `in_parts`, attn.q, attn.k and attn.v stand for the three parts of the official attn.qkv.
+    {stage} and {block} stand for our numbers, from 0; {next} is {stage} + 1, {odd} 2·{stage} + 1, {even} 2·{stage} + 2.
+    in_parts: attn.q, attn.k and attn.v stand for the three parts of the official attn.qkv.
+    unfold: PatchMerging takes its channels in the order of torch.nn.Unfold.
     """
 
-    block: Callable
-    merging: Callable
-    in_block: dict
-    beside: dict
+    block: str = "layers.{stage}.blocks.{block}."
+    merging: str = "layers.{stage}.downsample."
+    in_block: Mapping = MappingProxyType({})
+    beside: Mapping = MappingProxyType({})
     in_parts: bool = False
-
-
-def _official_block(stage, block):
-    return f"layers.{stage}.blocks.{block}."
-
-
-def _official_merging(stage):
-    return f"layers.{stage}.downsample."
+    unfold: bool = False
 
 
 def _transformers(in_block):
@@ -51,28 +41,32 @@ def _transformers(in_block):
         "absolute_pos_embed": "embeddings.position_embeddings",
         "norm.": "layernorm.",
         "head.": "classifier.",
-    } | {f"norm{stage}.": f"hidden_states_norms.stage{stage + 1}." for stage in range(4)}  # of a backbone
-    norms = {"norm1.": "layernorm_before.", "norm2.": "layernorm_after."}
+    } | {f"norm{stage}.": f"hidden_states_norms.stage{stage + 1}." for stage in range(16)}  # of a backbone
     return Naming(
-        lambda stage, block: f"encoder.layers.{stage}.blocks.{block}.",
-        lambda stage: f"encoder.layers.{stage}.downsample.",
-        norms | in_block,
+        "encoder.layers.{stage}.blocks.{block}.",
+        "encoder.layers.{stage}.downsample.",
+        {"norm1.": "layernorm_before.", "norm2.": "layernorm_after."} | in_block,
         beside,
         in_parts=True,
     )
 
 
+_OPENMMLAB = Naming(  # mmdetection, mmsegmentation, mmpretrain
+    "stages.{stage}.blocks.{block}.",
+    "stages.{stage}.downsample.",
+    {"attn.": "attn.w_msa.", "mlp.fc1.": "ffn.layers.0.0.", "mlp.fc2.": "ffn.layers.1."},
+    {"patch_embed.proj.": "patch_embed.projection.", "head.": "head.fc."},
+    unfold=True,
+)
+
 NAMINGS = {
-    "microsoft": Naming(_official_block, _official_merging, {}, {}),
+    "microsoft": Naming(),
     "timm": Naming(  # since 0.9, PatchMerging opens the next stage; files from before have Microsoft's names
-        _official_block,
-        lambda stage: f"layers.{stage + 1}.downsample.",
-        {},
-        {"head.": "head.fc."},
+        merging="layers.{next}.downsample.", beside={"head.": "head.fc."}
     ),
     "torchvision": Naming(  # a PatchMerging is a stage of its own
-        lambda stage, block: f"features.{2 * stage + 1}.{block}.",
-        lambda stage: f"features.{2 * stage + 2}.",
+        "features.{odd}.{block}.",
+        "features.{even}.",
         {"mlp.fc1.": "mlp.0.", "mlp.fc2.": "mlp.3."},
         {"patch_embed.proj.": "features.0.0.", "patch_embed.norm.": "features.0.2."},
     ),
@@ -82,7 +76,7 @@ NAMINGS = {
             "attn.k.": "attention.k_proj.",
             "attn.v.": "attention.v_proj.",
             "attn.proj.": "attention.o_proj.",
-            "attn.relative_position_bias_table": ("attention.relative_position_bias.relative_position_bias_table"),
+            "attn.": "attention.relative_position_bias.",
         }
     ),
     "transformers_classic": _transformers(  # version 4, all of V2, and files on the hub
@@ -97,40 +91,66 @@ NAMINGS = {
             "mlp.fc2.": "output.dense.",
         }
     ),
+    "openmmlab": _OPENMMLAB,
+    "openmmlab_v2": _OPENMMLAB._replace(merging="stages.{next}.downsample."),  # its V2 opens stages with PatchMerging
 }
 
+_KNOWN = re.compile(
+    r"(layers\.[0-9]{1,3}\.blocks\.[0-9]{1,3}\.("
+    r"(norm[12]|attn\.(proj|qkv|q|k|v|cpb_mlp\.0)|mlp\.fc[12])\.(weight|bias)"
+    r"|attn\.(cpb_mlp\.2\.weight|logit_scale|relative_position_bias_table|[qv]_bias"
+    r"|relative_position_index|relative_coords_table)|attn_mask)"
+    r"|layers\.[0-9]{1,3}\.downsample\.(reduction\.weight|norm\.(weight|bias))"
+    r"|(patch_embed\.(proj|norm)|norm[0-9]{0,2}|head)\.(weight|bias)|absolute_pos_embed)"
+)
 
-def _theirs(name, naming):
+
+def theirs(name, naming):
     """The name that `naming` has for an official one."""
     match = re.fullmatch(r"layers\.(\d+)\.(?:blocks\.(\d+)|downsample)\.(.+)", name)
     if not match:
         return _swap(name, naming.beside)
-    stage, block, leaf = match.groups()
+    stage, block, leaf = int(match[1]), match[2], match[3]
+    numbers = {"stage": stage, "next": stage + 1, "odd": 2 * stage + 1, "even": 2 * stage + 2}
     if block is None:
-        return naming.merging(int(stage)) + leaf
-    return naming.block(int(stage), int(block)) + _swap(leaf, naming.in_block)
+        return naming.merging.format(**numbers) + leaf
+    return naming.block.format(block=int(block), **numbers) + _swap(leaf, naming.in_block)
+
+
+def _ours(name, naming):
+    """The official name of what `naming` calls `name`; None if it has no such name."""
+    candidates = [_swap(name, _reverse(naming.beside))]
+    if block := re.fullmatch(_pattern(naming.block), name):
+        leaf = _swap(block["leaf"], _reverse(naming.in_block))
+        candidates.append(f"layers.{_stage(block)}.blocks.{block['block']}.{leaf}")
+    if merging := re.fullmatch(_pattern(naming.merging), name):
+        candidates.append(f"layers.{_stage(merging)}.downsample.{merging['leaf']}")
+    return next((c for c in candidates if _KNOWN.fullmatch(c) and theirs(c, naming) == name), None)
+
+
+def _pattern(template):
+    return re.sub(r"\{(\w+)\}", r"(?P<\1>[0-9]{1,3})", template.replace(".", r"\.")) + "(?P<leaf>.+)"
+
+
+def _stage(match):
+    """Our number of a stage; a wrong one where theirs isn't possible, which the way back finds."""
+    numbers = match.groupdict()
+    if "stage" in numbers:
+        return int(numbers["stage"])
+    if "next" in numbers:
+        return max(int(numbers["next"]) - 1, 0)
+    return max(int(numbers.get("odd") or numbers.get("even")) - 1, 0) // 2
 
 
 def _swap(name, stems):
-    for ours, theirs in stems.items():
-        if name.startswith(ours):
-            return theirs + name.removeprefix(ours)
+    for old, new in stems.items():
+        if name.startswith(old):
+            return new + name.removeprefix(old)
     return name
 
 
-def _official_names(stages, blocks, in_parts):
-    """Every name that a model of so many stages and blocks can have, V1 or V2."""
-    maps = ["attn.q", "attn.k", "attn.v"] if in_parts else ["attn.qkv"]
-    biases = [] if in_parts else ["attn.q_bias", "attn.v_bias"]
-    pairs = ["norm1", "norm2", "attn.proj", "mlp.fc1", "mlp.fc2", "attn.cpb_mlp.0", *maps]
-    leaves = [f"{stem}.{leaf}" for stem in pairs for leaf in ("weight", "bias")]
-    leaves += ["attn.cpb_mlp.2.weight", "attn.logit_scale", "attn.relative_position_bias_table", *biases]
-    for stage in range(stages):
-        yield from (_official_block(stage, block) + leaf for block in range(blocks) for leaf in leaves)
-        yield from (_official_merging(stage) + leaf for leaf in ("reduction.weight", "norm.weight", "norm.bias"))
-    stems = ["patch_embed.proj", "patch_embed.norm", "norm", "head"] + [f"norm{stage}" for stage in range(stages)]
-    yield from (f"{stem}.{leaf}" for stem in stems for leaf in ("weight", "bias"))
-    yield "absolute_pos_embed"
+def _reverse(stems):
+    return {theirs: ours for ours, theirs in stems.items()}
 
 
 # ---- theirs to official ----------------------------------------------------------------------------------------
@@ -139,87 +159,133 @@ def _official_names(stages, blocks, in_parts):
 def convert_state_dict(state):
     """Any of the public namings → official names and NumPy arrays.
 
-    state    a state dict of Microsoft's code, timm (before and after 0.9), torchvision or transformers (with or
-             without its classification head, version 4 or 5), V1 or V2; bare, or in what a training run saves
-             around it, such as {"model": …, "optimizer": …}. There averaged weights are preferred.
-    returns  {official name: array}. float16, float32 and float64 stay what they are, bfloat16 becomes float32.
+    state    a state dict of Microsoft's code, timm (before and after 0.9), torchvision, transformers (with or without
+             its classification head, version 4 or 5), mmdetection, mmsegmentation or mmpretrain, V1 or V2; bare, under
+             a prefix, or in what a training run saves around it, such as {"model": …, "optimizer": …}. Averaged weights
+             are preferred there.
+    returns  {official name: array}. float16, float32 and float64 keep their type, bfloat16 becomes float32.
              Arrays may share memory with `state`.
-    raises   CheckpointError that lists names it doesn't know, or says what is no array of floating-point numbers
+    raises   CheckpointError that lists unknown names, or names a value that isn't a floating-point array
 
-    Only derived buffers are left out, and nothing else.
+    Only derived buffers are left out, and nothing else. A state dict in official names whose PatchMerging was permuted
+    to the channel order of torch.nn.Unfold (OpenMMLab's) can't be recognised: its shapes are the same.
     """
-    state = _without_prefix(_without_buffers(unwrapped(state)))
-    official = _dictionary(state)
-    unknown = [str(name) for name in state if name not in official]
-    if unknown:
-        raise CheckpointError(f"{len(unknown)} names of no Swin Transformer known here: {listed(unknown)}")
-    found = {}
-    for name, value in state.items():
-        if official[name] in found:
-            raise CheckpointError(f"two arrays for {official[name]}; one of them is {listed([name])}")
-        found[official[name]] = as_array(value, name)
-    if any(name.startswith("features.") for name in state):
-        found = _without_key_bias(found)
-    return _join_parts(found)
-
-
-def unwrapped(state):
-    """The state dict inside what a training run saves."""
-    for _ in range(len(WRAPPERS)):
-        if not isinstance(state, Mapping):
-            hint = ": pass its state_dict()" if hasattr(state, "state_dict") else ""
-            raise CheckpointError(f"expected a dict of names and arrays, got {type(state).__name__}{hint}")
-        inner = next((key for key in WRAPPERS if isinstance(state.get(key), Mapping)), None)
-        if inner is None:
-            break
-        state = state[inner]
-    return state
-
-
-def _without_buffers(state):
-    kept = {}
-    for name, value in state.items():
-        if name != "n_averaged" and str(name).rpartition(".")[2] not in DERIVED:  # AveragedModel counts
-            kept[name] = value
-    if not kept:
-        raise CheckpointError("there are no parameters in it")
-    return kept
-
-
-def _without_prefix(state):
-    """What wraps a model (DataParallel, torch.compile, a detector) puts a word before every name."""
-    while prefix := next((p for p in PREFIXES if all(str(name).startswith(p) for name in state)), None):
-        state = {name.removeprefix(prefix): value for name, value in state.items()}
-    return state
-
-
-def _dictionary(state):
-    """{their name: official name} for the library that the names of `state` come from."""
-    names = [name for name in state if isinstance(name, str)]
-    most = max((int(number) for name in names for number in re.findall(r"\d{1,3}", name)), default=0) + 1
-    found = {}
-    for key in _recognised(names):
-        naming = NAMINGS[key]
-        for official in _official_names(min(most, 16), min(most, 128), naming.in_parts):
-            theirs = _theirs(official, naming)
-            found |= {trunk + theirs: official for trunk in (TRUNKS if naming.in_parts else ("",))}
+    prefix, within, beside = strip_prefix(unwrap(state))
+    found, _, unknown, _ = translate(within)
+    refuse_unknown([prefix + name for name in unknown] + list(beside))
     return found
 
 
+def refuse_unknown(names):
+    """Raise CheckpointError that lists `names`, if there are any."""
+    if names:
+        raise CheckpointError(f"{len(names)} names of no Swin Transformer known here: {listed(names)}")
+
+
+def translate(state):
+    """Names of one library → official ones.
+
+    state     {name within the model: array or tensor}; see `strip_prefix`
+    returns   ({official name: array}, {official name of a derived buffer: array}, [unknown names], key of NAMINGS)
+    raises    CheckpointError for values that aren't floating-point arrays, parts that don't belong together, and where
+              no parameter is left
+    """
+    key, known = _recognised(state)
+    found, buffers, unknown = {}, {}, []
+    for name, value in state.items():
+        official = known.get(name)
+        if name.rpartition(".")[2] in DERIVED:
+            if official and hasattr(value, "shape"):
+                buffers[official] = _buffer(value, name)
+        elif official is None:
+            unknown.append(name)
+        elif official in found:
+            raise CheckpointError(f"two arrays for {official}; one of them is {listed([name])}")
+        else:
+            found[official] = as_array(value, name)
+    if not found and not unknown:
+        raise CheckpointError("there are no parameters in it")
+    return _in_official_form(found, NAMINGS[key]), buffers, unknown, key
+
+
 def _recognised(names):
-    """The namings to look names up in. Where two know a name, the last is right."""
-    if any(name.startswith("features.") for name in names):
-        return ["torchvision"]
-    if any(re.match(r"(swin\.|swinv2\.)?(embeddings|encoder|layernorm|hidden_states_norms)\.", name) for name in names):
-        return ["transformers", "transformers_classic"]
-    mergings = {stage for name in names for stage in re.findall(r"^layers\.(\d+)\.downsample\.", name)}
-    opens_a_stage = mergings and "0" not in mergings
-    return ["microsoft", "timm"] if opens_a_stage else ["timm", "microsoft"]
+    """(key of the naming that knows most of `names`, {name: official name} of those that it knows)."""
+    families = [
+        ["timm", "microsoft"] if _opens_a_stage(names, "layers") else ["microsoft", "timm"],
+        ["openmmlab_v2", "openmmlab"] if _opens_a_stage(names, "stages") else ["openmmlab", "openmmlab_v2"],
+        ["torchvision"],
+        ["transformers_classic", "transformers"],
+    ]
+    return max(((keys[0], _known(names, keys)) for keys in families), key=lambda family: len(family[1]))
+
+
+def _known(names, keys):
+    """{name: official name}, by the first naming that knows the name."""
+    found = {}
+    for name in names:
+        if official := next((o for key in keys if (o := _ours(_alias(name), NAMINGS[key]))), None):
+            found[name] = official
+    return found
+
+
+def _opens_a_stage(names, stages):
+    mergings = {stage for name in names for stage in re.findall(rf"^{stages}\.(\d+)\.downsample\.", name)}
+    return bool(mergings) and "0" not in mergings
+
+
+def _alias(name):
+    """transformers' MaskFormer numbers its norms from 0; files of SwinBackbone have "swin." before some names only."""
+    name = re.sub(r"^swin(v2)?\.", "", name)
+    number = re.match(r"hidden_states_norms\.(\d+)\.", name)
+    return name.replace(number[0], f"hidden_states_norms.stage{int(number[1]) + 1}.") if number else name
+
+
+def _buffer(value, name):
+    """A derived buffer as an array, of integers or floating-point numbers."""
+    if hasattr(value, "detach"):
+        value = value.detach().cpu()
+        value = value.numpy() if not value.is_floating_point() else as_array(value, name)
+    return np.asarray(value)
+
+
+def _in_official_form(state, naming):
+    """The same arrays as the official code has them: qkv in one, V2 without a bias for keys, merging in its order."""
+    if naming.unfold:
+        state = _name_classifier_norm(_in_official_order(state))
+    if naming is NAMINGS["torchvision"] and is_version2(state):
+        state = _without_key_bias(state)
+    if (embedding := state.get("absolute_pos_embed")) is not None and embedding.ndim == 4:  # detection code: 1 c h w
+        state["absolute_pos_embed"] = embedding.reshape(*embedding.shape[:2], -1).swapaxes(1, 2)
+    return _join_parts(state)
+
+
+def _in_official_order(state):
+    """The four neighbours that PatchMerging joins: Unfold has channel 4c + position, the official code position·C + c.
+
+    Unfold goes through a row first, the official code down a column. V2's norm comes after the linear map and keeps
+    its order.
+    """
+    ordered = {}
+    for name, value in state.items():
+        joins = name.endswith("reduction.weight") or (".downsample.norm." in name and not is_version2(state))
+        if joins and value.ndim and value.shape[-1] % 4 == 0:
+            parts = value.reshape(*value.shape[:-1], -1, 4)[..., [0, 2, 1, 3]]
+            value = parts.swapaxes(-1, -2).reshape(value.shape)
+        ordered[name] = value
+    return ordered
+
+
+def _name_classifier_norm(state):
+    """mmpretrain's classifier calls its one norm, that of the last stage, as a detector does: norm3."""
+    norms = {name.partition(".")[0] for name in state if re.match(r"norm\d", name)}
+    if "head.weight" not in state or len(norms) != 1:
+        return state
+    return {re.sub(r"^norm\d+\.", "norm.", name): value for name, value in state.items()}
 
 
 def _join_parts(state):
     """Query, key and value as one linear map, and its bias, as the official code of that version has them."""
-    version2 = _is_version2(state)
+    version2 = is_version2(state)
     joined, parts = {}, {}
     for name, value in state.items():
         match = re.fullmatch(r"(.+\.attn\.)([qkv])\.(weight|bias)", name)
@@ -233,11 +299,11 @@ def _join_parts(state):
 
 
 def _without_key_bias(state):
-    """torchvision's V2 has one bias for query, key and value, and makes the key's zero whenever it is used."""
+    """torchvision's V2 has one bias for query, key and value, and sets the key's to zero whenever it is used."""
     split = {}
     for name, value in state.items():
-        if name.endswith(".attn.qkv.bias") and _is_version2(state):
-            query, _, split[name.replace("qkv.bias", "v_bias")] = _thirds(value, name)
+        if name.endswith(".attn.qkv.bias"):
+            query, _, split[name.replace("qkv.bias", "v_bias")] = thirds(value, name)
             split[name.replace("qkv.bias", "q_bias")] = query
         else:
             split[name] = value
@@ -251,73 +317,13 @@ def _concatenated(name, three):
     return np.concatenate([three[part] for part in "qkv"])
 
 
-def _thirds(value, name):
+def thirds(value, name):
+    """The rows of query, key and value. Raises CheckpointError that names `name` where there are no three."""
     if value.ndim == 0 or len(value) % 3:
         raise CheckpointError(f"{name}: expected as many rows for query, key and value, got shape {value.shape}")
     return np.split(value, 3)
 
 
-def _is_version2(state):
+def is_version2(state):
+    """Does a state dict in official names belong to V2?"""
     return any(name.endswith(".attn.logit_scale") for name in state)
-
-
-# ---- official to theirs ----------------------------------------------------------------------------------------
-
-
-def export_state_dict(state, to, config=None):
-    """Official names → another library's, such that its strict loader finds all it wants and nothing else.
-
-    state    {official name: array or tensor}
-    to       "microsoft", "timm", "torchvision", "transformers" (as a model of version 5 has them in memory) or
-             "transformers_classic" (version 4 and files; `from_pretrained` of both versions reads them)
-    config   the model's SwinConfig. Only "microsoft" and "torchvision" need it, for their derived buffers. If it
-             is not given it is inferred; see `infer_config` for what can't be.
-    returns  {their name: array}
-    raises   ValueError for another `to`; CheckpointError for names that aren't official, or where the library
-             has no such model ("torchvision" and "transformers" windows don't shrink to the grid), or a derived
-             buffer lacks what it is made from ("microsoft" masks need img_size)
-    """
-    if to not in NAMINGS:
-        raise ValueError(f"to: expected one of {', '.join(NAMINGS)}, got {to!r}")
-    state = convert_state_dict(state)
-    _check_windows(state, to)
-    official = state
-    if NAMINGS[to].in_parts:
-        state = _in_parts(state)
-    elif to == "torchvision" and _is_version2(state):
-        state = _with_key_bias(state)
-    if to in ("microsoft", "torchvision"):
-        state = state | derived_buffers(config or infer_config(official), to)
-    naming = NAMINGS["transformers_classic" if to == "transformers" and _is_version2(state) else to]
-    trunk = ("swinv2." if _is_version2(state) else "swin.") if naming.in_parts else ""
-    renamed = {_theirs(name, naming): value for name, value in state.items()}
-    return {name if name.startswith(BESIDE_TRUNK) else trunk + name: value for name, value in renamed.items()}
-
-
-def _check_windows(state, to):
-    windows = read_sizes(shapes_of(state)).get("window_sizes", ())
-    if len(set(windows)) > 1 and to not in ("microsoft", "timm"):
-        raise CheckpointError(f"{to}'s windows don't shrink to the grid, and these did: {windows}")
-
-
-def _in_parts(state):
-    parts = {}
-    for name, value in state.items():
-        if match := re.fullmatch(r"(.+\.attn\.)qkv\.(weight|bias)", name):
-            for part, third in zip("qkv", _thirds(value, name), strict=True):
-                parts[f"{match[1]}{part}.{match[2]}"] = third
-        else:
-            parts[re.sub(r"\.attn\.([qv])_bias$", r".attn.\1.bias", name)] = value
-    return parts
-
-
-def _with_key_bias(state):
-    """The way back from `_without_key_bias`."""
-    whole = {}
-    for name, value in state.items():
-        block = name[: -len("q_bias")]
-        if name.endswith(".attn.q_bias") and block + "v_bias" in state:
-            whole[block + "qkv.bias"] = np.concatenate([value, np.zeros_like(value), state[block + "v_bias"]])
-        elif not name.endswith(".attn.v_bias"):
-            whole[name] = value
-    return whole

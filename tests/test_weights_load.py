@@ -11,7 +11,7 @@ import torch
 import swin_numpy
 import swin_torch
 from swin_numpy import CheckpointError, SwinConfig, resize_absolute_position_embedding, resize_position_bias
-from swin_numpy.weights.adapt import fit_state
+from swin_numpy.weights.adapt import adapt_state
 from swin_numpy.weights.files import save_checkpoint
 from swin_numpy.weights.resize import adapt_channels
 from tests.test_weights_files import damaged_bytes
@@ -92,7 +92,7 @@ def test_a_config_changes_what_leaves_no_trace_without_a_word(path, package):
 def test_fields_that_the_file_does_not_tell(tmp_path, package):
     path = tmp_path / "a.npz"
     save_checkpoint(path, state_of(CONFIG))  # without its configuration: 8x12 patches could be any grid of 96
-    with pytest.raises(CheckpointError, match=r"a\.npz: .* don't tell its img_size: pass img_size="):
+    with pytest.raises(CheckpointError, match=r"a\.npz: .* don't determine its img_size: pass img_size="):
         package.SwinTransformer.from_checkpoint(path)
     for given in ({"img_size": (32, 48)}, {"config": CONFIG}):
         model = package.SwinTransformer.from_checkpoint(path, **given)
@@ -258,10 +258,10 @@ def test_what_cannot_be_adapted(path, package, fields, said):
 
 def test_what_fits_is_left_alone():
     state = state_of(CONFIG)
-    found, changes = fit_state(state, CONFIG, CONFIG)
+    found, changes = adapt_state(state, CONFIG, CONFIG)
     assert changes == [] and all(found[name] is state[name] for name in state)
     before = {name: value.copy() for name, value in state.items()}
-    fit_state(state, replace(CONFIG, num_classes=3, window_size=5, in_chans=1, img_size=64), CONFIG)
+    adapt_state(state, replace(CONFIG, num_classes=3, window_size=5, in_chans=1, img_size=64), CONFIG)
     assert_same(state, before)  # the caller's own is not changed
 
 
