@@ -12,8 +12,9 @@ from safetensors import SafetensorError
 def replace_file(path, write):
     """Call write(temporary path), for a file beside `path`, and then move that file to `path`.
 
-    The file gets the permissions that the umask gives to any new file. What killed processes left is removed. Raises OSError, in one line that names `path`,
-    if it can't be written; whatever happens, what was at `path` before stays there until the new file is complete.
+    The file gets the permissions that the umask gives to any new file. What killed processes left of theirs is removed.
+    Raises OSError, in one line that names `path`, if it can't be written; whatever happens, what was at `path` before
+    stays there until the new file is complete.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
