@@ -22,7 +22,17 @@ def check_1(answer):
             f"the rows [0, log 3] and [1, 1] should give [0.25, 0.75] and [0.5, 0.5], got {weights.round(3).tolist()}"
         )
     if not np.allclose(large, weights):
-        return f"1000 more on every score should change nothing, but gives {large.tolist()}: take the maximum off first"
+        return f"1000 more on every score should change nothing, but gives {large.tolist()}: subtract the maximum first"
+    rows = np.array([[[0.0, 0.0, 1000.0]], [[1.0, 1.0, 1.0]]])  # two matrices of one row, far apart
+    with np.errstate(all="ignore"):
+        got = np.asarray(answer(rows))
+    if got.shape != rows.shape or not np.allclose(got, [[[0, 0, 1]], [[1 / 3] * 3]]):
+        return (
+            f"a row of its own maximum each: {rows.tolist()} should give [0, 0, 1] and three thirds, got {got.tolist()}"
+        )
+    stacked = np.zeros((2, 3, 4))
+    if not np.allclose(np.asarray(answer(stacked)), 0.25):
+        return "the last axis is the row, however many axes stand before it: four equal scores should give 1/4 each"
 
 
 def solution_1(scores):
@@ -43,6 +53,24 @@ def wrong_1_whole_matrix(scores):
 def wrong_1_overflow(scores):
     exp = np.exp(scores)
     return exp / exp.sum(axis=-1, keepdims=True)
+
+
+def wrong_1_axis_1(scores):
+    exp = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return exp / exp.sum(axis=1, keepdims=True)
+
+
+def wrong_1_one_maximum(scores):
+    exp = np.exp(scores - scores.max())
+    return exp / exp.sum(axis=-1, keepdims=True)
+
+
+def right_1_by_logarithm(scores):
+    return np.exp(scores - np.logaddexp.reduce(scores, axis=-1, keepdims=True))
+
+
+def right_1_loop(scores):
+    return np.array([softmax(row) for row in scores.reshape(-1, scores.shape[-1])]).reshape(scores.shape)
 
 
 def check_2(answer):
@@ -97,11 +125,29 @@ def check_3(answer):
     channels = heads[:, 0] % 10
     if not (channels == [[0, 1], [2, 3]]).all():
         return f"head 0 should take channels [0, 1] and head 1 [2, 3], got {channels.tolist()}"
+    x = 10 * np.arange(5)[:, None] + np.arange(9)
+    heads = np.asarray(answer(x, 3))
+    if heads.shape != (3, 5, 3) or not (heads == np.stack([x[:, :3], x[:, 3:6], x[:, 6:]])).all():
+        return f"5 tokens of 9 channels in 3 heads: head a should be x[:, 3a : 3a + 3], got shape {heads.shape}"
 
 
 def solution_3(x, num_heads):
     m, c = x.shape
     return x.reshape(m, num_heads, c // num_heads).swapaxes(0, 1)
+
+
+def right_3_slices(x, num_heads):
+    d = x.shape[1] // num_heads
+    return np.stack([x[:, a * d : (a + 1) * d] for a in range(num_heads)])
+
+
+def right_3_split(x, num_heads):
+    return np.array(np.split(x, num_heads, axis=1))
+
+
+def wrong_3_two_heads(x, num_heads):
+    half = x.shape[1] // 2
+    return np.stack([x[:, :half], x[:, half : 2 * half]])
 
 
 def wrong_3_reshape(x, num_heads):
@@ -126,6 +172,18 @@ def check_4(answer):
 
 def solution_4(weights):
     return np.log(weights)  # plus any number: the softmax doesn't see what all scores have in common
+
+
+def right_4_shifted(weights):
+    return np.log(weights / weights.max()) + 3
+
+
+def right_4_loop(weights):
+    return [math.log(weight) for weight in weights]
+
+
+def wrong_4_hard_coded(weights):
+    return np.log([0.1, 0.2, 0.3, 0.5])
 
 
 def wrong_4_weights(weights):

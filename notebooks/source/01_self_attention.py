@@ -76,16 +76,19 @@ X = np.array(
 # - the **key** says what it can be found by,
 # - the **value** says what it hands over to those who found it.
 #
-# Training finds these matrices. Ours are made up again. Read the rows of $W_Q$ like this: *a colour looks
-# for a thing; a thing looks for a colour; an act looks for a thing; food looks for an act.* The sizes 1, 2 and 4
-# say how strongly; they are chosen so that the results are easy to read.
+# All three are made of the same tokens: that is the *self* in self-attention. (In a translator, for instance, queries
+# can come from one sentence, keys and values from another.)
+#
+# Training finds these matrices. Ours are made up again. Read the rows of $W_Q$ like this: *a colour looks for a thing;
+# a thing looks for a colour; an act looks for a thing; food looks for an act.* The sizes 1, 2 and 4 say how strongly;
+# they are chosen so that the results are easy to read.
 
 # %%
-#                looking for: thing act food colour
-W_Q = np.array([[2, 0, 0, 0], [0, 0, 0, 2], [1, 0, 0, 0], [0, 2, 0, 0]])
-#                   found as: thing act food colour
-W_K = np.array([[0, 0, 0, 2], [2, 0, 0, 0], [0, 2, 0, 0], [0, 0, 2, 0]])
-#                handing over: colour thing act food
+#               looking for: colour thing act food
+W_Q = np.array([[0, 2, 0, 0], [2, 0, 0, 0], [0, 1, 0, 0], [0, 0, 2, 0]])
+#                  found as: colour thing act food
+W_K = np.array([[2, 0, 0, 0], [0, 2, 0, 0], [0, 0, 2, 0], [0, 0, 0, 2]])
+#              handing over: colour thing act food
 W_V = np.array([[4, 0, 0, 0], [0, 2, 0, 0], [0, 0, 2, 0], [0, 0, 0, 4]])
 
 # %% [markdown]
@@ -137,7 +140,7 @@ draw.scores(raw, words, words)
 
 # %% [markdown]
 # Read the row of *eats*: it found *fox* most of all, who could be the one that eats. Read the row of *red*:
-# a colour looks for a thing, and finds *fox* and *grapes* equally good. Nothing tells it that *fox* stands
+# a colour looks for a thing, and finds *fox* and *grapes* equally well. Nothing tells it that *fox* stands
 # next to it. We come back to that ([Q09](#Q09:-Does-self-attention-know-the-order-of-the-tokens?)).
 
 # %% [markdown]
@@ -148,7 +151,7 @@ draw.scores(raw, words, words)
 # sum has variance $d$: a spread of $\sqrt d$. Dividing by $\sqrt d$ brings it back to 1, whatever the
 # width.
 
-# %%
+# %% jupyter={"source_hidden": true}
 rng = np.random.default_rng(0)
 widths = [4, 16, 64, 256]
 spread = []
@@ -166,11 +169,11 @@ measure.curves(
 )
 
 # %% [markdown]
-# Why care? The next step is the softmax, which turns a row of scores into weights that sum to 1, and it exaggerates. With large scores one key takes nearly
-# everything, and then the softmax hardly reacts when the scores change: the derivative of a weight $w$ by
-# its own score is $w(1-w)$. No reaction means no gradient, and no gradient means no learning.
+# Why care? The next step is the softmax, which turns a row of scores into weights that sum to 1, and it exaggerates.
+# With large scores one key takes nearly everything, and the softmax hardly reacts when a score changes: the derivative
+# of a weight $w$ with respect to its own score is $w(1-w)$. Where that is tiny, hardly any gradient comes through.
 
-# %%
+# %% jupyter={"source_hidden": true}
 q = rng.standard_normal((200, 1, 256))  # 200 queries of width 256
 k = rng.standard_normal((200, 49, 256))  # 49 keys for each of them
 # k.mT: each of the 200 matrices transposed
@@ -180,32 +183,9 @@ for name, scale in (("not scaled", 1), ("scaled", 1 / np.sqrt(256))):
     print(f"mean derivative w(1-w) {(w * (1 - w)).mean():.4f}")
 
 # %% [markdown]
-# The formula $w(1-w)$ can be tried: raise one score by a millionth, and see how far its weight moves.
-
-# %%
-row, nudge = np.array([0.0, 3.0, 2.0, 1.0]), np.array([0, 1e-6, 0, 0])
-w = softmax(row)[1]
-moved = (softmax(row + nudge)[1] - w) / 1e-6
-print(f"measured {moved:.5f},  w(1-w) = {w * (1 - w):.5f}")
-assert np.isclose(moved, w * (1 - w), rtol=1e-5)
-
-# %% [markdown]
-# For our words $d = 4$, so the scores are simply halved. Here is the row of *eats* divided by other numbers
-# $T$: by little, and *fox* takes everything; by much, and all words become equal. (In a running notebook
-# the slider moves the picture in the middle.)
-
-
-# %%
-def eats(T):
-    return draw.temperature(raw[2], [0.5, T, 10.0], words)
-
-
-slider(eats, T=(0.5, 10.0, 0.5, 2.0))
-
-# %% [markdown]
 # ## Step 4: the softmax turns scores into weights
 #
-# Now each row of scores becomes a row of **weights**: all positive, and together 1.
+# For our words $d = 4$, so the scores are simply halved. Now each row of scores becomes a row of **weights**: all positive, and together 1.
 #
 # $$ w_{ij} = \frac{e^{s_{ij}}}{\sum_{j'} e^{s_{ij'}}} $$
 #
@@ -227,15 +207,6 @@ for i in range(4):  # one query at a time
 
 assert np.allclose(weights, softmax(scaled), rtol=1e-14)
 draw.softmax_steps(raw, scaled, weights, words)
-
-# %% [markdown]
-# Why $e$, and not each score divided by the sum of its row? Because scores may be negative. $e^s$ never is, and
-# a larger score still gets a larger weight:
-
-# %%
-some = np.array([-1.0, 0.5, 1.0])
-print("score / sum:", some / some.sum(), "  softmax:", softmax(some).round(2))
-assert (softmax(some) > 0).all()
 
 # %% [markdown]
 # Replace the `...` and run the cell. The checker says what is wrong; the solution is folded away below it.
@@ -292,20 +263,13 @@ draw.weighted_sum(weights[2], V, Z[2], words)
 # %% [markdown]
 # ## The same, as the package has it
 #
-# You have now written self-attention. The library's version takes the same steps and keeps every matrix,
-# so that it can be looked at. (`mask` is a matrix that is added to the scores, if you give one. We leave it out
-# until [Q09](#Q09:-Does-self-attention-know-the-order-of-the-tokens?).) The two files, NumPy's and PyTorch's, say
-# the same to the letter:
+# You have now written self-attention. The package takes the same steps and keeps every matrix, so that it can be looked
+# at. (`mask` is a matrix that is added to the scores, if you give one.) The two files, NumPy's and PyTorch's, say the
+# same to the letter:
 
 # %%
 side_by_side("attention.self_attention")
 side_by_side("attention.scaled_dot_product")
-
-# %% [markdown]
-# What is *not* the same is what comes from elsewhere: PyTorch brings its softmax along, NumPy needs one.
-
-# %%
-side_by_side("functional.softmax")
 
 # %% [markdown]
 # Four ways to the same numbers: our loops, the NumPy package, its PyTorch twin, and PyTorch's own fused
@@ -338,50 +302,36 @@ solution("01.2")
 # %% [markdown]
 # ## Several heads
 #
-# Our words look for several things at once, and one row of weights has to serve them all. **Heads** share
-# out the work: each has its own slice of query, key and value, its own softmax, its own weights. With two
-# heads, head 0 has the first two columns (thing, act), head 1 the last two (food, colour).
-
-# %%
-side_by_side("attention.multi_head_self_attention")
-side_by_side("attention.split_heads")
+# Our words look for several things at once, and one row of weights has to serve them all. **Heads** share out the work:
+# each has its own slice of query, key and value, its own softmax, its own weights. With two heads, head 0 has the first
+# two columns (colour, thing), head 1 the last two (act, food).
 
 # %%
 two = swin_numpy.multi_head_self_attention(X, W_Q, W_K, W_V, np.eye(4), num_heads=2)
 draw.heads(two.weights, words)
 
 # %% [markdown]
-# Head 0 sees who does what: *eats* looks at *fox*. Head 1 sees colours: *fox* and *grapes* both look at
-# *red*. Words that have nothing to look for in a head (*red* and *eats* in head 1) look everywhere the
-# same.
+# Head 0 brings colours and things together: *fox* and *grapes* look at *red*, *red* looks at both. Head 1 asks who acts:
+# *eats* and *grapes* look at *fox* and *eats*. A word that has nothing to look for in a head (*red* and *fox* in head 1)
+# spreads its weight evenly. Each head also hands over its own slice of the values.
 #
-# No score is lost by the cutting: the dot product over four columns is the sum of the two over two columns.
-# What is new is that each part has its own softmax.
+# Cutting loses no score: the dot product over four columns is the sum of the two over two columns. New are two things:
+# each part has a softmax of its own, and a scale of its own, $\sqrt 2$ instead of $\sqrt 4$.
 
 # %%
+assert np.allclose((two.Q @ two.K.mT).sum(0), raw)
 print(
-    "score of eats and fox in head 0 and 1:",
-    (two.Q[:, 2] * two.K[:, 1]).sum(-1),  # Q and K are (a, m, d): each head by itself
-    "→ together",
+    "eats and fox, head 0 and head 1:",
+    (two.Q[:, 2] * two.K[:, 1]).sum(-1),
+    " together:",
     raw[2, 1],
 )
-assert np.allclose((two.Q @ two.K.mT).sum(0), raw)
-
-# %% [markdown]
-# A last matrix $W_O$ mixes what the heads found; above it was the identity. Another check with an oracle
-# (a result to compare with) that we didn't write: `torch.nn.MultiheadAttention`, with random numbers, 8 channels and 4 heads.
 
 # %%
-x, W = rng.standard_normal((5, 8)), rng.standard_normal((4, 8, 8))
-ours = swin_numpy.multi_head_self_attention(x, *W, num_heads=4)
-twin = swin_torch.multi_head_self_attention(tensor(x), *tensor(W), num_heads=4)
-oracle = torch.nn.MultiheadAttention(8, 4, bias=False, dtype=torch.float64)
-stacked = torch.cat([*tensor(W[:3]).mT])  # its layout: (out, in), Q over K over V
-oracle.load_state_dict({"in_proj_weight": stacked, "out_proj.weight": tensor(W[3]).T})
-theirs, their_weights = oracle(*3 * [tensor(x)], average_attn_weights=False)
-agree("Z, NumPy and PyTorch twin", ours.Z, twin.Z)
-agree("Z, NumPy and MultiheadAttention", ours.Z, theirs)
-agree("weights of all heads", ours.weights, their_weights)
+side_by_side("attention.multi_head_self_attention")
+
+# %% [markdown]
+# A last matrix $W_O$ mixes what the heads found; above it was the identity.
 
 # %% [markdown]
 # **01.3** Split heads without einops: $(m, c)$ to $(a, m, d)$.
@@ -401,76 +351,81 @@ solution("01.3")
 # %% [markdown]
 # ## A photograph
 #
-# A picture has no words, so we cut it into patches of 8 × 8 pixels, and each patch is a token. The simplest
-# row of numbers for it: its mean red, green and blue. Nothing is trained here, and $W_Q = W_K = W_V$ is the
-# identity. What do we see? We ask the iris of one eye.
+# A picture has no words, so we cut it into patches of 8 × 8 pixels, and each patch is a token of three numbers: the
+# direction in which its mean colour differs from that of the whole picture. Nothing is trained; $W_Q = W_K = 5I$ and
+# $W_V = I$. We ask a patch on the iris of one eye: where are colours like mine?
 
-# %%
+# %% jupyter={"source_hidden": true}
 photo = load_image(photo_path("chelsea")).crop((1, 6, 449, 294))  # sides divisible by 8
 image = np.asarray(photo) / 255  # (H, W, 3), from 0 to 1
 colours = reduce(image, "(h p1) (w p2) c -> h w c", "mean", p1=8, p2=8)
 h, w, _ = colours.shape
 tokens = rearrange(colours, "h w c -> (h w) c")
-I = np.eye(3)
-by_colour = swin_numpy.self_attention(tokens, I, I, I)
-print(
-    f"{h} × {w} patches = {h * w} tokens of 3 numbers; weights {by_colour.weights.shape}"
-)
-
-# %%
-eye = (14, 19)  # row and column of the patch that asks
-weights = rearrange(by_colour.weights, "(h w) j -> h w j", h=h)
-looks_at = weights[eye].reshape(h, w)
-maps.attention_on_image(image, looks_at, eye, title="dot product of colours")
-
-# %%
-brightness = tokens.mean(1)
-correlation = np.corrcoef(looks_at.ravel(), brightness)[0, 1]
-print(
-    f"correlation of the weights with the brightness of the patches: {correlation:.2f}"
-)
-assert correlation > 0.9
-
-# %% [markdown]
-# That is a picture of *brightness*: all weights are nearly the same, and bright patches, which are long
-# vectors, get a little more. We have met this above: a dot product likes long keys. So let us compare
-# directions only. Take the mean colour off, give all vectors the same length, and let $W_Q = W_K = 5I$
-# make the softmax sharper.
-
-# %%
 directions = tokens - tokens.mean(0)
 directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+I, eye = np.eye(3), (14, 19)  # row and column of the patch that asks
 by_direction = swin_numpy.self_attention(directions, 5 * I, 5 * I, I)
-weights = rearrange(by_direction.weights, "(h1 w1) (h2 w2) -> h1 w1 h2 w2", h1=h, h2=h)
+on_map = rearrange(by_direction.weights, "(h1 w1) (h2 w2) -> h1 w1 h2 w2", h1=h, h2=h)
 
 
 def look_from(row, column):
     query = (row, column)
     return maps.attention_on_image(
-        image, weights[query], query, title="direction of colours"
+        image, on_map[query], query, title="direction of colours"
     )
 
 
 slider(look_from, row=(0, h - 1, 1, eye[0]), column=(0, w - 1, 1, eye[1]))
 
 # %% [markdown]
-# The eye finds the other eye, right across the picture. No window, no training, nothing but dot products
-# and a softmax. Let us not only see it but count it: the 40 patches that get most weight, and how many lie
-# in one of the two eyes.
+# It lights up its own eye, and spots of the other, right across the picture: no window, no training, only dot products and
+# a softmax. How much of the weight is that? Count it in a square of 11 × 11 patches around each eye, for this patch and
+# its neighbours, beside the share that such a square would get if all patches got the same:
 
-# %%
-least = np.sort(weights[eye].ravel())[-40]
-places = np.argwhere(weights[eye] >= least)  # (row, column) of each
-# around the centres of the two eyes, read off the photograph: 5 patches each way
-here = (np.abs(places - (14, 21)) <= 5).all(1).sum()
-there = (np.abs(places - (15, 40)) <= 5).all(1).sum()
-print(
-    f"of {len(places)} patches, {here} lie around this eye and {there} around the other"
-)
-assert here >= 5 and there >= 5
+# %% jupyter={"source_hidden": true}
+around = [
+    (slice(9, 20), slice(16, 27)),
+    (slice(10, 21), slice(35, 46)),
+]  # read off the photograph
+print(f"evenly shared: {11 * 11 / (h * w):.0%} each")
+for column in (17, 18, 19, 20, 21):
+    this, other = (on_map[14, column][square].sum() for square in around)
+    print(
+        f"patch (14, {column}): {this:4.0%} on its own eye, {other:4.0%} on the other"
+    )
 
 # %% [markdown]
-# And both twins agree on the photograph as well, on all four million weights.
+# Its own eye gets two to five times its share. The other eye gets hardly more than its share: a picture with a scale of
+# its own makes much of little. Three numbers for a colour are not enough to say *eye*. Learned channels can say more.
+
+# %% [markdown]
+# There is a price. The matrix of weights has a row and a column for each patch, so an image with twice the side has a
+# matrix sixteen times as large. That is the problem that Swin solves, with windows
+# ([chapter 03](03_window_attention.ipynb)).
+
+# %% [markdown]
+# ## Deeper: questions, details and traps
+
+# %% [markdown]
+# ### Held against PyTorch
+#
+# Several heads, against code that we didn't write:
+# `torch.nn.MultiheadAttention`, with random numbers, 8 channels and 4 heads.
+
+# %%
+x, W = rng.standard_normal((5, 8)), rng.standard_normal((4, 8, 8))
+ours = swin_numpy.multi_head_self_attention(x, *W, num_heads=4)
+twin = swin_torch.multi_head_self_attention(tensor(x), *tensor(W), num_heads=4)
+oracle = torch.nn.MultiheadAttention(8, 4, bias=False, dtype=torch.float64)
+stacked = torch.cat([*tensor(W[:3]).mT])  # its layout: (out, in), Q over K over V
+oracle.load_state_dict({"in_proj_weight": stacked, "out_proj.weight": tensor(W[3]).T})
+theirs, their_weights = oracle(*3 * [tensor(x)], average_attn_weights=False)
+agree("Z, NumPy and PyTorch twin", ours.Z, twin.Z)
+agree("Z, NumPy and MultiheadAttention", ours.Z, theirs)
+agree("weights of all heads", ours.weights, their_weights)
+
+# %% [markdown]
+# And both twins on the photograph, all four million weights.
 
 # %%
 twin = swin_torch.self_attention(tensor(directions), *tensor([5 * I, 5 * I, I]))
@@ -478,36 +433,60 @@ agree("weights on the photograph", by_direction.weights, twin.weights)
 agree("Z on the photograph", by_direction.Z, twin.Z)
 
 # %% [markdown]
-# There is a price. The matrix of weights has a row and a column for each patch, so twice the side of the
-# image is sixteen times the matrix. Swin's first stage has patches of 4 × 4 pixels:
+# ### More on the softmax
+#
+# The formula $w(1-w)$ can be tried: raise one score by a millionth, and see how far its weight moves.
 
 # %%
-for side in (224, 448, 896):
-    n = (side // 4) ** 2
-    megabytes = 4 * n * n / 1e6  # float32: 4 bytes
-    print(
-        f"{side} × {side} pixels: {n:6,} tokens, {n * n:13,} weights a head, {megabytes:6,.0f} MB"
-    )
+row, nudge = np.array([0.0, 3.0, 2.0, 1.0]), np.array([0, 1e-6, 0, 0])
+w = softmax(row)[1]
+moved = (softmax(row + nudge)[1] - w) / 1e-6
+print(f"measured {moved:.5f},  w(1-w) = {w * (1 - w):.5f}")
+assert np.isclose(moved, w * (1 - w), rtol=1e-5)
 
 # %% [markdown]
-# That is the problem that Swin solves, with windows ([chapter 03](03_window_attention.ipynb)).
+# Here is the row of *eats* divided by other numbers
+# $T$: by little, and *fox* takes everything; by much, and all words become equal. (In a running notebook
+# the slider moves the picture in the middle.)
+
+
+# %%
+def eats(T):
+    return draw.temperature(raw[2], [0.5, T, 10.0], words)
+
+
+slider(eats, T=(0.5, 10.0, 0.5, 2.0))
 
 # %% [markdown]
-# ## Deeper: questions, details and traps
+# Why $e$, and not each score divided by the sum of its row? Because scores may be negative. $e^s$ never is, and
+# a larger score still gets a larger weight:
+
+# %%
+some = np.array([-1.0, 0.5, 1.0])
+print("score / sum:", some / some.sum(), "  softmax:", softmax(some).round(2))
+assert (softmax(some) > 0).all()
+
+# %% [markdown]
+# What is *not* the same is what comes from elsewhere: PyTorch brings its softmax along, NumPy needs one.
+
+# %%
+side_by_side("functional.softmax")
+
 
 # %% [markdown]
 # ### Q01: Why query, key and value, and not one row for all?
 #
-# Try it: give queries and keys the same matrix, here the identity. The score of $i$ and $j$ is then that of
-# $j$ and $i$, for $x_i \cdot x_j = x_j \cdot x_i$. *fox* would look at *eats* exactly as much as *eats* at
-# *fox*. Two matrices make a relation that has a direction.
+# Try it: give queries and keys the same matrix, here the identity. The score of $i$ and $j$ is then that of $j$ and $i$,
+# for $x_i \cdot x_j = x_j \cdot x_i$: scores can't tell who asks. (Weights still can, a little, since each row is
+# divided by its own sum.) Two matrices make a relation that has a direction.
 
 # %%
 shared = X @ X.T
 print("one matrix for both:  eats→fox", shared[2, 1], "  fox→eats", shared[1, 2])
 print("W_Q and W_K:          eats→fox", raw[2, 1], "  fox→eats", raw[1, 2])
-assert (shared == shared.T).all()
-assert not (raw == raw.T).all()
+assert (shared == shared.T).all() and not (raw == raw.T).all()
+even = softmax(shared / 2)
+print(f"weights of the first: red→fox {even[0, 1]:.3f}, fox→red {even[1, 0]:.3f}")
 
 # %% [markdown]
 # One often reads that with a shared matrix every token finds itself best. Not so: that holds if all rows
@@ -588,6 +567,30 @@ assert (wrong @ tens).max() > 12
 # [somebody noticed](https://github.com/PetrochukM/PyTorch-NLP/issues/2). Sum the rows, and you know.
 
 # %% [markdown]
+# ### Q04: Why must heads and tokens be transposed before the heads are merged by reshape?
+#
+# Because `reshape` never moves a number: it deals them out again in reading order. From $(m, a\,d)$ to $(a, m, d)$, and
+# back, an axis has to *move*. A bare `reshape` gives the right shape, and heads that are made of tokens. This bug was
+# found in published code when heads were [split](https://github.com/reczoo/FuxiCTR/issues/30) and when they were
+# [merged](https://github.com/jsbaan/transformer-from-scratch/pull/6), where training had gone on in spite of it. Number
+# the entries and you see it: in each number the first digit is the token.
+
+# %%
+x = np.array(
+    [[10, 11, 12, 13], [20, 21, 22, 23], [30, 31, 32, 33]]
+)  # 3 tokens, 4 channels
+print("reshape, head 0:\n", x.reshape(2, 3, 2)[0])
+print("rearrange, head 0:\n", rearrange(x, "m (a d) -> a m d", a=2)[0])
+assert (rearrange(x, "m (a d) -> a m d", a=2)[0] == x[:, :2]).all()
+
+
+heads = rearrange(x, "m (a d) -> a m d", a=2)
+print("merged by reshape alone:\n", heads.reshape(3, 4))
+assert (
+    heads.swapaxes(0, 1).reshape(3, 4) == x
+).all()  # first move the axis back, then merge
+
+# %% [markdown]
 # ### Q05: Is one Linear(C, 3C) the same as three Linear(C, C)?
 #
 # Yes: put the three weights on top of each other. Swin's `qkv.weight` has shape $(3C, C)$, the first $C$
@@ -631,9 +634,9 @@ for channel in range(C):
 print("slice of W_Q that one head owns:", W_one[:, : C // a].shape, "= (C, d)")
 
 # %% [markdown]
-# And the cost: cut into heads, attention costs what one wide head costs. Heads that are all wide would cost
-# as many times more as there are heads. (A *multiply-add* is one multiplication and the addition that follows it.)
-# For $C = 96$ and the 49 tokens of a Swin window:
+# And the cost: cut into heads, attention takes as many multiply-adds and parameters as one wide head (a *multiply-add* is
+# one multiplication and the addition that follows it). What grows with the heads is the number of weights to compute and
+# keep, with an exponential for each. For $C = 96$ and the 49 tokens of a Swin window:
 
 # %%
 C, n = 96, 49
@@ -641,7 +644,27 @@ for a, d in ((1, 96), (3, 32), (3, 96)):
     parameters = 3 * C * a * d + a * d * C  # Q, K, V of all heads; then W_O, back to C
     multiply_adds = n * parameters + 2 * n * n * a * d  # projections; QKᵀ, weights · V
     print(
-        f"{a} × width {d}: {parameters:7,} parameters, {multiply_adds:9,} multiply-adds"
+        f"{a} × width {d}: {parameters:7,} parameters, {multiply_adds:9,} multiply-adds, {a * n * n:5,} weights"
+    )
+
+# %% [markdown]
+# ### Q07: Why is there another linear layer after the heads are concatenated?
+#
+# Without it each head writes into its own slice of the channels, and no channel of the result knows of more than one
+# head. $W_O$ lets every output channel draw on all of them. Change what head 0 hands over, and look which channels move:
+
+# %%
+W = rng.standard_normal((4, C := 6, 6))
+W_changed = W.copy()
+W_changed[2, :, :3] += 1  # the columns of W_V that head 0 owns
+for name, W_O in (("W_O = identity", np.eye(6)), ("W_O = random", W[3])):
+    one, other = (
+        swin_numpy.multi_head_self_attention(x6, *V[:3], W_O, num_heads=2).Z
+        for x6 in [np.eye(6)[:5]]
+        for V in (W, W_changed)
+    )
+    print(
+        f"{name:14}: channels that move {np.flatnonzero(np.abs(one - other).max(0) > 1e-12)}"
     )
 
 # %% [markdown]
@@ -775,21 +798,31 @@ def apart(weights):
     return (np.abs(heads[a] - heads[b]).sum(-1) / 2).mean()
 
 
+Q, K, _ = layer.project(X_in)
+content = softmax(Q @ K.mT / np.sqrt(Q.shape[-1]))  # without the bias
+place = softmax(
+    np.broadcast_to(layer.relative_position_bias(), weights.shape)
+)  # the bias alone
+for what, some in (
+    ("content and place", weights),
+    ("content alone", content),
+    ("place alone", place),
+):
+    print(f"trained, {what:18} {apart(some):.0%} of the weight goes elsewhere")
 untrained, _ = by_formula(*first_half(fresh, pictures))
-print(f"fresh random weights: {apart(untrained):.0%} of the weight goes elsewhere")
-print(f"trained weights:      {apart(weights):.0%}")
-assert apart(weights) > apart(untrained)
+print(f"fresh, published initialisation {apart(untrained):.0%}")
 
 # %% [markdown]
-# Heads start out alike: with small random weights all look everywhere about the same. It is training that makes
-# each look its own way, and several heads are there to allow it.
+# In this layer the heads differ most in *where* they look, whatever is there: the bias alone sets them as far apart as
+# nearly everything together. Their content differs less. (The fresh model is no fair "before": this one started from
+# other random tables, as [chapter 10](10_training.ipynb) says.)
 
 # %% [markdown]
 # ### Traps
 #
 # **Overflow.** $e^{1000}$ is more than a float can hold. Written as in the formula, the softmax then gives
-# `nan`. Take the largest score of the row off first: a number that all scores of a row have in common
-# changes nothing (Q08!).
+# `nan`. Subtract the largest score of the row first: a number that all scores of a row have in common changes nothing
+# (Q08!).
 
 # %%
 large = np.array([1000.0, 1001.0])
@@ -797,21 +830,6 @@ with np.errstate(all="ignore"):
     print("as in the formula:", np.exp(large) / np.exp(large).sum())
 print("the package:      ", softmax(large))
 agree("1000 more changes nothing", softmax(large), softmax(large - 1000))
-
-# %% [markdown]
-# **Reshape is not transpose.** From $(m, a\,d)$ to $(a, m, d)$ an axis has to *move*. A bare `reshape`
-# gives the right shape and deals the numbers out in reading order: heads are then made of tokens. This bug
-# was found in published code when heads were [split](https://github.com/reczoo/FuxiCTR/issues/30) and when
-# they were [merged](https://github.com/jsbaan/transformer-from-scratch/pull/6), where training had gone on
-# in spite of it. Number the entries, and you see it: in each number the first digit is the token.
-
-# %%
-x = np.array(
-    [[10, 11, 12, 13], [20, 21, 22, 23], [30, 31, 32, 33]]
-)  # 3 tokens, 4 channels
-print("reshape, head 0:\n", x.reshape(2, 3, 2)[0])
-print("rearrange, head 0:\n", rearrange(x, "m (a d) -> a m d", a=2)[0])
-assert (rearrange(x, "m (a d) -> a m d", a=2)[0] == x[:, :2]).all()
 
 # %% [markdown]
 # **`.T` turns all axes round.** For one matrix `K.T` is right. With a batch in front it reverses *all*
