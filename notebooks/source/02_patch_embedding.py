@@ -8,6 +8,7 @@
 # - how a picture becomes a list of rows, one row for each patch, and which number of a row is which pixel;
 # - why "cut, flatten, multiply by one matrix" and "convolution with stride 4" are the same computation;
 # - what `(n, h·w, C)` means, and why the grid `(h, w)` has to travel beside it;
+# - what stands between the patch embedding and the first block;
 # - what happens to a picture whose sides 4 does not divide;
 # - which four mistakes run without any error here, and how each is caught.
 
@@ -15,13 +16,15 @@
 import numpy as np
 import torch
 from einops import rearrange
-from lesson import agree, check, side_by_side, slider, solution
+from lesson import agree, check, side_by_side, solution
+from PIL import Image
 
 import swin_numpy
 import swin_torch
 from figures import photo_path
 from figures.maps import show_maps
 from figures.patches import patch_grid, patch_to_row, patches_of_grid
+from figures.shapes import shape_line
 from swin_numpy.pictures.images import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -48,7 +51,9 @@ from swin_numpy.training.fashion_mnist import (
 # Two steps, and only the second has anything to learn. P holds all the rows of numbers; n counts the images:
 #
 # $$\text{image } (n, 3, H, W) \;\xrightarrow{\text{cut}}\; P\; (n, hw, 48)
-# \;\xrightarrow{\;P\,W^\top + b\;}\; \text{tokens } (n, hw, C), \qquad h = H/4,\; w = W/4$$
+# \;\xrightarrow{\;P\,W^\top + b\;}\; \text{tokens } (n, hw, C), $$
+#
+# with h and w a quarter of the image's rows and columns (H and W in code), and $W$ the learned matrix.
 
 # %% [markdown]
 # ## An image is a block of numbers
@@ -301,7 +306,46 @@ patch_to_row(pixels, 4, (i, j), rows[0, i * 56 + j])
 tokens, grid = numpy_embed(photo)
 torch_tokens, _ = torch_embed(torch.from_numpy(photo))
 agree("the photograph's tokens", tokens, torch_tokens)
-print("tokens", tokens.shape, "grid", grid)
+
+# %% [markdown]
+# ## What follows: dropout, then the blocks
+#
+# The whole way in one line, as PyTorch code has it: a convolution, flatten and transpose, the norm, and last
+# `pos_drop`, a **dropout**: in training, each number of each token is set to 0 with probability `drop_rate`, and the
+# others are divided by 1 − `drop_rate`, so that the mean stays. The shapes, read off a run:
+
+# %% jupyter={"source_hidden": true}
+config = swin_numpy.SwinConfig(drop_rate=0.25)
+model = swin_torch.SwinTransformer(config).train()
+pictures, steps = torch.from_numpy(photo).float(), [("images", photo.shape)]
+
+
+def note(name, change=lambda out: out):
+    return lambda module, inputs, out: steps.append((name, tuple(change(out).shape)))
+
+
+model.patch_embed.proj.register_forward_hook(note("convolution"))
+model.patch_embed.norm.register_forward_hook(note("flatten, transpose, norm"))
+model.pos_drop.register_forward_hook(note("dropout (pos_drop)"))
+with torch.no_grad():
+    model.embed(pictures)
+shape_line(steps)
+
+# %% [markdown]
+# It sits after the position embedding, if there is one, and before the first block. The published models have
+# `drop_rate=0`, which does nothing; outside of training it does nothing at any rate. The twins drop *other* numbers,
+# as each draws from a random generator of its own; what both keep is the rule.
+
+# %%
+ours = swin_numpy.SwinTransformer(config)
+kept = {
+    "NumPy, training": ours.train().embed(photo.astype(np.float32))[0],
+    "PyTorch, training": model.embed(pictures)[0].detach().numpy(),
+    "NumPy, evaluation": ours.eval().embed(photo.astype(np.float32))[0],
+    "PyTorch, evaluation": model.eval().embed(pictures)[0].detach().numpy(),
+}
+for name, x0 in kept.items():
+    print(f"{name:20} {(x0 == 0).mean():6.1%} of the numbers are 0")
 
 # %% [markdown]
 # ## Deeper: questions, details and traps
@@ -350,12 +394,27 @@ check("02.5", matrix_for_other_order)
 solution("02.5")
 
 # %% [markdown]
+# ### Q11: How do image size, patch size, patches resolution, window size M and number of windows relate?
+#
+# The grid (in Microsoft's code: `patches_resolution`) is the image's sides divided by the patch size; the number of
+# windows is the grid's sides divided by M, multiplied. Each division is rounded up: the rest is padded. M doesn't depend
+# on the image, so a larger image has more windows, not larger ones.
+
+# %%
+for side, M in ((224, 7), (256, 8), (384, 12), (448, 7)):
+    tokens_a_side = -(-side // 4)
+    windows = -(-tokens_a_side // M)
+    print(
+        f"image {side}, patches 4: grid {tokens_a_side} × {tokens_a_side}, windows of {M}: {windows} × {windows}"
+    )
+
+# %% [markdown]
 # ### Where am I? The optional position embedding
 #
 # A token holds what its patch looks like, and nothing about where the patch lay. In an image of one colour, all
 # tokens are equal. With `ape=True` the model adds one learned row to each token, a different row for each place: an
-# **absolute position embedding**. Swin's published models do without it; they learn about places inside the attention
-# (chapter 4).
+# **absolute position embedding**. Swin's published models do without it; the bias in their attention says where tokens lie
+# *relative to each other* ([chapter 04](04_relative_position_bias.ipynb)).
 
 # %%
 plain = np.ones((1, 3, 32, 32))
@@ -389,12 +448,14 @@ except ValueError as error:
 # %% [markdown]
 # ### Sides that 4 does not divide
 #
-# A picture of 4 × 7 pixels and patches of 2 × 2: the seventh column is half a patch. Two answers are in use.
+# A picture of 4 × 7 pixels and patches of 2 × 2: the seventh column is half a patch. Three answers are in use.
 #
+# - **Refuse**: Microsoft's classification code and timm (`strict_img_size`) take only the size that the model was built
+#   for.
 # - **Pad**: add a column of zeros at the right, so that the last patch is full. h and w are rounded **up**. This
-#   package does that.
+#   package does that, as transformers does (`SwinPatchEmbeddings.maybe_pad`).
 # - **Drop**: a convolution starts no step that would run off the edge. h and w are rounded **down**, the rest of the
-#   pixels is never looked at, and nobody is told.
+#   pixels is never looked at, and nobody is told. torchvision does that.
 
 # %%
 wide = 100 + 10 * np.arange(4)[:, None] + np.arange(7)  # a green plane of 4 × 7
@@ -487,16 +548,34 @@ agree("the photograph from 96 channels", there_and_back(96), photo)
 show_maps({f"{C} channels": denormalise(there_and_back(C))[0] for C in (48, 36, 12)})
 
 # %% [markdown]
-# With 48 channels or more the patch embedding is a change of description, not a summary. With fewer, something has to
-# go.
+# With 48 channels or more, cut and matrix are a change of description, not a summary, as long as the rows of $W$ are
+# independent. The norm that follows takes two numbers from each token, its mean and its length; so with the norm it takes
+# 50. How many of the 48 directions
+# in which a patch can change leave a trace in its token? The rank of the derivative:
+
+# %%
+r, step = rng.normal(size=48), 1e-6
+for C in (48, 49, 50, 96):
+    W_C, b_C = rng.normal(size=(C, 48)), rng.normal(size=C)
+
+    def normed(r, W_C=W_C, b_C=b_C):
+        t = W_C @ r + b_C
+        return (t - t.mean()) / t.std()
+
+    slopes = [
+        (normed(r + step * e) - normed(r - step * e)) / (2 * step) for e in np.eye(48)
+    ]
+    print(
+        f"{C} channels, then the norm: rank {np.linalg.matrix_rank(slopes, tol=1e-5)}"
+    )
 
 # %% [markdown]
 # ### Filters that were learned
 #
 # The repository ships a small Swin that was trained to name pictures of clothes (chapter 10): grey images, patches of
 # 2 × 2 pixels, 32 channels. So each row of its $W$ is a **filter** of four numbers, one for each pixel of the patch. All
-# four of one sign: the channel is an average, it tells how bright a patch is. Sum 0: it is a difference, it tells where
-# a patch gets brighter, and says nothing about an even patch. Between them lies
+# four of one sign: the channel is an average and says how bright a patch is. Sum 0: it is a difference, says where a
+# patch gets brighter, and nothing about an even patch. Between them lies
 # $|\sum w| \,/ \sum |w|$, 0 for a pure difference and 1 for an average. Sorted by it:
 
 # %%
@@ -554,23 +633,16 @@ show_maps(cloth_in)
 # Small patches: many tokens, short rows. Large patches: few tokens, long rows. Swin can afford 4 × 4 because its
 # attention looks at windows only (chapter 3); a plain ViT usually takes 16 × 16.
 
-
 # %%
-def draw(power):
-    p = 2**power
-    figure = patch_grid(pixels, p)
-    h = 224 // p
-    figure.suptitle(f"{h * h:,} tokens from rows of {3 * p * p:,} numbers", fontsize=11)
-    figure.set_size_inches(3.5, 4)
-    return figure
-
-
-slider(draw, power=(1, 5, 1, 4))  # p = 2 … 32; the page shows 16
+for p in (2, 4, 8, 16, 32):
+    print(
+        f"{p:2} × {p:2} pixels: {(224 // p) ** 2:6,} tokens from rows of {3 * p * p:5,} numbers"
+    )
 
 # %% [markdown]
 # ### Traps
 #
-# Four mistakes that are easily made. None of them raises an error.
+# Four mistakes that are easily made. None raises an error in code that takes any image.
 #
 # **1. The other flatten order.** `(p1 p2 c)`, pixel by pixel instead of plane by plane, also gives rows of 48
 # numbers. A model that is trained that way works. With official weights it does not: most weights meet a wrong pixel.
@@ -629,7 +701,10 @@ swin_numpy.layers.init_weights(embed, seed=0)
 embed.to(np.float64)
 expected, _ = embed(photo)
 raw = rearrange(pixels.astype(float), "h w c -> 1 c h w")
-inputs = {"as it should be": photo, "blue, green, red": photo[:, ::-1], "0 … 255": raw}
+swapped = to_array(Image.fromarray(pixels[..., ::-1])).astype(
+    np.float64
+)  # read as BGR, then normalised
+inputs = {"as it should be": photo, "blue, green, red": swapped, "0 … 255": raw}
 for name, given in inputs.items():
     y, _ = embed(given)
     off = np.abs(y - expected).max() / np.abs(expected).max()
