@@ -6,7 +6,7 @@ the script goes on with the runs that are missing.
 
 import argparse
 import json
-import os
+import math
 import sys
 import time
 from dataclasses import asdict, dataclass, field, replace
@@ -17,7 +17,9 @@ import torch
 from tqdm import tqdm
 
 from swin_numpy.config import CONFIGS
+from swin_numpy.runtime.command import exit_status
 from swin_numpy.runtime.environment import environment
+from swin_numpy.runtime.replace import write_text
 from swin_numpy.training.fashion_mnist import CLASSES, MODEL, SUBSET, FashionMNIST, fashion_mnist
 from swin_numpy.training.loop import accuracy, train_epoch
 from swin_numpy.training.recipe import Recipe
@@ -188,13 +190,11 @@ def read_results(path=RESULTS):
 
 
 def write_results(path, runs):
-    """In one move: whenever the script is killed, the file is whole."""
+    """Write the runs to the file, a line for each. Whenever the script is killed, the file is whole."""
     order = {run: place for place, run in enumerate(plan())}
     runs = sorted(runs, key=lambda run: order.get((run["variant"], run["seed"]), len(order)))
-    lines = ",\n".join(json.dumps(run) for run in runs)  # a line for each run
-    part = Path(path).with_suffix(".part")
-    part.write_text(f'{{"every": {EVERY}, "runs": [\n{lines}\n]}}\n', "utf-8")
-    os.replace(part, path)
+    lines = ",\n".join(json.dumps(run) for run in runs)
+    write_text(path, f'{{"every": {EVERY}, "runs": [\n{lines}\n]}}\n')
 
 
 def missing(path, only, epochs, train):
@@ -212,8 +212,13 @@ def agrees(run, about):
 
 
 def main(arguments=None):
-    arguments = sys.argv[1:] if arguments is None else arguments
-    args = parse(arguments)
+    """Run the command with these arguments, by default those of the process. Returns the exit status."""
+    args = _parse(arguments)
+    return exit_status("python -m notebooks.ablations", lambda: _train_missing(args))
+
+
+def _train_missing(args):
+    """Train what isn't in the file yet, and add each run to the file as soon as it ends."""
     set_threads(args.threads)
     train, test = (fashion_mnist(SUBSET, split) for split in ("train", "test"))
     waiting = missing(args.out, args.only, args.epochs, train)
@@ -239,14 +244,22 @@ def main(arguments=None):
     return 0
 
 
-def positive(text):
+def _positive(text):
     """A whole number from 1 up, for argparse."""
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number from 1 up, got {text!r}")
     return int(text)
 
 
-def parse(arguments):
+def _minutes(text):
+    """A number above 0, for argparse."""
+    minutes = float(text)
+    if not 0 < minutes < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
+    return minutes
+
+
+def _parse(arguments):
     parser = argparse.ArgumentParser(
         prog="python -m notebooks.ablations",
         description="Train variants of the small Swin on the bundled subset, several seeds each.",
@@ -254,10 +267,10 @@ def parse(arguments):
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--only", nargs="+", choices=VARIANTS, default=(), metavar="VARIANT", help=", ".join(VARIANTS))
-    parser.add_argument("--epochs", type=positive, default=6, help="of a run on all images (default: %(default)s)")
-    parser.add_argument("--minutes", type=float, metavar="M", help="start no other run after so many")
+    parser.add_argument("--epochs", type=_positive, default=6, help="of a run on all images (default: %(default)s)")
+    parser.add_argument("--minutes", type=_minutes, metavar="M", help="start no other run after so many")
     parser.add_argument(
-        "--threads", type=positive, default=1, metavar="N", help="processor cores (default: %(default)s)"
+        "--threads", type=_positive, default=1, metavar="N", help="processor cores (default: %(default)s)"
     )
     parser.add_argument(
         "--out", type=Path, default=RESULTS, metavar="FILE", help="default: notebooks/data/ablations.json"

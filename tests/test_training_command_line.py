@@ -2,7 +2,7 @@
 
 import json
 import socket
-from dataclasses import asdict
+from dataclasses import asdict, fields
 
 import pytest
 import torch
@@ -56,11 +56,41 @@ def test_wrong_options(package, data_folder, tmp_path, capsys):
         (["--batch-size", "41"], "batch_size: expected at most 40"),
         (["--epochs", "0"], "epochs: expected a whole number from 1"),
         (["--save-every", "0"], "--save-every: expected at least 1"),
+        (["--base-lr", "nan"], "base_lr: expected a number from 0 to 10, got nan"),
+        (["--min-lr", "inf"], "min_lr: expected a number from 0 to 10, got inf"),
+        (["--warmup-lr=-1e-9"], "warmup_lr: expected a number from 0 to 10, got -1e-09"),
+        (["--base-lr", "1e30"], "base_lr: expected a number from 0 to 10, got 1e+30"),
+        (["--weight-decay", "-1"], "weight_decay: expected a number from 0 to 100, got -1.0"),
+        (["--clip-grad", "nan"], "clip_grad: expected a number from 1e-09 to "),
+        (["--clip-grad", "0"], "clip_grad: expected"),
+        (["--label-smoothing", "nan"], "label_smoothing: expected a number from 0 to 1, got nan"),
+        (["--max-shift", "100000"], "max_shift: expected a whole number from 0 to 27, got 100000"),
+        (["--seed", "-1"], "seed: expected a whole number from 0 to"),
+        (["--seed", "1" + "0" * 30], "seed: expected a whole number from 0 to"),
+        (["--warmup-epochs", "4"], "warmup_epochs: expected at most epochs=3, got 4"),
+        (["--epochs", "1" + "0" * 12], "epochs: expected a whole number from 1"),
+        (["--save-every", "-5"], "--save-every: expected at least 1"),
+        (["--start", str(tmp_path)], str(tmp_path)),
         (["--config", "{"], "--config: expected JSON"),
         (["--config", "[1]"], "--config: expected JSON"),
         (["--config", '{"width": 3}'], "width"),
         (["--config", '{"depths": 3}'], "depths"),
         (["--config", '{"num_classes": 3}'], "num_classes=10"),
+        (["--config", '{"img_size": 1000000}'], "img_size=28 or null"),
+        (["--config", '{"img_size": [28, 27]}'], "img_size=28 or null"),
+        (["--config", '{"embed_dim": 100000000}'], "at most 200,000,000 parameters"),
+        (["--config", json.dumps({"embed_dim": 10**400})], "at most 200,000,000 parameters"),
+        (["--config", '{"embed_dim": -8}'], "embed_dim"),
+        (["--config", '{"mlp_ratio": 1e300}'], "at most 200,000,000 parameters"),
+        (["--config", '{"mlp_ratio": NaN}'], "mlp_ratio"),
+        (["--config", '{"patch_size": 1000000}'], "at most 200,000,000 parameters"),
+        (["--config", '{"window_size": 1000000, "img_size": null}'], "at most 200,000,000 parameters"),
+        (["--config", json.dumps({"depths": [10**9], "num_heads": [2]})], "at most 1000 blocks in 16 stages"),
+        (["--config", json.dumps({"depths": [1] * 40, "num_heads": [1] * 40})], "at most 1000 blocks in 16 stages"),
+        (["--config", '{"depths": ["2"], "num_heads": [2]}'], "depths"),
+        (["--config", '{"drop_rate": 2}'], "drop_rate"),
+        (["--config", "null"], "--config: expected JSON"),
+        (["--config", "[" * 100_000], "--config: expected JSON"),
     ):
         assert found in fails(package, [*options(data_folder, tmp_path / "run"), *more], capsys)
     assert not list(tmp_path.glob("run/*"))
@@ -69,7 +99,11 @@ def test_wrong_options(package, data_folder, tmp_path, capsys):
 def test_wrong_device_and_threads(data_folder, tmp_path, capsys):
     for more, found in (
         (["--device", "abacus"], "device 'abacus' doesn't exist here; this machine has: cpu"),
+        (["--device", "cpu:3"], "device 'cpu:3' doesn't exist here"),
         (["--threads", "0"], "--threads: expected 1 to 256, got 0"),
+        (["--threads", "-1"], "--threads: expected 1 to 256, got -1"),
+        (["--threads", "257"], "--threads: expected 1 to 256, got 257"),
+        (["--threads", "1000000"], "--threads: expected 1 to 256, got 1000000"),
     ):
         assert found in fails(swin_torch, [*options(data_folder, tmp_path), *more], capsys)
 
@@ -100,3 +134,32 @@ def test_two_processes_give_the_weights_of_one(data_folder, tmp_path):
     assert len(one["losses"]) == 20
     assert_same_weights(one, two, 1e-11)
     assert any((one[name] != two[name]).any() for name in one)  # the sums were really made in another order
+
+
+@PACKAGES
+@pytest.mark.parametrize("option", ["--epochs", "--batch-size", "--max-shift", "--seed", "--save-every", "--base-lr"])
+@pytest.mark.parametrize("value", ["nothing", "1.5.2", ""])
+def test_what_is_not_a_number_is_refused_by_name(package, option, value, tmp_path, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        package.train.main(["--out", str(tmp_path / "run"), option, value])
+    assert f"argument {option}: invalid" in capsys.readouterr().err and not (tmp_path / "run").exists()
+
+
+@PACKAGES
+def test_a_run_whose_numbers_run_away_ends_with_one_line(package, data_folder, tmp_path, capsys):
+    wild = ["--base-lr", "10", "--warmup-epochs", "0", "--weight-decay", "100", "--epochs", "60"]
+    line = fails(package, [*options(data_folder, tmp_path / "run"), *wild], capsys)
+    assert "so training stops here; try a smaller base_lr" in line
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+
+
+@PACKAGES
+def test_every_field_of_the_recipe_is_an_option_and_reaches_it(package, data_folder, tmp_path):
+    changed = {"epochs": 2, "batch_size": 8, "base_lr": 0.01, "min_lr": 0.002, "warmup_lr": 0.003, "warmup_epochs": 0,
+               "weight_decay": 0.5, "clip_grad": 0.1, "label_smoothing": 0.3, "max_shift": 2, "init": "published",
+               "seed": 9}  # fmt: skip
+    assert changed.keys() == {field.name for field in fields(Recipe)} - {"augmented", "start"}
+    words = [word for name, value in changed.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    run_of(package, [*options(data_folder, tmp_path), *words, "--no-augmentation"])
+    recipe = json.loads(read_file(tmp_path / "model.safetensors")[1]["recipe"])
+    assert recipe == asdict(Recipe(**changed, augmented=False))

@@ -1,7 +1,8 @@
 """The recipe: its defaults, its learning rate, what it refuses; and the weights that both twins start from."""
 
 import math
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,13 +31,82 @@ def test_steps_per_epoch():
         Recipe(batch_size=8).steps_per_epoch(7)
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [{"epochs": 0}, {"batch_size": 0}, {"warmup_epochs": -1}, {"seed": -1}, {"label_smoothing": 1.1}, {"init": "?"}],
-)
-def test_wrong_recipes(wrong):
-    with pytest.raises(ValueError, match=f"^{next(iter(wrong))}: expected"):
+def test_the_defaults_are_these():
+    """What the shipped weights and all ablations were trained with."""
+    assert asdict(Recipe()) == {
+        "epochs": 20,
+        "batch_size": 64,
+        "base_lr": 0.003,
+        "min_lr": 1e-5,
+        "warmup_lr": 1e-6,
+        "warmup_epochs": 1,
+        "weight_decay": 0.05,
+        "clip_grad": 5.0,
+        "label_smoothing": 0.1,
+        "augmented": True,
+        "max_shift": 1,
+        "init": "fan_in",
+        "start": "",
+        "seed": 0,
+    }
+
+
+RANGES = {  # the least and the most that makes sense
+    "epochs": (1, 10**6),
+    "batch_size": (1, 10**6),
+    "base_lr": (0, 10),
+    "min_lr": (0, 10),
+    "warmup_lr": (0, 10),
+    "warmup_epochs": (0, 20),  # the epochs that there are
+    "weight_decay": (0, 100),
+    "clip_grad": (1e-9, 1e12),
+    "label_smoothing": (0, 1),
+    "max_shift": (0, 27),  # further, and nothing of an image is left
+    "seed": (0, 2**32 - 1),
+}
+
+
+@pytest.mark.parametrize("name", RANGES)
+def test_the_ends_of_each_range_are_in_it_and_what_is_beyond_is_refused(name):
+    whole = type(getattr(Recipe(), name)) is int
+    for value in RANGES[name]:
+        assert getattr(Recipe(**{name: value}), name) == value
+    least, most = RANGES[name]
+    beyond = (least - 1, most + 1) if whole else (np.nextafter(least, -1), np.nextafter(most, math.inf), 1e30, -1.0)
+    for value in (*beyond, math.nan, math.inf, -math.inf, 10**400):
+        with pytest.raises((ValueError, TypeError), match=f"^{name}: expected a.*, got ") as caught:
+            Recipe(**{name: value})
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", RANGES)
+@pytest.mark.parametrize("value", ["1", None, True, (1,), 1j, np.ones(2)])
+def test_another_type_is_refused(name, value):
+    with pytest.raises(TypeError, match=f"^{name}: expected a .*number, got "):
+        Recipe(**{name: value})
+
+
+@pytest.mark.parametrize("name", [name for name in RANGES if type(getattr(Recipe(), name)) is int])
+def test_whole_numbers_are_whole(name):
+    with pytest.raises(TypeError, match=f"^{name}: expected a whole number, got 1.0"):
+        Recipe(**{name: 1.0})
+
+
+@pytest.mark.parametrize("wrong", [{"augmented": 1}, {"augmented": "no"}, {"init": None}, {"start": Path("a")}])
+def test_options_that_are_not_numbers_have_their_type(wrong):
+    with pytest.raises(TypeError, match=f"^{next(iter(wrong))}: expected (bool|str), got "):
         Recipe(**wrong)
+
+
+def test_an_unknown_init_is_refused():
+    with pytest.raises(ValueError, match=r"^init: expected one of fan_in, published, got '\?'"):
+        Recipe(init="?")
+
+
+def test_the_warm_up_fits_into_the_run():
+    assert Recipe(epochs=3, warmup_epochs=3).warmup_epochs == 3
+    with pytest.raises(ValueError, match=r"^warmup_epochs: expected at most epochs=3, got 4"):
+        Recipe(epochs=3, warmup_epochs=4)
 
 
 def test_no_option_has_the_name_of_another():

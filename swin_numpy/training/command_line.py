@@ -46,6 +46,7 @@ def _parse(prog, arguments, more_options):
         description="Train a small Swin on Fashion-MNIST.",
         epilog=EXAMPLES.format(prog=prog),
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("--data", metavar="DIR", help="folder with the IDX files, or 'subset' for the 10,000 that ship")
     out = f"runs/{prog.split()[-1]}"
