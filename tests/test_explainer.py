@@ -229,6 +229,20 @@ def test_no_name_stands_in_two_scripts():
     assert not [pair for pair in declared if names.count(pair[0]) > 1]
 
 
+def test_what_a_script_imports_is_exported_and_used():
+    """Nothing would notice otherwise: in the page the imports are gone."""
+    texts = {file.name: file.read_text(encoding="utf-8") for file in build.HERE.glob("*.js")}
+    exported = {
+        name: re.findall(r"^export (?:async )?(?:function|class|const|let) (\w+)", text, re.M)
+        for name, text in texts.items()
+    }
+    for name, text in texts.items():
+        for names, file in re.findall(r'^import \{([^}]*)\} from "./(.*)";', text, re.M):
+            for imported in re.findall(r"\w+", names):
+                assert imported in exported[file], (name, imported)
+                assert len(re.findall(rf"\b{imported}\b", text)) > 1, (name, imported)
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     """The page as a file, and nothing beside it."""
@@ -371,7 +385,7 @@ def test_the_whole_way_by_keyboard(visit):
         assert focused(page) == f"tab-{step}"
         assert page.evaluate(f"{state}.step") == step
 
-    tab_to(page, "picture")
+    tab_to(page, "sight")
     row = page.evaluate(f"{state}.token.row")
     page.keyboard.press("ArrowUp")
     assert page.evaluate(f"{state}.token.row") == row - 1
@@ -383,7 +397,7 @@ def test_the_whole_way_by_keyboard(visit):
 
     tab_to(page, "draw")
     page.keyboard.press("Enter")
-    assert focused(page) == "picture"
+    assert focused(page) == "sight"
     before = page.evaluate(f"{state}.pixels.reduce((a, b) => a + b, 0)")
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Space")
@@ -437,7 +451,7 @@ def test_hovering_a_cell_of_the_matrix_lights_its_two_tokens(visit):
     token = page.evaluate("window.explainer.state.token")
     assert token["row"] * 14 + token["column"] == window[i]
 
-    picture = page.locator("#picture")  # and the other way round: a token on the picture is a cell of the matrix
+    picture = page.locator("#sight")  # and the other way round: a token on the picture is a cell of the matrix
     box = picture.bounding_box()
     row, column = divmod(int(window[20]), 14)
     picture.hover(position={"x": box["width"] * (column + 0.5) / 14, "y": box["height"] * (row + 0.5) / 14})
@@ -456,4 +470,4 @@ def test_an_uploaded_picture_is_answered(visit, tmp_path):
     assert np.abs(np.array(page.evaluate("[...window.explainer.state.pixels]")) - pixels.ravel()).mean() < 8
     (tmp_path / "no-picture.png").write_text("nothing")
     page.set_input_files("#upload", tmp_path / "no-picture.png")
-    wait(page, "document.getElementById('picture-hint').textContent.includes('no-picture.png')")
+    wait(page, "document.getElementById('sight-hint').textContent.includes('no-picture.png')")

@@ -6,7 +6,7 @@ import { say, make, makeFigure, percent, className } from "./text.js";
 import { attentionMap } from "./walk.js";
 import { makeBars, setBars } from "./picture.js";
 
-export const BREAKS = ["mask", "shift", "bias", "softmax", "labels"];
+const BREAKS = ["mask", "shift", "bias", "softmax", "labels"];
 const breakFigures = {};
 const SLICE = 30; // milliseconds of work between two breaths of the page
 const counted = {}; // how many of the bundled pictures are right, for each set of breaks
@@ -19,6 +19,9 @@ export function startBreaks() {
     const words = make("span", {}, make("b"), make("small"));
     document.getElementById("switches").append(make("label", { "data-break": name }, input, words));
   }
+  const mend = make("button", { type: "button", id: "mend" });
+  mend.addEventListener("click", () => change({ breaks: new Set() }));
+  document.getElementById("switches").append(mend);
   makeBars(document.getElementById("break-bars"), 2);
   for (const name of ["intact", "broken"]) {
     breakFigures[name] = makeFigure({ role: "img" });
@@ -36,7 +39,11 @@ function toggle(name, on) {
   if (on) breaks.add(name);
   else breaks.delete(name);
   const shifted = ["mask", "shift", "labels"].includes(name);
-  change(shifted && on ? { breaks, block: 1, key: null, head: Math.min(state.head, data.config.num_heads[0] - 1) } : { breaks });
+  change(
+    shifted && on
+      ? { breaks, block: 1, key: null, head: Math.min(state.head, data.config.num_heads[0] - 1) }
+      : { breaks },
+  );
 }
 
 function drawBreaks() {
@@ -47,6 +54,8 @@ function drawBreaks() {
     label.querySelector("small").textContent = say(`break.${name}.small`);
     label.querySelector("input").checked = breaks.has(name);
   }
+  document.getElementById("mend").textContent = say("break.mend");
+  document.getElementById("mend").disabled = breaks.size === 0;
   setBars(document.getElementById("break-bars"), intact, broken);
   const [before, after] = [intact.answer, broken.answer];
   const key = breaks.size === 0 ? "break.none" : before === after ? "break.same" : "break.other";
@@ -56,13 +65,20 @@ function drawBreaks() {
     was: percent(intact.probabilities[before]),
     is: percent(broken.probabilities[after]),
   });
-  for (const [name, run] of [["intact", intact], ["broken", broken]]) {
+  for (const [name, run] of [
+    ["intact", intact],
+    ["broken", broken],
+  ]) {
     const { canvas, caption } = breakFigures[name];
     const block = run.blocks[state.block];
     attentionMap(sheet(canvas, ...block.grid), state.block, run, { marks: true });
-    caption.innerHTML = say(`break.figure.${name}`, { number: state.block + 1, head: state.head + 1, ...masked(run) });
+    const values = { number: state.block + 1, head: state.head + 1, ...masked(run) };
+    caption.innerHTML = [`figure.${name}`, intact.blocks[state.block].mask ? "lost" : null, "total"]
+      .filter(Boolean)
+      .map((text) => say(`break.${text}`, values))
+      .join("<br>");
     canvas.setAttribute("aria-label", caption.textContent);
-  } // prettier-ignore
+  }
   drawCount();
 }
 
@@ -114,4 +130,3 @@ function drawCount() {
   else if (intact === undefined || broken === undefined) text.textContent = "";
   else text.textContent = say(state.breaks.size ? "break.counted" : "break.counted.intact", values);
 }
-

@@ -69,7 +69,7 @@ def page():
 def script(name):
     """docs/explainer/NAME.js as a part of one script: in a page that is one file there is nothing to import."""
     source = (HERE / f"{name}.js").read_text(encoding="utf-8")
-    source = re.sub(r"^import .*\n", "", source, flags=re.MULTILINE)
+    source = re.sub(r"^import [^;]*;\n", "", source, flags=re.MULTILINE)
     return re.sub(r"^export ", "", source, flags=re.MULTILINE)
 
 
@@ -168,7 +168,7 @@ def step(chapter, place, start, js):
         "line": lines[found[0]].strip(),
         "function": inspect.cleandoc("\n" + "".join(lines)),
         "mark": found[0],
-        "page": PAGE.format(module=module, name=function),
+        "page": PAGE.format(module=module, name=function.removesuffix(".__init__")),
         "chapter": f"notebooks/{chapter}.html",
         "js": js_function(js),
     }

@@ -21,13 +21,17 @@ export function sheet(canvas, h, w) {
   return context;
 }
 
-/** A canvas with grey pixels (28·28), one pixel each. */
+const images = new WeakMap();
+
+/** A canvas with grey pixels (28·28), one pixel each. Made once for each picture. */
 export function greyImage(pixels) {
+  if (images.has(pixels)) return images.get(pixels);
   const canvas = Object.assign(document.createElement("canvas"), { width: PIXELS, height: PIXELS });
   const context = canvas.getContext("2d");
   const image = context.createImageData(PIXELS, PIXELS);
   pixels.forEach((value, i) => image.data.set([value, value, value, 255], 4 * i));
   context.putImageData(image, 0, 0);
+  images.set(pixels, canvas);
   return canvas;
 }
 
@@ -39,13 +43,23 @@ export function ramp(name, value) {
 
 /** Fill the cells of an h × w map: colorOf(place) for each, null for none. */
 export function cells(context, h, w, colorOf) {
-  const overlap = 0.4 * context.px; // no hairlines between cells
+  const { imageSmoothingEnabled } = context;
+  context.imageSmoothingEnabled = false;
+  context.drawImage(sheetOf(h, w, colorOf), 0, 0, w, h);
+  context.imageSmoothingEnabled = imageSmoothingEnabled;
+}
+
+/** A canvas with one pixel for each cell, so that no hairlines can appear between them. */
+export function sheetOf(h, w, colorOf) {
+  const small = Object.assign(document.createElement("canvas"), { width: w, height: h });
+  const context = small.getContext("2d");
   for (let place = 0; place < h * w; place++) {
     const color = colorOf(place);
     if (!color) continue;
     context.fillStyle = color;
-    context.fillRect(place % w, Math.floor(place / w), 1 + overlap, 1 + overlap);
+    context.fillRect(place % w, Math.floor(place / w), 1, 1);
   }
+  return small;
 }
 
 /** Positive and negative numbers: the middle of the colour map is 0, its ends the largest. */
@@ -68,28 +82,39 @@ export function line(context, x1, y1, x2, y2, color, width, dash = []) {
 export function gridLines(context, h, w, M, offset = 0) {
   for (let row = 1; row < h; row++) line(context, 0, row, w, row, "#ffffff40", 0.6);
   for (let column = 1; column < w; column++) line(context, column, 0, column, h, "#ffffff40", 0.6);
-  for (const [color, width] of [["#ffffff", 3.6], ["#111111", 1.6]]) {
+  for (const [color, width] of [
+    ["#ffffff", 3.6],
+    ["#111111", 1.6],
+  ]) {
     for (let row = offset; row < h; row += M) if (row > 0) line(context, 0, row, w, row, color, width);
-    for (let column = offset; column < w; column += M) if (column > 0) line(context, column, 0, column, h, color, width);
-  } // prettier-ignore
+    for (let column = offset; column < w; column += M)
+      if (column > 0) line(context, column, 0, column, h, color, width);
+  }
 }
 
 /** The seam of a map that was rolled by `shift`. */
 export function seam(context, h, w, shift) {
   if (shift <= 0) return;
-  for (const [color, width] of [["#ffffff", 5], [COLORS.seam, 3]]) {
+  for (const [color, width] of [
+    ["#ffffff", 5],
+    [COLORS.seam, 3],
+  ]) {
     line(context, 0, h - shift, w, h - shift, color, width, [9, 4]);
     line(context, w - shift, 0, w - shift, h, color, width, [9, 4]);
-  } // prettier-ignore
+  }
 }
 
 /** Frame one cell in `color`, inside a white and a black casing so that it shows on anything. */
 export function frame(context, row, column, color, width = 2.4) {
-  for (const [paint, extra] of [["#000000", 3.2], ["#ffffff", 1.6], [color, 0]]) {
+  for (const [paint, extra] of [
+    ["#000000", 3.2],
+    ["#ffffff", 1.6],
+    [color, 0],
+  ]) {
     context.strokeStyle = paint;
     context.lineWidth = (width + extra) * context.px;
     context.strokeRect(column, row, 1, 1);
-  } // prettier-ignore
+  }
 }
 
 /** Frames around the query token and the key token, numbers of tokens in a map w wide. */
@@ -109,8 +134,11 @@ export function outline(context, h, w, tokens, color) {
     if (column === 0 || !inside.has(l - 1)) edges.push([column, row, column, row + 1]);
     if (column === w - 1 || !inside.has(l + 1)) edges.push([column + 1, row, column + 1, row + 1]);
   }
-  for (const [paint, width] of [["#000000", 5], [color, 3]])
-    for (const edge of edges) line(context, ...edge, paint, width); // prettier-ignore
+  for (const [paint, width] of [
+    ["#000000", 5],
+    [color, 3],
+  ])
+    for (const edge of edges) line(context, ...edge, paint, width);
 }
 
 /** Attention over a dimmed picture: the heat of weightOf(token), 1 for the largest. */
@@ -125,7 +153,15 @@ export function attentionOnPicture(context, image, [h, w], weightOf) {
 }
 
 /** A number from 0 to 1 as the last two digits of a colour. */
-export const alpha = (value) => Math.round(255 * Math.min(Math.max(value, 0), 1)).toString(16).padStart(2, "0");
+export const alpha = (value) =>
+  Math.round(255 * Math.min(Math.max(value, 0), 1))
+    .toString(16)
+    .padStart(2, "0");
+
+/** An image h × w cells large, rolled up and to the left by `by` cells. */
+export function rolledImage(context, image, h, w, by) {
+  for (const down of [-by, h - by]) for (const right of [-by, w - by]) context.drawImage(image, right, down, w, h);
+}
 
 /** The digit of its region on each cell: colour alone would fail one reader in twelve. */
 export function digits(context, h, w, labelOf, size = 0.6) {
@@ -136,7 +172,7 @@ export function digits(context, h, w, labelOf, size = 0.6) {
   for (let place = 0; place < h * w; place++) {
     context.setTransform(1, 0, 0, 1, 0, 0);
     const side = context.canvas.width / w;
-    context.translate((place % w + 0.5) * side, (Math.floor(place / w) + 0.54) * side);
+    context.translate(((place % w) + 0.5) * side, (Math.floor(place / w) + 0.54) * side);
     context.scale((size * side) / 100, (size * side) / 100);
     context.lineWidth = 16;
     context.strokeStyle = "#000000b0";

@@ -1,13 +1,30 @@
 // The token under the lens: where it meets others, and one head's arithmetic down to a single pair of tokens.
 
 import { data, state, change, onChange, pair, tokenIn, tokenOf, windowAround, attentionRow, moveBy } from "./state.js";
-import { sheet, greyImage, cells, signedCells, gridLines, seam, frame, framePair, outline, digits, pointable, ramp, alpha, COLORS } from "./draw.js"; // prettier-ignore
+import {
+  sheet,
+  greyImage,
+  cells,
+  signedCells,
+  gridLines,
+  seam,
+  frame,
+  framePair,
+  outline,
+  digits,
+  pointable,
+  rolledImage,
+  ramp,
+  alpha,
+  COLORS,
+} from "./draw.js";
 import { say, make, makeFigure, percent, signed, announce } from "./text.js";
 import { regionLabels } from "./swin.js";
 import { attentionMap, chooseToken } from "./walk.js";
 import { place } from "./picture.js";
 
 const PARTS = ["product", "bias", "mask", "score", "weight"];
+const MASKED = -50; // a score below has been masked: -100 was added
 const SIGNS = { bias: "+", mask: "+", score: "=", weight: "→" };
 const lensFigures = {};
 const matrixFigures = {};
@@ -23,7 +40,7 @@ export function startLens() {
     const part = (lensFigures[name] = makeFigure({ tabindex: "0", role: "application" }));
     where.append(part.figure);
     const moved = () => (name === "rolled" ? shiftShown() : 0);
-    const grid = () => (name === "window" || name === "shifted" ? data.config.grids[state.block < data.config.depths[0] ? 0 : 1] : chosenBlock().grid); // prettier-ignore
+    const grid = () => chosenBlock().grid;
     pointable(part.canvas, {
       grid,
       at: () => moveBy(tokenIn(grid()), -moved(), grid()),
@@ -98,20 +115,20 @@ function drawWhere(block, grid) {
 
   let context = sheet(lensFigures.window.canvas, h, w);
   dim(context);
-  fill(context, w, plain.tokens, COLORS.wmsa);
+  fill(context, h, w, plain.tokens, COLORS.wmsa);
   gridLines(context, h, w, M);
   outline(context, h, w, plain.tokens, COLORS.wmsa);
   framePair(context, w, marks);
 
   context = sheet(lensFigures.shifted.canvas, h, w);
   dim(context);
-  fill(context, w, moved.tokens, COLORS.swmsa);
+  fill(context, h, w, moved.tokens, COLORS.swmsa);
   gridLines(context, h, w, M, shift);
   outline(context, h, w, moved.tokens, COLORS.swmsa);
   framePair(context, w, marks);
 
   context = sheet(lensFigures.rolled.canvas, h, w);
-  for (const [down, right] of [[0, 0], [0, w], [h, 0], [h, w]]) context.drawImage(image, right - shift, down - shift, w, h); // prettier-ignore
+  rolledImage(context, image, h, w, shift);
   cells(context, h, w, (l) => COLORS.regions[labels[l]] + alpha(0.42));
   gridLines(context, h, w, M);
   seam(context, h, w, shift);
@@ -134,16 +151,14 @@ function drawWhere(block, grid) {
   document.getElementById("where-hint").textContent = hint;
 }
 
-function fill(context, w, tokens, color) {
-  for (const l of tokens) {
-    context.fillStyle = color + alpha(0.4);
-    context.fillRect(l % w, Math.floor(l / w), 1, 1);
-  }
+function fill(context, h, w, tokens, color) {
+  const inside = new Set(tokens);
+  cells(context, h, w, (l) => (inside.has(l) ? color + alpha(0.4) : null));
 }
 
 /** One token's row of numbers in one head: what is added up, and what softmax makes of it. Each (m). */
 function partsOf(block, head, window, i) {
-  const { m, qkv, d, heads, scale, bias, mask, scores } = block;
+  const { m, heads, scale, bias, mask, scores } = block;
   const q = vector(block, 0, head, window, i);
   const product = Array.from({ length: m }, (_, j) => {
     const k = vector(block, 1, head, window, j);
@@ -156,7 +171,6 @@ function partsOf(block, head, window, i) {
     mask: mask ? mask.subarray((window * m + i) * m, (window * m + i + 1) * m) : new Float32Array(m),
     score: scores.subarray(start, start + m),
     weight: attentionRow(block, head, window, i),
-    width: qkv.length && d,
   };
 }
 
@@ -168,18 +182,21 @@ function vector({ qkv, m, heads, d }, part, head, window, token) {
 
 /** For every head a row of small maps: q·k/√d + bias + mask = score → weight. */
 function drawSums(block) {
-  const { grid, M, heads } = block;
+  const { M, heads } = block;
   const { query, key } = pair();
   const { window, i, tokens } = windowAround(block, query);
   const host = document.getElementById("sums");
   if (sums.rows.length !== heads) buildSums(host, heads);
   PARTS.forEach((part, n) => {
-    sums.names[n].replaceChildren(make("b", {}, say(`sums.${part}`)), make("small", {}, say(`sums.${part}.small`)));
+    sums.names[n].replaceChildren(
+      make("b", {}, say(`sums.${part}`)),
+      make("small", {}, say(part === "mask" && !block.mask ? "sums.mask.none" : `sums.${part}.small`)),
+    );
   });
   const all = sums.rows.map((_, head) => partsOf(block, head, window, i));
-  const largest = {};
-  for (const part of ["product", "bias"]) largest[part] = Math.max(...all.flatMap((parts) => [...parts[part]].map(Math.abs)));
-  largest.score = Math.max(largest.product, largest.bias);
+  const sizes = (part) => all.flatMap((parts) => [...parts[part]].filter((value) => value > MASKED).map(Math.abs));
+  const largest = { product: Math.max(...sizes("product")), bias: Math.max(...sizes("bias")) };
+  largest.score = Math.max(...sizes("score"));
   sums.rows.forEach(({ row, name, canvases }, head) => {
     row.classList.toggle("here", head === state.head);
     name.textContent = say("lens.head.label", { number: head + 1 });
@@ -189,7 +206,9 @@ function drawSums(block) {
       if (part === "weight") cells(context, M, M, (j) => ramp("weights", values[j] / Math.max(...values)));
       else if (part === "mask") cells(context, M, M, (j) => (values[j] < 0 ? COLORS.masked : "#ffffff"));
       else {
-        cells(context, M, M, (j) => (values[j] < -50 ? COLORS.masked : ramp("signed", 0.5 + values[j] / (2 * largest[part])))); // prettier-ignore
+        cells(context, M, M, (j) =>
+          values[j] < MASKED ? COLORS.masked : ramp("signed", 0.5 + values[j] / (2 * largest[part])),
+        );
       }
       frame(context, Math.floor(i / M), i % M, COLORS.query, 2);
       const j = tokens.indexOf(key);
@@ -198,7 +217,6 @@ function drawSums(block) {
       canvases[n].setAttribute("aria-label", say("sums.label", { part: say(`sums.${part}`), head: head + 1, value }));
     });
   });
-  sums.grid = grid;
 }
 
 function buildSums(host, heads) {
@@ -218,7 +236,9 @@ function buildSums(host, heads) {
       });
       return canvas;
     });
-    const boxes = canvases.map((canvas, n) => make("div", SIGNS[PARTS[n]] ? { "data-sign": SIGNS[PARTS[n]] } : {}, canvas));
+    const boxes = canvases.map((canvas, n) =>
+      make("div", SIGNS[PARTS[n]] ? { "data-sign": SIGNS[PARTS[n]] } : {}, canvas),
+    );
     const row = make("div", { class: "sum" }, name, ...boxes);
     host.append(row);
     return { row, name, canvases };
@@ -229,7 +249,7 @@ function buildSums(host, heads) {
 function choosePair(query, key, head = state.head) {
   const { grid } = chosenBlock();
   change({ token: tokenOf(query, grid), key, head, over: null });
-  announce(document.getElementById("pair-words")?.textContent ?? "");
+  requestAnimationFrame(() => announce(document.getElementById("pair-words").textContent)); // once it is written
 }
 
 /** One pair's arithmetic: query, key, their products, and the sum that becomes a weight. */
@@ -251,7 +271,10 @@ function drawPair(block) {
   const [q, k] = [vector(block, 0, head, window, i), vector(block, 1, head, window, j)];
   const products = q.map((value, e) => value * k[e]);
   const parts = partsOf(block, head, window, i);
-  const largest = { qk: Math.max(...q.map(Math.abs), ...k.map(Math.abs)), product: Math.max(...products.map(Math.abs)) };
+  const largest = {
+    qk: Math.max(...q.map(Math.abs), ...k.map(Math.abs)),
+    product: Math.max(...products.map(Math.abs)),
+  };
   const sum = products.reduce((total, value) => total + value, 0);
   const draw = (name, values, most, text) => {
     signedCells(sheet(cellsOfPair[name].canvas, 1, values.length), 1, values.length, (e) => values[e], most);
@@ -278,14 +301,14 @@ function buildPair(host) {
   for (const name of ["q", "k", "product"]) {
     const part = { name: make("span"), canvas: make("canvas", { "aria-hidden": "true" }), value: make("span") };
     cellsOfPair[name] = part;
-    strips.append(part.name, part.canvas, part.value);
+    strips.append(part.name, part.value, part.canvas);
   }
   host.append(strips, make("p", { class: "equation" }), make("p", { id: "pair-words" }));
 }
 
 /** The window's matrices: attention and mask, each (m, m). */
 function startMatrices() {
-  for (const name of ["attention", "mask"]) {
+  for (const name of ["attention", "bias", "mask"]) {
     const part = (matrixFigures[name] = makeFigure({ tabindex: "0", role: "application" }));
     document.getElementById("matrices").append(part.figure);
     const size = () => chosenBlock().m;
@@ -304,28 +327,30 @@ function startMatrices() {
 }
 
 function drawMatrices(block) {
-  const { m, mask, heads } = block;
+  const { m, mask, bias, heads } = block;
   const { window, tokens } = windowAround(block, tokenIn(block.grid));
   const head = Math.min(state.head, heads - 1);
   const start = (window * heads + head) * m * m;
   const weights = block.weights.subarray(start, start + m * m);
   const largest = Math.max(...weights);
-  const { attention: attentionMatrix, mask: maskMatrix } = matrixFigures;
-  let context = sheet(attentionMatrix.canvas, m, m);
-  cells(context, m, m, (at) => ramp("weights", Math.sqrt(weights[at] / largest)));
-  cross(context, m, tokens);
-  maskMatrix.figure.hidden = !mask;
-  if (mask) {
-    context = sheet(maskMatrix.canvas, m, m);
-    cells(context, m, m, (at) => (mask[window * m * m + at] < 0 ? COLORS.masked : "#ffffff"));
-    cross(context, m, tokens);
-  }
+  const biases = bias.subarray(head * m * m, (head + 1) * m * m);
+  const largestBias = Math.max(...biases.map(Math.abs));
+  const paint = {
+    attention: (at) => ramp("weights", Math.sqrt(weights[at] / largest)),
+    bias: (at) => ramp("signed", 0.5 + biases[at] / (2 * largestBias)),
+    mask: (at) => (mask[window * m * m + at] < 0 ? COLORS.masked : "#ffffff"),
+  };
+  matrixFigures.mask.figure.hidden = !mask;
   const { query, key } = pair();
   const values = { window: window + 1, head: head + 1, m, i: tokens.indexOf(query), j: tokens.indexOf(key) };
-  attentionMatrix.caption.innerHTML = say("matrices.attention", values);
-  maskMatrix.caption.innerHTML = say("matrices.mask", values);
-  for (const { canvas, caption } of [attentionMatrix, maskMatrix])
+  for (const [name, { figure, canvas, caption }] of Object.entries(matrixFigures)) {
+    if (figure.hidden) continue;
+    const context = sheet(canvas, m, m);
+    cells(context, m, m, paint[name]);
+    cross(context, m, tokens);
+    caption.innerHTML = say(`matrices.${name}`, values);
     canvas.setAttribute("aria-label", `${caption.textContent} ${say("matrices.keys", values)}`);
+  }
 }
 
 /** The row of the query and the cell of the pair in an (m, m) matrix. */
@@ -341,4 +366,3 @@ function cross(context, m, tokens) {
   context.strokeRect(j, 0, 1, m);
   frame(context, i, j, COLORS.query, 1.6);
 }
-

@@ -1,10 +1,10 @@
 // Start everything: language, light or dark, the film on the overview, the check against swin_numpy.
 
-import { data, state, change, onChange, run, bundledPicture } from "./state.js";
-import { sheet, greyImage, COLORS } from "./draw.js";
+import { data, state, change, onChange, run, bundledPicture, liveliestChannel } from "./state.js";
+import { sheet, COLORS } from "./draw.js";
 import { fillTexts, say } from "./text.js";
 import { startPicture } from "./picture.js";
-import { startWalk, goTo, isStep } from "./walk.js";
+import { startWalk, goTo, isStep, shiftMap } from "./walk.js";
 import { startLens } from "./lens.js";
 import { startBreaks } from "./breaks.js";
 import { startPhotograph } from "./photograph.js";
@@ -65,17 +65,19 @@ function startFilm() {
   const button = document.getElementById("motion");
   let paused = still.matches;
   let begun = performance.now();
-  const map = () => {
-    const { grid: [H, W], M, shift } = state.intact.blocks[1];
-    return { H, W, M, shift, image: greyImage(state.pixels) };
-  }; // prettier-ignore
+  let visible = true;
   const draw = (now) => {
-    const last = lastFrame(map());
+    const last = lastFrame(shiftMap());
     const time = ((now - begun) / 900) % (2 * last + 4); // forwards, rest, backwards, rest
     const frame = paused ? last : Math.min(Math.max(time < last + 2 ? time : 2 * last + 2 - time, 0), last);
-    drawFrame(sheet(canvas, map().H, map().W), map(), frame);
-    if (!paused) requestAnimationFrame(draw);
+    drawFrame(sheet(canvas, shiftMap().H, shiftMap().W), shiftMap(), frame);
+    if (!paused && visible) requestAnimationFrame(draw);
   };
+  new IntersectionObserver(([entry]) => {
+    const came = entry.isIntersecting && !visible;
+    visible = entry.isIntersecting;
+    if (came) requestAnimationFrame(draw);
+  }).observe(canvas);
   const show = () => {
     button.setAttribute("aria-pressed", paused);
     button.querySelector("use").setAttribute("href", paused ? "#icon-play" : "#icon-pause");
@@ -106,7 +108,9 @@ function startFlow() {
 /** Ten pictures: how far are the logits from those that swin_numpy gave when the page was built? */
 export function selfCheck() {
   const runs = data.logits.slice(0, data.config.num_classes).map((_, number) => run(bundledPicture(number)));
-  const differences = runs.flatMap(({ logits }, number) => [...logits].map((value, label) => Math.abs(value - data.logits[number][label])));
+  const differences = runs.flatMap(({ logits }, number) =>
+    [...logits].map((value, label) => Math.abs(value - data.logits[number][label])),
+  );
   const times = runs.map(({ milliseconds }) => milliseconds).sort((a, b) => a - b);
   return { runs, largest: Math.max(...differences), milliseconds: times[Math.floor(times.length / 2)] };
 }
@@ -118,7 +122,11 @@ function startCheck() {
     change({});
   }, 1500);
   onChange(() => {
-    const values = result && { largest: result.largest.toExponential(1), time: result.milliseconds.toFixed(0), count: result.runs.length };
+    const values = result && {
+      largest: result.largest.toExponential(1),
+      time: result.milliseconds.toFixed(0),
+      count: result.runs.length,
+    };
     document.getElementById("check-result").textContent = result ? say("about.check", values) : "";
   });
   document.getElementById("source").textContent = document.getElementById("swin.js").textContent.trim();
@@ -126,9 +134,12 @@ function startCheck() {
 
 function start() {
   const { style } = root;
-  for (const [name, color] of Object.entries({ seam: COLORS.seam, numpy: COLORS.numpy, q: COLORS.Q, k: COLORS.K })) style.setProperty(`--${name}`, color); // prettier-ignore
+  for (const [name, color] of Object.entries({ seam: COLORS.seam, numpy: COLORS.numpy, q: COLORS.Q, k: COLORS.K }))
+    style.setProperty(`--${name}`, color);
   startHeader();
+  run(state.pixels); // the first run is slow, until the browser has compiled it
   change({ pixels: state.pixels });
+  state.channel = liveliestChannel(state.intact.tokens, data.config.widths[0]);
   startPicture();
   startWalk();
   startLens();
@@ -140,7 +151,10 @@ function start() {
   setLanguage(state.language);
   const hash = location.hash.slice(1);
   if (hash === "zh" || hash === "en") setLanguage(hash);
-  goTo(isStep(hash) ? hash : "picture");
+  if (isStep(hash)) {
+    goTo(hash);
+    document.getElementById("walk").scrollIntoView();
+  }
   window.addEventListener("hashchange", () => isStep(location.hash.slice(1)) && goTo(location.hash.slice(1)));
   new ResizeObserver(() => change({})).observe(document.querySelector("main"));
 }

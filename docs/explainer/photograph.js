@@ -10,7 +10,7 @@ import { ShiftPlayer, drawFrame, rolledIn } from "./shift.js";
 const SIDE = data.config.window_size;
 const MAP = { H: 28, W: 28, grid: [28, 28], M: SIDE, shift: Math.floor(SIDE / 2) };
 const photoFigures = {};
-const chosen = { token: 26 * MAP.W + 12, over: null };
+const chosen = { token: 26 * MAP.W + 12, key: null, over: null };
 let film;
 
 export async function startPhotograph() {
@@ -22,22 +22,35 @@ export async function startPhotograph() {
   const shown = (at) => moveBy(at, Math.round(rolledIn(MAP, film.frame)), MAP.grid);
   const back = (token) => moveBy(token, -Math.round(rolledIn(MAP, film.frame)), MAP.grid);
   film = new ShiftPlayer(document.getElementById("photo-player"), () => MAP, drawPhotograph);
-  pointable(canvas, { grid: () => MAP.grid, at: () => back(chosen.token), choose: (at) => choose(shown(at)), hover: (at) => hover(at === null ? null : { query: chosen.token, key: shown(at) }) }); // prettier-ignore
+  pointable(canvas, {
+    grid: () => MAP.grid,
+    at: () => back(chosen.token),
+    choose: (at) => choose(shown(at)),
+    hover: (at) => hover(at === null ? null : { query: chosen.token, key: shown(at) }),
+  });
   const tokens = () => windowAround(MAP, chosen.token).tokens;
-  pointable(photoFigures.labels.canvas, { grid: () => [SIDE, SIDE], at: () => tokens().indexOf(chosen.token), choose: (at) => choose(tokens()[at]), hover: (at) => hover(at === null ? null : { query: chosen.token, key: tokens()[at] }) }); // prettier-ignore
+  pointable(photoFigures.labels.canvas, {
+    grid: () => [SIDE, SIDE],
+    at: () => tokens().indexOf(chosen.token),
+    choose: (at) => choose(tokens()[at]),
+    hover: (at) => hover(at === null ? null : { query: chosen.token, key: tokens()[at] }),
+  });
   const pairAt = (at) => ({ query: tokens()[Math.floor(at / SIDE ** 2)], key: tokens()[at % SIDE ** 2] });
-  pointable(photoFigures.mask.canvas, { grid: () => [SIDE * SIDE, SIDE * SIDE], at: () => tokens().indexOf(chosen.token) * SIDE * SIDE, choose: (at) => choose(pairAt(at).query), hover: (at) => hover(at === null ? null : pairAt(at)) }); // prettier-ignore
+  pointable(photoFigures.mask.canvas, {
+    grid: () => [SIDE * SIDE, SIDE * SIDE],
+    at: () => tokens().indexOf(chosen.token) * SIDE * SIDE + Math.max(tokens().indexOf(chosen.key), 0),
+    choose: (at) => choose(pairAt(at).query, pairAt(at).key),
+    hover: (at) => hover(at === null ? null : pairAt(at)),
+  });
   document.getElementById("photo-upload").addEventListener("change", (event) => usePhotograph(event.target.files[0]));
   onChange(drawPhotograph);
-  await usePhotograph(await (await new Promise((done) => {
-    const image = new Image();
-    image.onload = () => done({ image });
-    image.src = `data:image/jpeg;base64,${data.photograph}`;
-  })).image); // prettier-ignore
+  const image = Object.assign(new Image(), { src: `data:image/jpeg;base64,${data.photograph}` });
+  await image.decode();
+  await usePhotograph(image);
 }
 
-function choose(token) {
-  Object.assign(chosen, { token, over: null });
+function choose(token, key = null) {
+  Object.assign(chosen, { token, key, over: null });
   drawPhotograph();
 }
 
@@ -58,7 +71,9 @@ async function usePhotograph(source) {
   }
   const side = Math.min(image.width, image.height);
   const square = Object.assign(document.createElement("canvas"), { width: 448, height: 448 });
-  square.getContext("2d").drawImage(image, (image.width - side) / 2, (image.height - side) / 2, side, side, 0, 0, 448, 448);
+  square
+    .getContext("2d")
+    .drawImage(image, (image.width - side) / 2, (image.height - side) / 2, side, side, 0, 0, 448, 448);
   MAP.image = square;
   drawPhotograph();
 }
@@ -67,7 +82,7 @@ function drawPhotograph() {
   if (!MAP.image) return;
   const canvas = document.getElementById("photo-map");
   const { window, i, tokens } = windowAround(MAP, chosen.token);
-  const { query, key } = chosen.over ?? { query: chosen.token, key: null };
+  const { query, key } = chosen.over ?? { query: chosen.token, key: chosen.key };
   const rolled = Math.round(rolledIn(MAP, film.frame));
   const context = sheet(canvas, ...MAP.grid);
   context.imageSmoothingEnabled = true;
@@ -97,18 +112,29 @@ function drawPhotograph() {
   if (tokens.includes(key)) frame(small, row, tokens.indexOf(key), COLORS.K, 1.6);
 
   const seen = mask.subarray(i * m, (i + 1) * m).filter((value) => value === 0).length;
-  const facts = { row: Math.floor(chosen.token / MAP.W), column: chosen.token % MAP.W, window: window + 1, label: labelOf(chosen.token), seen, m }; // prettier-ignore
+  const facts = {
+    row: Math.floor(chosen.token / MAP.W),
+    column: chosen.token % MAP.W,
+    window: window + 1,
+    label: labelOf(chosen.token),
+    seen,
+    m,
+  };
   document.getElementById("photo-token").textContent = say("photo.token", facts);
   photoFigures.labels.caption.innerHTML = say("photo.labels", facts);
   photoFigures.mask.caption.innerHTML = say("photo.mask", facts);
   canvas.setAttribute("aria-label", say("photo.label", facts));
-  for (const { canvas: map, caption } of Object.values(photoFigures)) map.setAttribute("aria-label", `${caption.textContent} ${say("map.keys")}`); // prettier-ignore
+  for (const { canvas: map, caption } of Object.values(photoFigures))
+    map.setAttribute("aria-label", `${caption.textContent} ${say("map.keys")}`);
   film.describe();
 }
 
 function markIn(context, tokens, query, key) {
-  for (const [token, color] of [[key, COLORS.K], [query, COLORS.query]]) {
+  for (const [token, color] of [
+    [key, COLORS.K],
+    [query, COLORS.query],
+  ]) {
     const j = tokens.indexOf(token);
     if (j >= 0) frame(context, Math.floor(j / SIDE), j % SIDE, color);
-  } // prettier-ignore
+  }
 }

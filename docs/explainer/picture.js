@@ -1,11 +1,11 @@
 // The side: the picture (chosen, drawn or uploaded) and the ten probabilities.
 
-import { data, state, change, onChange, PIXELS, bundledPicture, pair, tokenIn, tokenOf } from "./state.js";
+import { data, state, change, onChange, PIXELS, bundledPicture, pair, tokenIn } from "./state.js";
 import { sheet, greyImage, framePair, pointable, frame, COLORS } from "./draw.js";
 import { say, percent, className, make } from "./text.js";
 import { chooseToken } from "./walk.js";
 
-const pictureCanvas = document.getElementById("picture");
+const pictureCanvas = document.getElementById("sight");
 const cursor = { row: 14, column: 14 }; // of the keyboard, while drawing
 
 export function startPicture() {
@@ -13,12 +13,19 @@ export function startPicture() {
     const input = make("input", { type: "radio", name: "picture", class: "hidden", value: number });
     const small = make("canvas", { width: PIXELS, height: PIXELS });
     small.getContext("2d").drawImage(greyImage(bundledPicture(number)), 0, 0);
-    input.addEventListener("change", () => change({ picture: number, pixels: bundledPicture(number), drawing: false, key: null }));
+    input.addEventListener("change", () =>
+      change({ picture: number, pixels: bundledPicture(number), drawing: false, key: null }),
+    );
     document.getElementById("pictures").append(make("label", {}, input, small));
   });
   document.getElementById("draw").addEventListener("click", () => {
     if (state.drawing) change({ drawing: false });
-    else change({ drawing: true, picture: null, pixels: state.picture === null ? state.pixels : new Uint8Array(PIXELS ** 2) });
+    else
+      change({
+        drawing: true,
+        picture: null,
+        pixels: state.picture === null ? state.pixels : new Uint8Array(PIXELS ** 2),
+      });
     pictureCanvas.focus();
   });
   document.getElementById("clear").addEventListener("click", () => change({ pixels: new Uint8Array(PIXELS ** 2) }));
@@ -32,7 +39,10 @@ export function startPicture() {
     },
     hover: (place) => state.drawing || hoverToken(place),
   });
-  pictureCanvas.addEventListener("pointerdown", (event) => state.drawing && pictureCanvas.setPointerCapture(event.pointerId));
+  pictureCanvas.addEventListener(
+    "pointerdown",
+    (event) => state.drawing && pictureCanvas.setPointerCapture(event.pointerId),
+  );
   for (const kind of ["pointerdown", "pointermove"])
     pictureCanvas.addEventListener(kind, (event) => {
       if (!state.drawing || !event.buttons) return;
@@ -60,10 +70,10 @@ export function hoverToken(place) {
   if (place === null) return change({ over: null });
   const [, W] = data.config.grids[0];
   const { grid } = state.intact.blocks[state.block];
-  const [h, w] = grid;
+  const [, w] = grid;
   const factor = W / w;
   const key = Math.floor(Math.floor(place / W) / factor) * w + Math.floor((place % W) / factor);
-  change({ over: { query: tokenIn(grid), key: h * w > key ? key : null } });
+  change({ over: { query: tokenIn(grid), key } });
 }
 
 /** A soft round brush at (row, column), in pixels. */
@@ -85,7 +95,7 @@ async function upload(file) {
   try {
     image = await createImageBitmap(file);
   } catch {
-    document.getElementById("picture-hint").textContent = say("upload.failed", { file: file.name });
+    document.getElementById("sight-hint").textContent = say("upload.failed", { file: file.name });
     return;
   }
   const small = Object.assign(document.createElement("canvas"), { width: PIXELS, height: PIXELS });
@@ -96,10 +106,20 @@ async function upload(file) {
   context.fillRect(0, 0, PIXELS, PIXELS);
   context.drawImage(image, (image.width - side) / 2, (image.height - side) / 2, side, side, 0, 0, PIXELS, PIXELS);
   const rgba = context.getImageData(0, 0, PIXELS, PIXELS).data;
-  const grey = Array.from({ length: PIXELS ** 2 }, (_, i) => 0.299 * rgba[4 * i] + 0.587 * rgba[4 * i + 1] + 0.114 * rgba[4 * i + 2]); // prettier-ignore
-  const border = grey.filter((_, i) => i < PIXELS || i >= PIXELS ** 2 - PIXELS || i % PIXELS === 0 || i % PIXELS === PIXELS - 1); // prettier-ignore
+  const grey = Array.from(
+    { length: PIXELS ** 2 },
+    (_, i) => 0.299 * rgba[4 * i] + 0.587 * rgba[4 * i + 1] + 0.114 * rgba[4 * i + 2],
+  );
+  const border = grey.filter(
+    (_, i) => i < PIXELS || i >= PIXELS ** 2 - PIXELS || i % PIXELS === 0 || i % PIXELS === PIXELS - 1,
+  );
   const light = border.reduce((sum, value) => sum + value, 0) / border.length > 127;
-  change({ picture: null, drawing: false, key: null, pixels: Uint8Array.from(grey, (value) => (light ? 255 - value : value)) }); // prettier-ignore
+  change({
+    picture: null,
+    drawing: false,
+    key: null,
+    pixels: Uint8Array.from(grey, (value) => (light ? 255 - value : value)),
+  });
 }
 
 function drawPicture() {
@@ -110,7 +130,7 @@ function drawPicture() {
   if (state.drawing) frame(context, cursor.row, cursor.column, COLORS.query, 1);
   else framePair(context, w, pair());
   pictureCanvas.setAttribute("aria-label", say(state.drawing ? "draw.label" : "picture.label", place()));
-  document.getElementById("picture-hint").textContent = state.drawing ? say("draw.hint") : tokenText();
+  document.getElementById("sight-hint").textContent = state.drawing ? say("draw.hint") : tokenText();
   document.getElementById("draw").setAttribute("aria-pressed", state.drawing);
   document.getElementById("clear").hidden = !state.drawing;
   document.querySelectorAll("#pictures input").forEach((input, number) => {
@@ -131,7 +151,11 @@ const tokenText = () => say("picture.hint", place());
 /** Ten rows with `count` bars each. */
 export function makeBars(list, count) {
   for (let label = 0; label < data.config.num_classes; label++) {
-    const bar = make("span", { class: "bar" }, ...Array.from({ length: count }, (_, i) => make("i", { class: i ? "broken" : "" })));
+    const bar = make(
+      "span",
+      { class: "bar" },
+      ...Array.from({ length: count }, (_, i) => make("i", { class: i ? "broken" : "" })),
+    );
     list.append(make("li", {}, make("span"), bar, make("span")));
   }
 }
@@ -159,4 +183,3 @@ function drawAnswer() {
   }
   document.getElementById("verdict").textContent = text;
 }
-

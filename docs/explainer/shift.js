@@ -3,11 +3,12 @@
 // Frame 0: windows as in W-MSA. 1: windows moved by `shift`. 2 … shift + 1: the map rolls, one token a frame.
 // shift + 2: the labels of the regions. A frame number may lie between two whole ones while the film runs.
 
-import { sheet, cells, line, gridLines, seam, digits, alpha, COLORS } from "./draw.js";
+import { sheetOf, rolledImage, gridLines, seam, digits, alpha, COLORS } from "./draw.js";
 import { regionLabels } from "./swin.js";
 import { say, make } from "./text.js";
 
 const SECONDS_PER_FRAME = 0.7;
+const ICONS = { back: "back", stepBack: "step-back", step: "step", play: "play" };
 export const still = window.matchMedia("(prefers-reduced-motion: reduce)");
 
 export const lastFrame = ({ shift }) => shift + 2;
@@ -23,23 +24,16 @@ export function drawFrame(context, map, frame) {
   const labels = regionLabels(H, W, shift);
   const region = (row, column) => labels[((row - shift + H) % H) * W + ((column - shift + W) % W)]; // before the roll
   const strength = 0.16 + 0.2 * Math.min(Math.max(frame - shift - 1, 0), 1);
-  context.save();
-  context.translate(-rolled, -rolled);
-  for (const [down, right] of [[0, 0], [0, W], [H, 0], [H, W]]) {
-    context.save();
-    context.translate(right, down);
-    context.drawImage(image, 0, 0, W, H);
-    if (frame > 0) cells(context, H, W, (l) => COLORS.regions[region(Math.floor(l / W), l % W)] + alpha(strength));
-    context.restore();
-  } // prettier-ignore
-  context.restore();
+  const tints = sheetOf(H, W, (l) => COLORS.regions[region(Math.floor(l / W), l % W)] + alpha(strength));
+  rolledImage(context, image, H, W, rolled);
+  if (frame > 0) rolledImage(context, tints, H, W, rolled);
   gridLines(context, H, W, M, moved);
   if (rolled > 0) seam(context, H, W, rolled);
   if (frame >= lastFrame(map) - 0.05) digits(context, H, W, (place) => labels[place], H > 20 ? 0.62 : 0.5);
 }
 
 /** What the frame shows, in words. */
-export function frameText(map, frame) {
+function frameText(map, frame) {
   const whole = Math.round(frame);
   if (whole === 0) return say("frame.windows");
   if (whole === 1) return say("frame.moved", map);
@@ -52,24 +46,23 @@ export class ShiftPlayer {
   /** host: an empty element; map() → { H, W, M, shift, image }; show(): draws this.frame somewhere. */
   constructor(host, map, show) {
     Object.assign(this, { map, show, frame: 0, direction: 0 });
-    this.buttons = {
-      back: this.button("icon-back", () => this.play(-1)),
-      stepBack: this.button("icon-step-back", () => this.goTo(Math.ceil(this.frame) - 1)),
-      step: this.button("icon-step", () => this.goTo(Math.floor(this.frame) + 1)),
-      play: this.button("icon-play", () => this.play(1)),
+    const actions = {
+      back: () => this.play(-1),
+      stepBack: () => this.goTo(Math.ceil(this.frame) - 1),
+      step: () => this.goTo(Math.floor(this.frame) + 1),
+      play: () => this.play(1),
     };
+    this.buttons = {};
+    for (const [name, action] of Object.entries(actions)) {
+      const button = (this.buttons[name] = make("button", { type: "button" }));
+      button.innerHTML = `<svg aria-hidden="true"><use href="#icon-${ICONS[name]}" /></svg>`;
+      button.addEventListener("click", action);
+    }
     const { back, stepBack, step, play } = this.buttons;
     this.slider = make("input", { type: "range", min: 0, max: lastFrame(map()), step: 1, value: 0 });
     this.slider.addEventListener("input", () => this.goTo(Number(this.slider.value)));
     this.text = make("p", { class: "frame", "aria-live": "polite" });
     host.append(make("div", { class: "player", role: "group" }, back, stepBack, this.slider, step, play), this.text);
-  }
-
-  button(icon, action) {
-    const button = make("button", { type: "button" });
-    button.innerHTML = `<svg aria-hidden="true"><use href="#${icon}" /></svg>`;
-    button.addEventListener("click", action);
-    return button;
   }
 
   /** Stop at a whole frame. */
@@ -110,7 +103,7 @@ export class ShiftPlayer {
     for (const [name, button] of Object.entries(this.buttons)) {
       const on = running[name] !== undefined && this.direction === running[name];
       button.setAttribute("aria-label", say(on ? "player.pause" : `player.${name}`));
-      button.querySelector("use").setAttribute("href", on ? "#icon-pause" : button.icon ?? (button.icon = button.querySelector("use").getAttribute("href"))); // prettier-ignore
+      button.querySelector("use").setAttribute("href", `#icon-${on ? "pause" : ICONS[name]}`);
     }
     const text = frameText(this.map(), this.frame);
     this.slider.value = Math.round(this.frame);

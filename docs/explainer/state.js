@@ -19,7 +19,7 @@ export const state = {
   step: "picture",
   block: 0,
   head: 0,
-  channel: 0,
+  channel: 0, // main.js starts with the one that differs most from token to token
   token: { row: 11, column: 4 }, // in the grid of the first stage
   key: null, // the other token of the pair, a number in the grid of the block; null: the one with the largest weight
   over: null, // the pair that the pointer is on: { query, key }
@@ -41,6 +41,18 @@ export function run(pixels, breaks = new Set()) {
   const answer = probabilities.indexOf(Math.max(...probabilities));
   const { patches } = model.patchEmbed.proj.saved;
   return { logits, probabilities, answer, milliseconds, patches, blocks, ...model.saved };
+}
+
+/** The channel of x (l, c) that differs most from token to token. */
+export function liveliestChannel(x, c) {
+  const sums = new Float64Array(c);
+  const squares = new Float64Array(c);
+  x.forEach((value, place) => {
+    sums[place % c] += value;
+    squares[place % c] += value * value;
+  });
+  const spread = squares.map((square, channel) => square - (sums[channel] ** 2 * c) / x.length);
+  return spread.indexOf(Math.max(...spread));
 }
 
 const drawings = [];
@@ -68,7 +80,12 @@ function drawAll() {
 
 /** The window in which a token meets others: its number, the token's place in it, and the token at each place. */
 export function windowAround({ grid: [H, W], M, shift }, token) {
-  const home = cyclicShift(Int32Array.from({ length: H * W }, (_, l) => l), shift, H, W);
+  const home = cyclicShift(
+    Int32Array.from({ length: H * W }, (_, l) => l),
+    shift,
+    H,
+    W,
+  );
   const tokens = windowOrder(M, H, W).map((place) => home[place]);
   const place = tokens.indexOf(token);
   const window = Math.floor(place / M ** 2);

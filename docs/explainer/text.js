@@ -15,7 +15,11 @@ const facts = (() => {
   const [[h, w], [h2, w2]] = config.grids;
   const M = config.window_size;
   return {
-    h, w, h2, w2, M,
+    h,
+    w,
+    h2,
+    w2,
+    M,
     parameters: parameters.toLocaleString("en"),
     side: config.img_size,
     p: config.patch_size,
@@ -34,7 +38,7 @@ const facts = (() => {
     shift: Math.floor(M / 2),
     classes: config.num_classes,
   };
-})(); // prettier-ignore
+})();
 
 export const percent = (value) => `${(100 * value).toFixed(value > 0 && value < 0.0995 ? 1 : 0)} %`;
 export const signed = (value, digits = 2) => value.toFixed(digits).replace("-", "−");
@@ -45,6 +49,7 @@ export function fillTexts() {
   document.documentElement.lang = state.language === "zh" ? "zh-CN" : "en";
   document.title = say("title");
   for (const element of document.querySelectorAll("[data-say]")) element.textContent = say(element.dataset.say);
+  for (const element of document.querySelectorAll("[data-say-html]")) element.innerHTML = say(element.dataset.sayHtml);
   for (const element of document.querySelectorAll("[data-say-label]"))
     element.setAttribute("aria-label", say(element.dataset.sayLabel));
 }

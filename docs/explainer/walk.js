@@ -1,9 +1,22 @@
 // The walk through the model: for each step its map, its shapes, and the line of swin_numpy that does it.
 
 import { data, state, change, onChange, pair, tokenIn, tokenOf, windowAround, attentionRow, moveBy } from "./state.js";
-import { sheet, greyImage, cells, signedCells, gridLines, framePair, frame, attentionOnPicture, pointable, outline, alpha, COLORS } from "./draw.js"; // prettier-ignore
+import {
+  sheet,
+  greyImage,
+  cells,
+  signedCells,
+  gridLines,
+  framePair,
+  frame,
+  attentionOnPicture,
+  pointable,
+  outline,
+  alpha,
+  COLORS,
+} from "./draw.js";
 import { say, make, announce, className, percent, signed } from "./text.js";
-import { ShiftPlayer, drawFrame, lastFrame, rolledIn } from "./shift.js";
+import { ShiftPlayer, drawFrame, lastFrame, rolledIn, still } from "./shift.js";
 import { place, hoverToken } from "./picture.js";
 
 /** The cards of the overview, and the steps that each holds. */
@@ -16,6 +29,8 @@ const CARDS = {
   answer: ["answer"],
 };
 const STEPS = Object.values(CARDS).flat();
+const BLOCK_OF = { windows: 0, attention1: 0, block1: 0, shift: 1, mask: 1, attention2: 1, block2: 1 };
+const COARSE = ["merging", "stage2", "answer"]; // steps, and cards, on the map of the second stage
 const FIRST = data.config.grids[0];
 const SECOND = data.config.grids[1];
 const mapCanvas = document.getElementById("map");
@@ -29,7 +44,11 @@ export function startWalk() {
     map.addEventListener("click", () => goTo(steps[0]));
     const tabs = make("div", { class: "tabs", role: "presentation" });
     for (const step of steps) {
-      const tab = make("button", { type: "button", role: "tab", id: `tab-${step}`, "aria-controls": "walk" }, String(STEPS.indexOf(step) + 1));
+      const tab = make(
+        "button",
+        { type: "button", role: "tab", id: `tab-${step}`, "aria-controls": "walk" },
+        String(STEPS.indexOf(step) + 1),
+      );
       tab.addEventListener("click", () => goTo(step));
       tabs.append(tab);
     }
@@ -58,18 +77,16 @@ export function startWalk() {
 
 /** Open a step; its block comes under the lens. */
 export function goTo(step) {
-  const block = { windows: 0, attention1: 0, block1: 0, shift: 1, mask: 1, attention2: 1, block2: 1 }[step];
-  const inStage2 = Math.max(state.block, data.config.depths[0]);
-  const channels = step === "merging" || step === "stage2" || step === "answer" ? data.config.widths[1] : data.config.widths[0];
+  const coarse = COARSE.includes(step);
+  const block = BLOCK_OF[step] ?? (coarse ? Math.max(state.block, data.config.depths[0]) : state.block);
   change({
     step,
-    block: block ?? (["stage2", "merging", "answer"].includes(step) ? inStage2 : state.block),
-    channel: Math.min(state.channel, channels - 1),
+    block,
+    head: Math.min(state.head, state.intact.blocks[block].heads - 1),
+    channel: Math.min(state.channel, data.config.widths[coarse ? 1 : 0] - 1),
     over: null,
   });
-  const [head, heads] = [state.head, state.intact.blocks[state.block].heads];
-  if (head >= heads) change({ head: 0 });
-  if (step === "shift") player.play(1);
+  if (step === "shift" && !still.matches) player.play(1);
   else player.direction = 0;
   history.replaceState(null, "", `#${step}`);
 }
@@ -83,11 +100,12 @@ export function chooseToken(l, grid) {
   announce(say("token.chosen", place()));
 }
 
-const mapGrid = () => (["merging", "stage2", "answer"].includes(state.step) ? SECOND : FIRST);
-const shiftMap = () => {
-  const { grid: [H, W], M, shift } = state.intact.blocks[1];
-  return { H, W, M, shift, image: greyImage(state.pixels) };
-}; // prettier-ignore
+const mapGrid = () => (COARSE.includes(state.step) ? SECOND : FIRST);
+/** What the film of the cyclic shift shows. */
+export const shiftMap = () => {
+  const { grid, M, shift } = state.intact.blocks[1];
+  return { H: grid[0], W: grid[1], M, shift, image: greyImage(state.pixels) };
+};
 
 /** By how much the map on the canvas is rolled. */
 const rolledNow = () => {
@@ -145,7 +163,7 @@ const MAPS = {
 
 const wide = ([h, w]) => [w, h];
 
-export function windowTints(context, [h, w], M) {
+function windowTints(context, [h, w], M) {
   cells(context, h, w, (l) => {
     const window = 2 * (Math.floor(l / w / M) % 2) + (Math.floor((l % w) / M) % 2);
     return COLORS.windows[window] + alpha(0.3);
@@ -201,8 +219,8 @@ function drawCards() {
     card.classList.toggle("here", steps.includes(state.step));
     card.querySelector("strong").textContent = say(`card.${name}`);
     card.querySelector("small").textContent = say(`card.${name}.shape`);
-    const coarse = ["merging", "stage2", "answer"].includes(name);
-    if (name !== "block2") small[name](sheet(card.querySelector("canvas"), ...(coarse ? SECOND : FIRST)));
+    if (name !== "block2")
+      small[name](sheet(card.querySelector("canvas"), ...(COARSE.includes(name) ? SECOND : FIRST)));
     for (const step of steps) {
       const tab = document.getElementById(`tab-${step}`);
       tab.setAttribute("aria-selected", step === state.step);
@@ -231,8 +249,18 @@ function drawWalk() {
   if (step === "shift") player.describe();
 }
 
-const HINTS = { tokens: "channel", block1: "channel", block2: "channel", merging: "channel", answer: "channel",
-  attention1: "attention", attention2: "attention", stage2: "attention", shift: "shift", mask: "mask" }; // prettier-ignore
+const HINTS = {
+  tokens: "channel",
+  block1: "channel",
+  block2: "channel",
+  merging: "channel",
+  answer: "channel",
+  attention1: "attention",
+  attention2: "attention",
+  stage2: "attention",
+  shift: "shift",
+  mask: "mask",
+};
 const mapFacts = () => ({ channel: state.channel, head: state.head + 1, ...place() });
 
 /** The words of a step. */
@@ -253,7 +281,13 @@ function fillWalk(step) {
 /** The line of swin_numpy, the function around it, and its twin in this page. */
 function code({ file, number, line, mark, page, chapter, js, ...rest }) {
   const link = make("a", { href: page }, file);
-  const source = make("p", { class: "source" }, link, ` ${say("code.line", { number })} · `, make("a", { href: chapter }, say("code.chapter")));
+  const source = make(
+    "p",
+    { class: "source" },
+    link,
+    ` ${say("code.line", { number })} · `,
+    make("a", { href: chapter }, say("code.chapter")),
+  );
   const whole = make("pre", { tabindex: "0" });
   rest.function.split("\n").forEach((text, i) => whole.append(i === mark ? make("mark", {}, text) : text, "\n"));
   return [
@@ -319,12 +353,24 @@ const patchPart = {
 /** The ten logits, and what softmax makes of them. */
 const logitsPart = {
   make(host) {
-    this.table = host.appendChild(make("p", { class: "shapes" }));
+    this.table = host.appendChild(make("table", { class: "logits" }));
   },
   draw() {
-    const { logits, probabilities } = state.intact;
-    const rows = [...logits].map((value, label) => `${className(label)} ${signed(value)} → ${percent(probabilities[label])}`);
-    this.table.textContent = rows.join(" · ");
+    const { logits, probabilities, answer } = state.intact;
+    const head = make(
+      "tr",
+      {},
+      make("th"),
+      make("th", {}, say("answer.logit")),
+      make("th", {}, say("answer.probability")),
+    );
+    const rows = [...logits].map((value, label) => {
+      const cells = [className(label), signed(value), percent(probabilities[label])].map((text) =>
+        make("td", {}, text),
+      );
+      return make("tr", label === answer ? { class: "top" } : {}, ...cells);
+    });
+    this.table.replaceChildren(head, ...rows);
   },
 };
 
@@ -337,4 +383,3 @@ const MORE = {
   merging: channelsPart(() => state.intact.merged, SECOND),
   answer: logitsPart,
 };
-
