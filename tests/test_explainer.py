@@ -142,9 +142,9 @@ def test_mask_shift_and_windows(run_node, H, W, M, shift):
         const windows = swin.windowPartition(x, M, H, W);
         print([swin.shiftMask(H, W, M, shift), swin.cyclicShift(x, shift, H, W), windows,
           swin.windowReverse(windows, M, H, W), swin.cyclicShift(swin.cyclicShift(x, shift, H, W), -shift, H, W),
-          swin.relativePositionIndex(M)].map((array) => Array.from(array)));
+          swin.relativePositionIndex(M), swin.regionLabels(H, W, shift)].map((array) => Array.from(array)));
     """
-    mask, shifted, windows, reversed_, back, index = (np.array(array) for array in run_node(script))
+    mask, shifted, windows, reversed_, back, index, labels = (np.array(array) for array in run_node(script))
     x = np.arange(H * W * 2.0).reshape(1, H, W, 2)
     np.testing.assert_array_equal(mask, shift_mask(H, W, M, shift).ravel())
     np.testing.assert_array_equal(shifted, cyclic_shift(x, shift).ravel())
@@ -152,6 +152,21 @@ def test_mask_shift_and_windows(run_node, H, W, M, shift):
     np.testing.assert_array_equal(reversed_, x.ravel())
     np.testing.assert_array_equal(back, x.ravel())
     np.testing.assert_array_equal(index, relative_position_index(M).ravel())
+    below, right = np.arange(H) >= H - shift, np.arange(W) >= W - shift
+    np.testing.assert_array_equal(labels.reshape(H, W), 2 * below[:, None] + right)
+
+
+@needs_node
+def test_softmax_of_large_numbers_and_gelu_on_both_sides_of_zero(run_node):
+    script = """
+        const x = Float32Array.from([1000, 999, -1000, 3, 2, 1]);
+        const u = Float32Array.from({ length: 121 }, (_, i) => (i - 60) / 8);
+        print([Array.from(swin.softmax(x, 3)), Array.from(swin.gelu(u))]);
+    """
+    softmax, gelu = run_node(script)
+    expected = swin_numpy.functional.softmax(np.array([[1000.0, 999, -1000], [3, 2, 1]]))
+    np.testing.assert_allclose(softmax, expected.ravel(), rtol=1e-6)
+    np.testing.assert_allclose(gelu, swin_numpy.gelu.gelu((np.arange(121) - 60) / 8), rtol=3e-7, atol=1e-30)
 
 
 def broken_reference(name, monkeypatch):
@@ -456,6 +471,49 @@ def test_hovering_a_cell_of_the_matrix_lights_its_two_tokens(visit):
     row, column = divmod(int(window[20]), 14)
     picture.hover(position={"x": box["width"] * (column + 0.5) / 14, "y": box["height"] * (row + 0.5) / 14})
     assert page.evaluate("window.explainer.state.over") == {"query": window[i], "key": window[20]}
+
+
+def test_the_arithmetic_of_a_pair_is_that_of_swin_numpy(visit):
+    page = visit(step="attention2")
+    token, key = (12, 9), (10, 8)
+    page.evaluate(
+        f"window.explainer.change({{ token: {{ row: {token[0]}, column: {token[1]} }}, key: {key[0] * 14 + key[1]} }})"
+    )
+    page.wait_for_timeout(300)
+    pictures, _ = build.chosen(build.PER_CLASS)
+    _, weights = attention_of(reference(), fashion_mnist.standardise(pictures[9:10]))
+    tokens = np.arange(14 * 14).reshape(1, 14, 14, 1)
+    windows = swin_numpy.window_partition(cyclic_shift(tokens, 3), 7)[0, :, :, 0]
+    (k, i), (same, j) = (np.argwhere(windows == row * 14 + column)[0] for row, column in (token, key))
+    assert k == same
+    weight = weights[1][0, k, 0, i, j]
+    words = page.inner_text("#pair-words")
+    assert re.search(r"([\d.]+) % of its attention to token \(10, 8\)", words), words
+    assert abs(float(re.search(r"([\d.]+) %", words)[1]) / 100 - weight) < 0.006
+    numbers = [
+        float(x)
+        for x in re.findall(r"-?\d+\.\d+", page.inner_text("#pair .equation").replace("− ", "-").replace("−", "-"))
+    ]
+    product, bias, score = numbers[:3]
+    assert product / 4 + bias == pytest.approx(score, abs=0.011)  # √16 = 4; both are rounded to two digits
+    block = reference().layers[0].blocks[1].attn
+    assert bias == pytest.approx(block.relative_position_bias()[0, i, j], abs=0.0051)
+
+
+def test_the_photograph_has_the_mask_of_its_size(visit):
+    page = visit()
+    visible = (shift_mask(28, 28, 7, 3) == 0).sum(axis=-1)  # (windows, tokens)
+    tokens = np.arange(28 * 28).reshape(1, 28, 28, 1)
+    windows = swin_numpy.window_partition(cyclic_shift(tokens, 3), 7)[0, :, :, 0]
+    canvas = page.locator("#photo-map")
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    for row, column in ((0, 0), (13, 13), (27, 5), (1, 26)):
+        canvas.click(position={"x": box["width"] * (column + 0.5) / 28, "y": box["height"] * (row + 0.5) / 28})
+        ((k, i),) = np.argwhere(windows == row * 28 + column)
+        text = page.inner_text("#photo-token")
+        assert f"({row}, {column}), shifted window {k + 1}" in text
+        assert f"{visible[k, i]} of the 49" in text
 
 
 def test_an_uploaded_picture_is_answered(visit, tmp_path):
