@@ -44,20 +44,15 @@ from swin_numpy.training.fashion_mnist import (
     fashion_mnist,
     standardise,
 )
+from swin_numpy.training.recipe import Recipe
+from swin_numpy.training.recipe import first_weights as start_of_training
 
 # %% [markdown]
 # ## The idea
 #
 # In self-attention every token looks at every token. For a sentence of a few hundred words that is affordable. The
 # photograph of chapter 2 has a token for each 4 × 4 patch, and the number of pairs grows with the **square** of the
-# number of tokens:
-
-# %%
-for side in (224, 448, 896):
-    tokens = (side // 4) ** 2
-    print(
-        f"{side} × {side} pixels: {tokens:6,} tokens, {tokens**2:13,} pairs in every head"
-    )
+# number of tokens.
 
 # %% [markdown]
 # Twice the side is four times the tokens and sixteen times the pairs. Swin's way out: cut the map into **windows** of
@@ -313,8 +308,9 @@ solution("03.4")
 # %% [markdown]
 # ## The library's version, twice
 #
-# Three things are added: several heads (chapter 1), a learned matrix that mixes them (`proj`), and a bias B for the
-# relative position of two tokens, which is the subject of chapter 4. The mask is for chapter 5, the two `drop` are
+# Four things are new beside plain self-attention: several heads (chapter 1), a learned matrix that mixes them (`proj`),
+# learned biases of these linear layers, and a bias B for the relative position of two tokens, which is the subject of
+# chapter 4. The mask is for chapter 5, the two `drop` are
 # for training and do nothing here. `self.save` keeps what the backward pass needs (chapter 9); PyTorch does that
 # unseen.
 #
@@ -325,8 +321,6 @@ solution("03.4")
 # %%
 side_by_side("window_attention.WindowAttention.forward")
 side_by_side("window_attention.WindowAttention.project")
-side_by_side("window_attention.WindowAttention.scores")
-side_by_side("window_attention.WindowAttention.compare")
 
 # %%
 M, C, heads = 4, 24, 3
@@ -359,22 +353,6 @@ expected = multi_head_self_attention(
 agree("W-MSA without biases", numpy_attention(windows), expected.Z)
 
 # %% [markdown]
-# ## A block keeps its shape
-#
-# Some explanations print a shape of half the size after W-MSA or after a block. Nothing of the kind happens: tokens
-# (n, h·w, C) go in, tokens (n, h·w, C) come out. Only patch merging (chapter 7), *between* two stages, halves the
-# grid.
-
-# %%
-block = swin_numpy.SwinTransformerBlock(dim=24, num_heads=3, window_size=4)
-merging = swin_numpy.PatchMerging(24)
-tokens, grid = rng.normal(size=(2, 8 * 12, 24)).astype(np.float32), (8, 12)
-print("into a block ", tokens.shape, grid)
-print("out of it    ", block(tokens, grid).shape, grid)
-merged, smaller = merging(tokens, grid)
-print("after merging", merged.shape, smaller)
-
-# %% [markdown]
 # ### Q14: Where do the two cost formulas come from, and in what sense is Swin linear?
 #
 # The formulas are $4hwC^2 + 2(hw)^2C$ for attention over the whole map and $4hwC^2 + 2M^2hwC$ in windows. They count
@@ -395,7 +373,7 @@ print("after merging", merged.shape, smaller)
 #
 # First check: a matrix product in three plain loops that counts every multiplication it does.
 
-# %%
+# %% jupyter={"source_hidden": true}
 count = 0
 
 
@@ -409,14 +387,14 @@ def product(A, B):
     return out
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 def attention_counted(X, W_Q, W_K, W_V, W_O):
     Q, K, V = product(X, W_Q), product(X, W_K), product(X, W_V)
     weights = swin_numpy.functional.softmax(product(Q, K.T) / np.sqrt(Q.shape[1]))
     return product(product(weights, V), W_O)
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 def formula(h, w, C, M=None):
     """Multiplications of W-MSA, or of global attention if M is None."""
     pairs = (h * w) ** 2 if M is None else M**2 * h * w
@@ -434,58 +412,15 @@ for name, size in (("global", None), ("W-MSA", M)):
     assert count == formula(h, w, C, size)
 
 # %% [markdown]
-# Second check, at real size and with somebody else's counter. PyTorch's `FlopCounterMode` listens to every matrix
-# product the twin does. It counts a multiplication and its addition as two operations.
+# So the cost of W-MSA is **linear** in the number of tokens, as long as M stays fixed, and that of global attention
+# quadratic. For one layer of Swin-T's first stage, in millions of multiplications:
 
 # %%
-h = w = 56
-C, heads = 96, 3  # the first stage of Swin-T
-for name, M in (("global", 56), ("W-MSA", 7)):
-    # shapes, no numbers
-    module = swin_torch.WindowAttention(C, M, heads).to("meta")
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        module(torch.empty(1, (h // M) * (w // M), M * M, C, device="meta"))
-    counted = counter.get_total_flops() // 2
-    print(f"{name:7} counted {counted:13,}   formula {formula(h, w, C, M):13,}")
-    assert counted == formula(h, w, C, M)
-
-# %% [markdown]
-# "Global" is counted as one window of 56 × 56: for M² = hw the two formulas are the same.
-#
-# **Linear in what?** In the number of tokens hw, and so in the number of pixels, as long as M stays fixed. Not in the
-# side of the image, not in C, not in M:
-
-
-# %%
-def factor(**changes):
-    """What the cost of W-MSA is multiplied by if a size of the first stage is changed."""
-    sizes = {"h": 56, "w": 56, "C": 96, "M": 7}
-    return formula(**sizes | changes) / formula(**sizes)
-
-
-print(f"twice the tokens (h × 2)               {factor(h=112):5.2f}")
-print(f"twice the side (h × 2, w × 2)          {factor(h=112, w=112):5.2f}")
-print(f"twice the channels                     {factor(C=192):5.2f}")
-print(f"twice the window                       {factor(M=14):5.2f}")
-print(f"twice the side and twice the window    {factor(h=112, w=112, M=14):5.2f}")
-print(
-    f"global attention, twice the side       {formula(112, 112, 96) / formula(56, 56, 96):5.2f}"
-)
-
-# %% [markdown]
-# If the window grows with the image, M² grows with hw, and the term M² hw C is quadratic again.
-#
-# And linear does not say "small". How much of the cost is the attention itself, the part with M² or (hw)²?
-
-# %%
-pairs = {"global": 56 * 56, "W-MSA": 7 * 7}  # the keys of each query
-for name, keys in pairs.items():
-    share = 2 * keys / (2 * keys + 4 * 96)  # both formulas divided by hw C; C = 96
-    print(f"{name:7} {share:.0%} of the multiplications are Q Kᵀ and weights · V")
-
-# %% [markdown]
-# With windows the four C × C products are the larger part. That is why twice the window above costs 1.61 times as
-# much, and not four times.
+for side in (224, 448, 896):
+    h = w = side // 4
+    print(
+        f"{side} pixels: global {formula(h, w, 96) / 1e6:9,.0f}   W-MSA {formula(h, w, 96, 7) / 1e6:7,.0f}"
+    )
 
 # %% [markdown]
 # **03.5** How many multiplications does W-MSA take on a map of h × w? If M does not divide a side, the map is padded
@@ -615,6 +550,34 @@ ours = rearrange(window_partition(x, 4), "n k (mh mw) c -> (n k) mh mw c", mh=4)
 agree("official order", ours, official)
 
 # %% [markdown]
+# ### Q13: How should the window size be chosen: why 7, must it be odd, can it differ between stages, and what do 3, 4 or 56 do?
+#
+# 7 divides the grids of a 224-pixel image: 56, 28, 14 and 7. That is the practical reason; the paper gives no other, and
+# V2 uses 8 at 256 pixels and 12, 16, 24 elsewhere, so it needn't be odd. Windows that don't divide the grid work too, but
+# pad: tokens of zeros are computed like others. A stage may have a window of its own (`window_size=(7, 7, 14, 7)`, as in the
+# published Swin-S3 models). 56 in stage 1 is global attention.
+
+# %%
+grids = swin_numpy.CONFIGS["swin_tiny_patch4_window7_224"].grids
+for M in (3, 4, 7, 8, 14, 56):
+    shares = []
+    for h, w in grids:
+        side = -(-h // min(M, h)) * min(M, h)  # the window never exceeds the grid
+        shares.append(f"{side * side / (h * w) - 1:4.0%}")
+    millions = (
+        formula(
+            56 if 56 % M == 0 else -(-56 // M) * M,
+            56 if 56 % M == 0 else -(-56 // M) * M,
+            96,
+            M,
+        )
+        / 1e6
+    )
+    print(
+        f"M = {M:2}: padding in stages 1 to 4 {', '.join(shares)};  one layer of stage 1: {millions:6,.0f} million"
+    )
+
+# %% [markdown]
 # ### Order inside a window
 #
 # Shuffle the tokens of each window. Without the bias B the output is the same, in the shuffled order: attention does
@@ -628,6 +591,8 @@ def both_ways():
     return first, numpy_attention(windows)[:, :, shuffled]
 
 
+M = 4
+windows = window_partition(rng.normal(size=(2, 8, 12, C := 24)), M)
 shuffled = rng.permutation(M * M)
 agree("shuffled in, shuffled out", *both_ways())
 
@@ -646,6 +611,78 @@ k = rng.permutation(windows.shape[1])
 agree(
     "windows shuffled", numpy_attention(windows[:, k]), numpy_attention(windows)[:, k]
 )
+
+# %% [markdown]
+# ### A block keeps its shape
+#
+# Some explanations print a shape of half the size after W-MSA or after a block. Nothing of the kind happens: tokens
+# (n, h·w, C) go in, tokens (n, h·w, C) come out. Only patch merging (chapter 7), *between* two stages, halves the
+# grid.
+
+# %%
+block = swin_numpy.SwinTransformerBlock(dim=24, num_heads=3, window_size=4)
+merging = swin_numpy.PatchMerging(24)
+tokens, grid = rng.normal(size=(2, 8 * 12, 24)).astype(np.float32), (8, 12)
+print("into a block ", tokens.shape, grid)
+print("out of it    ", block(tokens, grid).shape, grid)
+merged, smaller = merging(tokens, grid)
+print("after merging", merged.shape, smaller)
+
+# %% [markdown]
+# ### The count by somebody else, and linear in what
+#
+# At real size and with somebody else's counter. PyTorch's `FlopCounterMode` listens to every matrix
+# product the twin does. It counts a multiplication and its addition as two operations.
+
+# %%
+h = w = 56
+C, heads = 96, 3  # the first stage of Swin-T
+for name, M in (("global", 56), ("W-MSA", 7)):
+    # shapes, no numbers
+    module = swin_torch.WindowAttention(C, M, heads).to("meta")
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        module(torch.empty(1, (h // M) * (w // M), M * M, C, device="meta"))
+    counted = counter.get_total_flops() // 2
+    print(f"{name:7} counted {counted:13,}   formula {formula(h, w, C, M):13,}")
+    assert counted == formula(h, w, C, M)
+
+# %% [markdown]
+# "Global" is counted as one window of 56 × 56: for M² = hw the two formulas are the same.
+#
+# **Linear in what?** In the number of tokens hw, and so in the number of pixels, as long as M stays fixed. Not in the
+# side of the image, not in C, not in M:
+
+
+# %%
+def factor(**changes):
+    """What the cost of W-MSA is multiplied by if a size of the first stage is changed."""
+    sizes = {"h": 56, "w": 56, "C": 96, "M": 7}
+    return formula(**sizes | changes) / formula(**sizes)
+
+
+print(f"twice the tokens (h × 2)               {factor(h=112):5.2f}")
+print(f"twice the side (h × 2, w × 2)          {factor(h=112, w=112):5.2f}")
+print(f"twice the channels                     {factor(C=192):5.2f}")
+print(f"twice the window                       {factor(M=14):5.2f}")
+print(f"twice the side and twice the window    {factor(h=112, w=112, M=14):5.2f}")
+print(
+    f"global attention, twice the side       {formula(112, 112, 96) / formula(56, 56, 96):5.2f}"
+)
+
+# %% [markdown]
+# If the window grows with the image, M² grows with hw, and the term M² hw C is quadratic again.
+#
+# And linear does not say "small". How much of the cost is the attention itself, the part with M² or (hw)²?
+
+# %%
+pairs = {"global": 56 * 56, "W-MSA": 7 * 7}  # the keys of each query
+for name, keys in pairs.items():
+    share = 2 * keys / (2 * keys + 4 * 96)  # both formulas divided by hw C; C = 96
+    print(f"{name:7} {share:.0%} of the multiplications are Q Kᵀ and weights · V")
+
+# %% [markdown]
+# With windows the four C × C products are the larger part. That is why twice the window above costs 1.61 times as
+# much, and not four times.
 
 # %% [markdown]
 # ### Measured on this machine
@@ -705,19 +742,25 @@ times = measured["global"][-1] / measured["W-MSA"][-1]
 print(f"at {4 * sides[-1]} pixels, global attention took {times:.0f} times as long")
 
 # %% [markdown]
-# The clock differs from machine to machine, and it also counts what the formula leaves out: the softmax, and moving
-# numbers in and out of memory. All weights of one head have to be stored somewhere, four bytes each:
+# The clock differs from machine to machine and from run to run, and it counts what the formula leaves out: the softmax,
+# and what every call costs however small its arrays (probably why the measured lines start out flatter). Written this
+# way, with one matrix product after the other, all weights of a head are stored, four bytes each:
 
 # %%
 print(f"global {56**4 * 4 / 1e6:6.2f} MB")
 print(f"W-MSA  {56**2 * 7**2 * 4 / 1e6:6.2f} MB")
 
 # %% [markdown]
+# Fused code such as `scaled_dot_product_attention` needn't keep them ([chapter 13](13_speed.ipynb)); the multiplications
+# remain.
+
+# %% [markdown]
 # ### Where does a token look?
 #
 # Random weights look nowhere in particular. So we make the three matrices by hand: tokens are the 48 numbers of a
-# patch, normed, W_Q is 3 times the identity (the factor sharpens the softmax), and W_K = W_V = identity. Then a token
-# looks at patches whose colours resemble its own, far away or not. The query is a patch of the coffee.
+# patch with their mean and spread taken away, so brightness and contrast no longer count. W_Q is 3 times the identity (the
+# factor sharpens the softmax), and W_K = W_V = identity. Then a token looks at patches with a similar pattern of colours,
+# far away or not. The query is a patch of the coffee.
 
 # %%
 rows = rearrange(photo, "n c (h p1) (w p2) -> n h w (c p1 p2)", p1=4, p2=4)
@@ -748,12 +791,14 @@ attention_on_image(pixels, weights, query, grid=7, title="W-MSA: the query's win
 #
 # The repository ships a small Swin that was trained on pictures of clothes of 28 × 28 pixels: 14 × 14 tokens, four
 # windows (chapter 10 trains it). We ask the same question of its first block, on pictures that it never saw, and ask a
-# model of the same kind with fresh random weights as well. The dropout after the softmax, which does nothing here,
+# model with the weights that this training started from. The dropout after the softmax, which does nothing here,
 # lets a hook see the weights.
 
 # %%
 trained = swin_numpy.SwinTransformer.from_checkpoint(TRAINED).to(np.float64)
-fresh = swin_numpy.SwinTransformer(trained.config, seed=0, dtype=np.float64).eval()
+fresh = swin_numpy.SwinTransformer(trained.config, dtype=np.float64).eval()
+shapes = {name: value.shape for name, value in fresh.state_dict().items()}
+fresh.load_state_dict(start_of_training(shapes, Recipe()))
 twin = swin_torch.SwinTransformer.from_checkpoint(TRAINED).double()
 clothes = fashion_mnist(SUBSET, "test").images[:20]
 inputs = standardise(clothes).astype(np.float64)
@@ -791,8 +836,8 @@ grey = np.repeat(clothes[cloth][..., None], 3, axis=2)
 attention_rows(grey, list(maps.values()), queries, list(maps), grid=7)
 
 # %% [markdown]
-# Fresh weights give every key nearly the same; the trained heads have preferences, and not the same ones. (Each map
-# is drawn from 0 to its own largest weight.) To put a number on it: the **entropy** of a row,
+# Each map is drawn from 0 to its own largest weight. The fresh heads have preferences already, because this training starts
+# from random bias tables of spread 1; the trained ones have stronger ones. To put a number on it: the **entropy** of a row,
 # $-\sum_j w_j \ln w_j$. If a query shares its attention equally among $m$ keys and gives none to the rest, the entropy is
 # $\ln m$. So $e^{\text{entropy}}$ says: as widely spread as over that many keys. The most that there can be is 49.
 
@@ -806,8 +851,30 @@ for name, weights in looks.items():
 assert keys["trained"] < keys["fresh"] <= 49
 
 # %% [markdown]
-# Training has taught the heads to *choose*. What a head chooses by is both content and place: part of it is the bias
-# table, which chapter 4 looks at.
+# What does a head of this block choose by, what is there or where it is? Take the weights apart: with the bias alone, and
+# with the content alone.
+
+# %%
+stage1 = trained.layers[0].blocks[0]
+x, grid = trained.embed(inputs)
+windows = window_partition(rearrange(stage1.norm1(x), "n (h w) c -> n h w c", h=14), 7)
+q, k_, _ = stage1.attn.project(windows)
+content = swin_numpy.functional.softmax(stage1.attn.compare(q, k_))
+place = np.broadcast_to(
+    swin_numpy.functional.softmax(stage1.attn.relative_position_bias()), content.shape
+)
+whole = stage1.attn.attention_weights(windows)
+for name, part in (("content alone", content), ("bias alone", place)):
+    unexplained = np.square(whole - part).sum() / np.square(whole - whole.mean()).sum()
+    spread = np.exp(-(part * np.log(np.maximum(part, 1e-300))).sum(-1)).mean()
+    print(
+        f"{name:14} spread over {spread:4.1f} of 49 keys, explains {1 - unexplained:.1%} of the weights' variance"
+    )
+
+# %% [markdown]
+# Almost by place alone: in its first block this model mostly averages over a neighbourhood that each head has learned,
+# much like a convolution. Content counts more in the second stage, as
+# [chapter 01](01_self_attention.ipynb) shows for one of its layers.
 
 # %% [markdown]
 # ### How large a window?
