@@ -198,7 +198,7 @@ print("scores   ", scaled[2])
 print("e^score  ", powers.round(2), "  sum", powers.sum().round(2))
 print("weights  ", (powers / powers.sum()).round(3))
 
-# %%
+# %% jupyter={"source_hidden": true}
 weights = np.zeros((4, 4))
 for i in range(4):  # one query at a time
     total = sum(np.exp(scaled[i, j]) for j in range(4))
@@ -232,7 +232,7 @@ solution("01.1")
 # \cdot V$, one more matrix product. All four words get their result at once; nothing is computed one after the
 # other.
 
-# %%
+# %% jupyter={"source_hidden": true}
 Z = np.zeros((4, 4))
 for i in range(4):  # every word that asks
     for d in range(4):  # every number of a value

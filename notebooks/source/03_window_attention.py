@@ -206,7 +206,7 @@ solution("03.3")
 # chapter 6.)
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 def non_local(X, W_Q, W_K, W_V):
     """y_i = Σ_j f(x_i, x_j) g(x_j) / Σ_j f(x_i, x_j), by loop. X (tokens, c) → (tokens, d)."""
     theta, phi, g = X @ W_Q / np.sqrt(W_Q.shape[1]), X @ W_K, X @ W_V
@@ -252,7 +252,7 @@ agree("one window = plain self-attention", w_msa(square, 6), everywhere)
 #
 # Change one token, and see where the output changes. An `x` marks a token that felt it.
 
-# %%
+# %% jupyter={"source_hidden": true}
 changed = x.copy()
 changed[0, 1, 6] += 1  # row 1, column 6
 felt = np.any(w_msa(changed, 4) != w_msa(x, 4), axis=-1)  # (n, h, w)
@@ -267,7 +267,7 @@ print("in the other image:", felt[1].sum())
 # Seen from the whole map, W-MSA is self-attention with most pairs **forbidden**. This gives a second, very different
 # way to compute it: attention over all tokens, with a mask of −∞ wherever two tokens lie in different windows.
 
-# %%
+# %% jupyter={"source_hidden": true}
 row, column = np.indices((8, 12)).reshape(2, -1)
 # the window of each of the 96 tokens; 3 windows side by side
 window = row // 4 * 3 + column // 4
