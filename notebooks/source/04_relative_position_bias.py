@@ -32,6 +32,7 @@ from swin_numpy import SwinConfig, SwinTransformer
 from swin_numpy.functional import softmax
 from swin_numpy.pictures.images import denormalise, load_image, preprocess, to_array
 from swin_numpy.training.fashion_mnist import TRAINED
+from swin_numpy.training.recipe import Recipe, first_weights
 
 rng = np.random.default_rng(4)
 
@@ -41,7 +42,7 @@ rng = np.random.default_rng(4)
 # Here is one window of 7 × 7 = 49 tokens. To see it well we make the patches large, 32 × 32 pixels, so that the
 # window is a whole photograph. Then we shuffle the 49 tokens.
 
-# %%
+# %% jupyter={"source_hidden": true}
 images = preprocess(load_image(photo_path("chelsea")))  # (1, 3, 224, 224)
 tokens = rearrange(images, "1 c (h p1) (w p2) -> (h w) (c p1 p2)", p1=32, p2=32).astype(
     float
@@ -145,24 +146,6 @@ print(index_by_loop(2))
 # Take query 2 and key 0. The query lies one row lower, in the same column: offset (1, 0). With $M-1 = 1$ added to each
 # that is (2, 1). Read it as a number with two digits in base $2M-1 = 3$: $2 \cdot 3 + 1 = 7$, and 7 stands in row 2,
 # column 0 above. In base ten you do the same when you read "row 2, seat 1" as 21.
-#
-# The same without loops, one step a line. `[:, None]` puts the query on the first axis, `[None, :]` the key on
-# the second.
-
-# %%
-M = 2
-token = np.arange(M * M)
-row, column = token // M, token % M
-print("rows of the tokens   ", row)
-print("columns of the tokens", column)
-rows, columns = row[:, None] - row[None, :], column[:, None] - column[None, :]
-print("row offsets\n", rows, "\ncolumn offsets\n", columns)
-
-# %%
-rows, columns = rows + M - 1, columns + M - 1
-print("row offsets from 0\n", rows, "\ncolumn offsets from 0\n", columns)
-print("rows · 3 + columns\n", rows * (2 * M - 1) + columns)
-agree("loop and steps", rows * (2 * M - 1) + columns, index_by_loop(2))
 
 # %% [markdown]
 # With $M = 3$, nine tokens. Left and middle: the offsets as they are, with their sign. Right: the index. Each block of
@@ -183,25 +166,10 @@ offsets(rows, columns, index_by_loop(M))
 relative_index(index_by_loop(3), window_size=3)
 
 # %% [markdown]
-# **Is it one-to-one?** Each offset must have one index, and no two offsets the same one.
-
-# %%
-for M in (2, 3, 7):
-    index, index_of = index_by_loop(M), {}
-    for i, j in np.ndindex(index.shape):
-        offset = i // M - j // M, i % M - j % M
-        # the same index each time
-        assert index_of.setdefault(offset, index[i, j]) == index[i, j]
-    assert sorted(index_of.values()) == list(range((2 * M - 1) ** 2))  # each index once
-    print(
-        f"M = {M}: {len(index_of)} offsets, indices 0 … {max(index_of.values())}, each belongs to one"
-    )
-
-# %% [markdown]
 # **Why multiply?** Without it, `rows + columns` is the same for "one up" and "one to the left". Look from token 24,
 # the middle of the window:
 
-# %%
+# %% jupyter={"source_hidden": true}
 M = 7
 row, column = np.divmod(np.arange(M * M), M)
 rows = row[:, None] - row[None, :] + M - 1
@@ -211,23 +179,6 @@ for name, index in indices.items():
     above, left = index[24, 24 - 7], index[24, 24 - 1]
     different = len(np.unique(index))
     print(f"{name:7} {different:3} different indices; key above {above}, left {left}")
-
-# %% [markdown]
-# **Why add M-1?** You often read "because indices can't be negative". That is not quite true: in NumPy and PyTorch,
-# index -1 is the last row. Leave the $M-1$ away and negative indices wrap round. No two offsets meet, for -84 … 84
-# are just as many numbers as the table has rows:
-
-# %%
-raw = (rows - (M - 1)) * (2 * M - 1) + (columns - (M - 1))
-wrapped = raw % (2 * M - 1) ** 2  # what table[raw] really reads
-print("smallest and largest index:", raw.min(), raw.max())
-print("different rows of the table that are read:", len(np.unique(wrapped)))
-print("offset (0, 0) reads row", wrapped[0, 0], "instead of", index_by_loop(7)[0, 0])
-
-# %% [markdown]
-# So a model that trains with it would learn as well. But its table is laid out in another order, and published
-# weights would be read at the wrong offsets, without any error. $M-1$ makes the table a plain map: offset
-# $-(M-1)$ first.
 
 # %% [markdown]
 # **04.2** And back: which offset does a row of the table belong to?
@@ -294,21 +245,18 @@ print(attn.relative_position_bias()[0].round(1))
 # the key above, the key left of it, and token 3 itself. $B$ is not symmetric: "you are left of me" and "I am left
 # of you" are two different entries.
 #
-# In `forward`, $B$ joins the scores before the softmax. The scores are `(n k a i j)`: image, window, head, query, key.
+# $B$ joins the scores before the softmax. The scores are `(n k a i j)`: image, window, head, query, key.
 # $B$ has no axis for images and none for windows, `(a i j)`. So it is the same for every image and every window.
 # (`self.scale` is $1/\sqrt d$; the mask belongs to chapter 5.)
 
 # %%
-side_by_side("window_attention.WindowAttention.forward")
+side_by_side("window_attention.WindowAttention.scores")
 
 # %% [markdown]
-# NumPy has one line more: `save` keeps what the backward pass needs (chapter 09). The maths is the same to the
-# letter.
-#
 # Two images, five windows, three heads, and all numbers random, the bias tables too. A loop over everything first.
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 def window_attention_by_loop(attn, x):
     """x (n, k, m, c) → the same shape: one image, window, head, query and key after the other."""
     # (n, k, m, c) each
@@ -328,7 +276,7 @@ def window_attention_by_loop(attn, x):
     return z @ attn.proj.weight.T + attn.proj.bias
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 in_numpy = swin_numpy.WindowAttention(dim=12, window_size=3, num_heads=3).to(np.float64)
 in_torch = swin_torch.WindowAttention(dim=12, window_size=3, num_heads=3).double()
 state = {
@@ -351,7 +299,7 @@ agree("attention, loop and NumPy", window_attention_by_loop(in_numpy, x), in_num
 # And does the shuffle of section 1 show now? It does: shuffled tokens get something else than they got in order. Set
 # the table to zero, and the shuffle goes unnoticed again.
 
-# %%
+# %% jupyter={"source_hidden": true}
 shuffle = rng.permutation(9)
 before, after = in_numpy(x)[:, :, shuffle], in_numpy(x[:, :, shuffle])
 changed = np.abs(after - before).max() / np.abs(before).max()
@@ -373,7 +321,7 @@ agree(
 # the query. The table counts the other way, query minus key; hence the minus signs.
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 def table_for(wish, M=7):
     """wish(below, right) → score to add. Returns one column of the table, ((2M-1)²,)."""
     offset = np.arange(-(M - 1), M)  # query - key, as the table counts
@@ -399,19 +347,7 @@ bias_tables(table, titles=list(wishes))
 
 # %% [markdown]
 # Now a layer whose content says nothing (all $q$ and $k$ are zero), so that only the bias speaks. The weights are
-# then $\mathrm{softmax}(B_i)$, where $i$ is the query's row. A hook on `attn_drop` catches the weights `(n k a i j)`.
-
-
-# %%
-def weights_of(attn, x):
-    """The attention weights (n, k, a, i, j) that `attn` computes for x."""
-    caught = []
-    handle = attn.attn_drop.register_forward_hook(
-        lambda module, inputs, output: caught.append(output)
-    )
-    attn(x)
-    handle.remove()
-    return caught[0]
+# then $\mathrm{softmax}(B_i)$, where $i$ is the query's row. `attention_weights` gives them, `(n k a i j)`.
 
 
 # %%
@@ -419,7 +355,7 @@ M = 7
 attn = swin_numpy.WindowAttention(dim=16, window_size=M, num_heads=4).to(np.float64)
 attn.qkv.weight[...] = 0  # no content: only the bias speaks
 attn.relative_position_bias_table[...] = table
-weights = weights_of(attn, rng.standard_normal((1, 1, 49, 16)))
+weights = attn.attention_weights(rng.standard_normal((1, 1, 49, 16)))
 print("weights", weights.shape, "= image, window, head, query, key")
 
 # %% [markdown]
@@ -437,23 +373,12 @@ def looks(row, column):
 slider(looks, row=(0, 6, 1, 3), column=(0, 6, 1, 2))
 
 # %% [markdown]
-# In the first column "look left" finds no key to its left. No key gets the bonus then, and the head looks everywhere
-# alike: the softmax has to give its weight to *some* keys.
-
-# %%
-for column in (2, 0):
-    largest = weights[0, 0, 0, 3 * M + column].max()
-    print(f"'look left' from row 3, column {column}: largest weight {largest:.3f}")
-print(f"1/49 = {1 / 49:.3f}")
-assert np.allclose(weights[0, 0, 0, 3 * M], 1 / 49)
-
-# %% [markdown]
 # Content and position add up *inside* the exponent. So weights multiply: $e^{s + b} = e^s \cdot e^b$, then each
 # row is scaled to sum 1. Here the content is made by hand too: the closer the mean colours of two patches, the
 # higher their score. First content alone, then "look near" alone, then both; last, content and "look along the
 # row".
 
-# %%
+# %% jupyter={"source_hidden": true}
 query, i = (3, 2), 3 * M + 2
 colour = tokens.reshape(49, 3, -1).mean(-1)  # (49, 3): mean red, green, blue
 content = -4 * np.square(colour[:, None] - colour[None, :]).sum(-1)  # (i, j)
@@ -485,36 +410,142 @@ solution("04.3")
 # ## Deeper: questions, details and traps
 
 # %% [markdown]
+# ### The index step by step
+#
+# The index without loops, one step a line. `[:, None]` puts the query on the first axis, `[None, :]` the key on
+# the second.
+
+# %%
+M = 2
+token = np.arange(M * M)
+row, column = token // M, token % M
+print("rows of the tokens   ", row)
+print("columns of the tokens", column)
+rows, columns = row[:, None] - row[None, :], column[:, None] - column[None, :]
+print("row offsets\n", rows, "\ncolumn offsets\n", columns)
+
+# %%
+rows, columns = rows + M - 1, columns + M - 1
+print("row offsets from 0\n", rows, "\ncolumn offsets from 0\n", columns)
+print("rows · 3 + columns\n", rows * (2 * M - 1) + columns)
+agree("loop and steps", rows * (2 * M - 1) + columns, index_by_loop(2))
+
+# %% [markdown]
+# **Is it one-to-one?** Each offset must have one index, and no two offsets the same one.
+
+# %%
+for M in (2, 3, 7):
+    index, index_of = index_by_loop(M), {}
+    for i, j in np.ndindex(index.shape):
+        offset = i // M - j // M, i % M - j % M
+        # the same index each time
+        assert index_of.setdefault(offset, index[i, j]) == index[i, j]
+    assert sorted(index_of.values()) == list(range((2 * M - 1) ** 2))  # each index once
+    print(
+        f"M = {M}: {len(index_of)} offsets, indices 0 … {max(index_of.values())}, each belongs to one"
+    )
+
+# %% [markdown]
+# ### A head that finds nothing
+#
+# In the first column "look left" finds no key to its left. No key gets the bonus then, and the head looks everywhere
+# alike: the softmax has to give its weight to *some* keys.
+
+# %%
+for column in (2, 0):
+    largest = weights[0, 0, 0, 3 * M + column].max()
+    print(f"'look left' from row 3, column {column}: largest weight {largest:.3f}")
+print(f"1/49 = {1 / 49:.3f}")
+assert np.allclose(weights[0, 0, 0, 3 * M], 1 / 49)
+
+# %% [markdown]
+# ### Could indices be negative?
+#
+# Why add $M-1$? You often read "because indices can't be negative". That is not quite true: in NumPy and PyTorch,
+# index -1 is the last row. Leave the $M-1$ away and negative indices wrap round. No two offsets meet, for -84 … 84
+# are just as many numbers as the table has rows:
+
+# %%
+raw = (rows - (M - 1)) * (2 * M - 1) + (columns - (M - 1))
+wrapped = raw % (2 * M - 1) ** 2  # what table[raw] really reads
+print("smallest and largest index:", raw.min(), raw.max())
+print("different rows of the table that are read:", len(np.unique(wrapped)))
+print("offset (0, 0) reads row", wrapped[0, 0], "instead of", index_by_loop(7)[0, 0])
+
+# %% [markdown]
+# So a model that trains with it would learn as well. But its table is laid out in another order, and published
+# weights would be read at the wrong offsets, without any error. $M-1$ makes the table a plain map: offset
+# $-(M-1)$ first.
+
+# %% [markdown]
 # ### Tables that were learned
 #
-# The repository ships a small Swin that was trained on pictures of clothes, 28 × 28 pixels (chapter 10). Nobody told
-# its heads what to wish for. These are the tables of its first stage; the query is in the centre of each.
+# The repository ships a small Swin that was trained on pictures of clothes, 28 × 28 pixels (chapter 10). These are the
+# tables of its first stage, and above each the random table that it started from; the query is in the centre.
 
 # %%
 trained = SwinTransformer.from_checkpoint(TRAINED)
-attns = [block.attn for block in trained.layers[0].blocks]
-learned = np.concatenate([a.relative_position_bias_table for a in attns], axis=1)
-titles = [
-    f"block {b}, head {h}" for b, a in enumerate(attns) for h in range(a.num_heads)
-]
-bias_tables(learned, titles)
+fresh = SwinTransformer(trained.config)
+shapes = {name: value.shape for name, value in fresh.state_dict().items()}
+fresh.load_state_dict(first_weights(shapes, Recipe()))
+
+
+def tables_of(model):
+    """The tables of the first stage, (offsets, heads of all its blocks)."""
+    return np.concatenate(
+        [block.attn.relative_position_bias_table for block in model.layers[0].blocks],
+        axis=1,
+    )
+
+
+start, learned = tables_of(fresh), tables_of(trained)
+titles = [f"block {b}, head {h}" for b in range(2) for h in range(2)]
+bias_tables(
+    np.concatenate([start, learned], axis=1),
+    [f"start: {t}" for t in titles] + [f"end: {t}" for t in titles],
+)
 
 # %% [markdown]
-# How much is that in weights? $e^b$ is the factor that a bias puts on a weight before the row is scaled. So the
-# spread of a table says how much stronger the favourite offset is than the one it likes least, for equal content:
+# They have become smoother, and they **remember their start**: how strongly start and end are correlated, and where the
+# final favourite stood among the 169 offsets at the start.
 
 # %%
 side = 2 * trained.layers[0].blocks[0].window_size - 1
-for title, column in zip(titles, learned.T, strict=True):
-    row, col = np.divmod(column.argmax(), side)
-    below, right = side // 2 - row, side // 2 - col  # key - query
-    factor = np.exp(column.max() - column.min())
-    print(f"{title}: likes {below:+d} below, {right:+d} right;"
-          f" {factor:.0f} times the least liked")  # fmt: skip
+for title, before, after in zip(titles, start.T, learned.T, strict=True):
+    row, col = np.divmod(after.argmax(), side)
+    rank = (before > before[after.argmax()]).sum() + 1
+    print(f"{title}: correlation {np.corrcoef(before, after)[0, 1]:.2f}; favourite {side // 2 - row:+d} below, "
+          f"{side // 2 - col:+d} right, at the start number {rank}")  # fmt: skip
 
 # %% [markdown]
-# Chapter 10 looks closer (neighbouring offsets get similar numbers, which random tables don't have), and trains the
-# model again without any table.
+# So a head's favourite is in good part what chance gave it; training kept what was of use. How much is a bias in
+# weights? $e^b$ is the factor that it puts on a weight before the row is scaled. In one row a query sees only 49 of the
+# 169 offsets; the ratio between its most and least favoured key, for equal content:
+
+# %%
+index = swin_numpy.relative_position_index(7)
+for title, column in zip(titles, learned.T, strict=True):
+    ratios = np.exp(np.ptp(column[index], axis=1))  # of each query
+    print(f"{title}: median {np.median(ratios):5.0f}, largest {ratios.max():5.0f}")
+
+# %% [markdown]
+# Chapter 10 trains the model again without any table.
+
+# %% [markdown]
+# ### Q20: Why is a scalar bias added to the score instead of a relative embedding multiplied with q, as in Shaw et al.?
+#
+# Shaw et al. (2018) learn a *vector* for each offset and add $q_i \cdot r_{ij}$: how much an offset counts then depends
+# on what the query holds. Swin's bias is a number: the same for every content. What each costs, for one head of width 32
+# in a window of 49 tokens:
+
+# %%
+M, d = 7, 32
+offsets_, pairs = (2 * M - 1) ** 2, (M * M) ** 2
+print(f"scalar bias: {offsets_:5,} numbers to learn, {pairs:6,} additions")
+print(f"embedding:   {offsets_ * d:5,} numbers to learn, {pairs * d:6,} multiply-adds")
+
+# %% [markdown]
+# The Swin paper doesn't compare the two; it compares the bias with an absolute embedding and with nothing (its table 4).
 
 # %% [markdown]
 # ### Q21: Why does every head and every block have its own table, and do all windows share it?
@@ -533,9 +564,10 @@ total = sum(p.size for _, p in model.named_parameters())
 print(f"all tables: {ours:,} of {total:,} parameters = {ours / total:.2%}")
 
 # %% [markdown]
-# One table for each block, one column for each head, and no axis for windows. Heads need their own column to be able
-# to look in different directions, as the four heads above do: add one $B$ to all of them and they all look the same
-# way. Blocks need their own since each works on other features. It costs next to nothing, as the last line shows.
+# One table for each block, one column for each head, and no axis for windows. With columns of their
+# own, heads can look in different directions, as the four heads above do; with one $B$ for all they would all get the
+# same push. That blocks have their own is a choice (T5 shares one table among its layers); it costs next to nothing, as the
+# last line shows.
 #
 # All windows share it. Exchange the windows, and the results are exchanged and nothing else.
 
@@ -548,9 +580,6 @@ agree(
     in_numpy(x)[:, windows],
     bound=1e-13,
 )
-
-# %% [markdown]
-# The learned tables further up show it: training gave each head of each block a table of its own.
 
 # %% [markdown]
 # **04.5** How many numbers do all tables of a model hold together? `depths` is the number of blocks in each stage,
@@ -567,6 +596,22 @@ check("04.5", numbers_in_tables)
 
 # %%
 solution("04.5")
+
+# %% [markdown]
+# ### Q17: Could the multiplier be something else, such as 2M-2 or 3M-1?
+#
+# Larger, yes: any number from $2M-1$ up keeps all offsets apart, but the table then has rows that nobody reads. Smaller,
+# no: two offsets fall together. Count, for $M = 7$:
+
+# %%
+rows, columns = (
+    index_part.ravel() for index_part in np.indices((13, 13))
+)  # both offsets, from 0 on
+for name, multiplier in (("2M-2", 12), ("2M-1", 13), ("3M-1", 20)):
+    entries = rows * multiplier + columns
+    print(
+        f"{name}: {len(np.unique(entries))} different entries for 169 offsets, table of {entries.max() + 1} rows"
+    )
 
 # %% [markdown]
 # ### Q18: In a rectangular window, which side belongs in the multiplier, and does meshgrid need the ij order?
@@ -875,9 +920,34 @@ assert change(model, 28) < 1e-12 and change(no_bias, 28) < 1e-12
 # - With the bias at zero it is the same story. What notices the move is the grid of windows, not the bias.
 # - With an absolute embedding every move is noticed. (It starts at zero; ours is random, to see its effect.)
 #
-# So inside a window the model knows offsets; where the window lies, it doesn't know. Borders tell it a little:
-# the shifted windows of chapter 05 are smaller there. But even that needs content. For an image of one colour every
-# token of a map gives the same answer, in all four stages, for a weighted mean of equal values is that value.
+# So where several windows lie side by side, the model knows offsets inside a window, and not where the window lies. The
+# exception is stage 4 at 224 pixels, where one window is the whole map: an offset to everything is as good as a place.
+# Roll the map round by two columns: does the result roll along?
+
+# %%
+whole = swin_numpy.SwinTransformerBlock(24, 3, window_size=7).to(np.float64)
+for _, value in whole.named_parameters():
+    value[...] = 0.5 * rng.standard_normal(value.shape)
+for name in ("with bias", "bias set to 0"):
+    for grid in ((14, 14), (7, 7)):
+        x = rng.standard_normal((1, *grid, 24))
+        by = (
+            7 if grid == (14, 14) else 2
+        )  # one whole window; two columns of the only one
+        there = whole(np.roll(x, by, axis=2).reshape(1, -1, 24), grid).reshape(x.shape)
+        off = np.abs(
+            there
+            - np.roll(whole(x.reshape(1, -1, 24), grid).reshape(x.shape), by, axis=2)
+        ).max()
+        print(
+            f"{name:14} {grid}: rolled by {by}, largest difference {off / np.abs(there).max():.1e}"
+        )
+    whole.attn.relative_position_bias_table[...] = 0
+
+# %% [markdown]
+# Borders tell a token a little, too: the shifted windows of chapter 05 are smaller there. But all of that needs content.
+# For an image of one colour every token of a map gives the same answer, in all four stages, for a weighted mean of equal
+# values is that value.
 
 # %%
 deep = SwinTransformer(
@@ -940,7 +1010,8 @@ for name, wrong in bugs.items():
 # %% [markdown]
 # **Trap 3: reshape instead of a transpose.** To stretch a table you need it as `(heads, 13, 13)`. The table is
 # `(169, heads)`, heads last, so `reshape(heads, 13, 13)` runs, and mixes heads and offsets. The transpose has to come
-# first. Catch: after going there and back, nothing may have changed, and a head's map must equal its own column.
+# first. Going there and back proves nothing, since the same mistake undoes itself; compare a head's map with its own
+# column.
 
 # %%
 right = table.T.reshape(4, 13, 13)
@@ -948,6 +1019,7 @@ scrambled = table.reshape(4, 13, 13)
 print("Is head 1 column 1 of the table?")
 print("transpose, then reshape:", np.array_equal(right[1].ravel(), table[:, 1]))
 print("reshape alone:          ", np.array_equal(scrambled[1].ravel(), table[:, 1]))
+print("and back, reshape alone:", np.array_equal(scrambled.reshape(table.shape), table))
 offset_maps(
     {"look near: transpose, then reshape": right[1], "reshape alone": scrambled[1]}
 )
