@@ -60,11 +60,12 @@ class Module:
 
     def __init__(self):
         self.training = False
+        self.fast_forward = None  # use_attention("fused") puts a function here that computes what forward does
         self._saved = None
         self._forward_hooks = []
 
     def __call__(self, *inputs):
-        output = self.forward(*inputs)
+        output = self.forward(*inputs) if self.fast_forward is None else self.fast_forward(self, *inputs)
         for hook in self._forward_hooks:
             hook(self, inputs, output)
         return output

@@ -1,14 +1,14 @@
 """The fused way against the plain one: every geometry, and that it disturbs nothing."""
 
 import copy
-import os
+import math
 import threading
 
 import numpy as np
 import pytest
 
 from swin_numpy import Backbone, SwinConfig, SwinTransformer, fused
-from swin_numpy.runtime import threads as cores
+from swin_numpy.runtime import threads
 from tests.twin import random_state, relative
 
 SMALL = SwinConfig(
@@ -81,7 +81,7 @@ def test_swin_tiny_scaled_down(version):
 @pytest.mark.parametrize("version", [1, 2])
 @pytest.mark.parametrize("scale", [1, 30, 3000])
 def test_large_scores_take_the_careful_way(scale, version):
-    """Scores of thousands would overflow exp. In float64, rounding grows with the scores."""
+    """Scores of thousands would overflow exp. In float64, rounding grows with the sthreads."""
     model = model_of(version=version)
     for layer in model.layers:
         for block in layer.blocks:
@@ -97,10 +97,10 @@ def test_exponentials_of_any_scores():
     scores = rng.standard_normal((2, 3, 4, 4))
     for case in (scores, scores + 1000, scores - 1000, 1e3 * scores, scores - 100 * (1 - np.eye(4))):
         got = case.copy()
-        sums = fused.exponentials(got)
+        sums = fused._exponentials(got)
         expected = np.exp(case - case.max(-2, keepdims=True))
         assert relative(got / sums, expected / expected.sum(-2, keepdims=True)) < 1e-12
-    assert np.isnan(fused.exponentials(np.full((1, 1, 2, 2), np.nan))).all()
+    assert np.isnan(fused._exponentials(np.full((1, 1, 2, 2), np.nan))).all()
 
 
 @pytest.mark.parametrize("few", [0, 10**6])
@@ -111,10 +111,10 @@ def test_the_same_digits_on_any_number_of_threads_and_again(few, monkeypatch):
     images = images_of(model)
     found = []
     for count in (1, 2, 5, 1):
-        monkeypatch.setattr(cores, "threads", lambda count=count: count)
-        cores.pool.cache_clear()
+        monkeypatch.setattr(threads, "worker_count", lambda count=count: count)
+        threads._pool.cache_clear()
         found += [model(images) for _ in range(3)]
-    cores.pool.cache_clear()
+    threads._pool.cache_clear()
     assert all(np.array_equal(found[0], other) for other in found)
 
 
@@ -131,7 +131,7 @@ def test_nothing_that_was_given_or_returned_is_written_to():
 
 
 def test_two_threads_at_once(monkeypatch):
-    monkeypatch.setattr(cores, "threads", lambda: 2)
+    monkeypatch.setattr(threads, "worker_count", lambda: 2)
     models, found = [model_of(), model_of(img_size=32, window_size=5)], {}
     expected = [model(images_of(model)) for model in models]
 
@@ -192,54 +192,3 @@ def test_backbone_and_wrong_kinds():
         backbone.use_attention("quick")
     with pytest.raises(ValueError, match=r"tokens of a 3x4 grid: expected shape \(n, 12, 8\), got \(2, 9, 8\)"):
         model_of().layers[0].blocks[0](np.zeros((2, 9, 8)), (3, 4))
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
-def test_a_forked_process_makes_threads_of_its_own(monkeypatch):
-    monkeypatch.setattr(cores, "threads", lambda: 2)
-    done = []
-    cores.run(done.append, range(4))
-    child = os.fork()
-    if child == 0:
-        done.clear()
-        cores.run(done.append, range(4))
-        os._exit(0 if sorted(done) == [0, 1, 2, 3] else 1)
-    assert os.waitpid(child, 0)[1] == 0
-
-
-def test_one_thread_asked_for_is_one_thread(monkeypatch):
-    cores.threads.cache_clear()
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
-    seen = set()
-    cores.run(lambda _: seen.add(threading.get_ident()), range(8))
-    cores.threads.cache_clear()
-    assert seen == {threading.get_ident()}
-
-
-def test_what_goes_wrong_in_a_helper_is_raised(monkeypatch):
-    monkeypatch.setattr(cores, "threads", lambda: 2)
-    cores.pool.cache_clear()
-
-    def work(task):
-        if task == 1:
-            raise ValueError("task 1")
-
-    with pytest.raises(ValueError, match="task 1"):
-        cores.run(work, range(3))
-    nested = []
-    cores.run(lambda i: cores.run(lambda j: nested.append((i, j)), range(3)), range(3))
-    assert len(nested) == 9
-
-
-def test_products_have_their_threads_back_afterwards(monkeypatch):
-    if not cores.blas():
-        pytest.skip("another BLAS than OpenBLAS")
-    monkeypatch.setattr(cores, "threads", lambda: 2)
-    get, put = cores.blas()
-    before, inside = get(), []
-    put(2)
-    cores.run(lambda _: inside.append(get()), range(4))
-    after = get()
-    put(before)
-    assert inside == [1] * 4 and after == 2

@@ -7,7 +7,7 @@ import pytest
 
 from swin_numpy import SwinConfig, SwinTransformer
 from swin_numpy.functional import cross_entropy, cross_entropy_backward
-from swin_numpy.runtime import threads as cores
+from swin_numpy.runtime import threads
 from swin_numpy.train import ParallelTrainer, Trainer
 from swin_numpy.training.recipe import Recipe
 from tests import training
@@ -43,15 +43,15 @@ def test_a_step_has_the_gradients_of_the_whole_batch(n, kind):
 
 def test_the_same_digits_on_any_number_of_threads(monkeypatch):
     def trained(count):
-        monkeypatch.setattr(cores, "threads", lambda: count)
-        cores.pool.cache_clear()
+        monkeypatch.setattr(threads, "worker_count", lambda: count)
+        threads._pool.cache_clear()
         trainer = ParallelTrainer(SwinConfig(**{**vars(CONFIG), "drop_path_rate": 0.3, "drop_rate": 0.1}), Recipe())
         for step in range(3):
             trainer.step(*batch(6, step), 1e-2)
         return trainer.state_dict()
 
     first, *others = [trained(count) for count in (1, 2, 4)]
-    cores.pool.cache_clear()
+    threads._pool.cache_clear()
     assert all(np.array_equal(first[name], other[name]) for other in others for name in first)
 
 
