@@ -15,6 +15,7 @@ It is taken only where it is known to give the same: see `applies`. Axis names a
 """
 
 from functools import lru_cache, partial
+from inspect import isfunction
 from itertools import pairwise
 
 import numpy as np
@@ -56,31 +57,23 @@ def applies(part, x=None, *rest):
         and type(x) is np.ndarray
         and x.dtype in (np.float32, np.float64)
         and x.size > 0
-        and all(vars(cls) == before for cls, before in _CLASSES.items())
-        and any(_alike(part, example, x.dtype, outermost=True) for example in _EXAMPLES[type(part)])
+        and all(getattr(cls, name) is made for cls, name, made in _FUNCTIONS)
+        and all(_as_made(inner, x.dtype) for _, inner in part.named_modules())
+        and not any(inner._forward_hooks for _, child in part.named_children() for _, inner in child.named_modules())
     )
 
 
-def _alike(part, example, dtype, outermost=False):
-    """Does `part` consist of the same classes as `example`, all the way down, without methods or hooks of its own?"""
-    if type(part) is not type(example):
+def _as_made(part, dtype):
+    """Has `part` the children and parameters that its class gives it, and no method of its own?"""
+    if type(part) not in _CHILDREN:
         return False
-    if isinstance(part, Parameter):
-        return part.dtype == dtype
-    if isinstance(part, tuple | list):
-        return len(part) == len(example) and all(_alike(a, b, dtype) for a, b in zip(part, example, strict=True))
-    if not isinstance(part, Module):
-        return True
     own = vars(part)
+    parameters = [own.get(name) for name in _PARAMETERS[type(part)]]
     return (
-        _METHODS[type(part)].isdisjoint(own)
-        and (outermost or not part._forward_hooks)
-        and all(_alike(own.get(name), value, dtype) for name, value in vars(example).items() if _matters(value))
+        {name: type(inner) for name, inner in part.named_children()}.items() <= _CHILDREN[type(part)].items()
+        and all(value is None or (type(value) is Parameter and value.dtype == dtype) for value in parameters)
+        and _METHODS[type(part)].isdisjoint(own)
     )
-
-
-def _matters(value):
-    return isinstance(value, Module | Parameter | tuple | list)
 
 
 def _embed(part, images):
@@ -170,8 +163,7 @@ def _branch(work, count, last, x, few):
     y = parts[0]
     for part in parts[1:]:
         y += part
-    y += plain(last.bias)[:, None]
-    return y
+    return _add_to_columns(y, last.bias)
 
 
 def _columns(tokens, rows):
@@ -221,8 +213,15 @@ def _mlp(mlp, x, out, channels):
     """x (c, l) → out (c, l): what these channels of the middle contribute to Mlp's result, without fc2's bias."""
     weight = plain(mlp.fc1.weight)[channels]
     y = np.matmul(weight, x, out=scratch("wide", (len(weight), x.shape[1]), x.dtype))
-    y += plain(mlp.fc1.bias)[channels, None]
+    y = _add_to_columns(y, mlp.fc1.bias, channels)
     np.matmul(plain(mlp.fc2.weight)[:, channels], _gelu(y), out=out)
+
+
+def _add_to_columns(x, bias, channels=slice(None)):
+    """x (c, l) with these channels of a linear layer's bias added, if it has one."""
+    if bias is not None:
+        x += plain(bias)[channels, None]
+    return x
 
 
 def _add_bias(scores, bias, kinds):
@@ -325,21 +324,29 @@ _FAST = {  # what computes a part's forward
 }
 
 
-def _make_examples():
-    """{class: what such a part looks like when it is made}. Their random numbers must not change anybody else's."""
+def _make_parts():
+    """One part of every class that the fast path knows. Their random numbers must not change anybody else's."""
     others, layers._rng = layers._rng, np.random.default_rng(0)
-    examples = {
-        PatchEmbed: [PatchEmbed(patch_norm=norm) for norm in (True, False)],
-        PatchMerging: [PatchMerging(1)],
-        PatchMergingV2: [PatchMergingV2(1)],
-        SwinTransformerBlock: [SwinTransformerBlock(1, 1, qkv_bias=bias) for bias in (True, False)],
-        SwinTransformerBlockV2: [SwinTransformerBlockV2(1, 1, qkv_bias=bias) for bias in (True, False)],
-    }
+    outermost = (
+        PatchEmbed(),
+        PatchMerging(1),
+        PatchMergingV2(1),
+        SwinTransformerBlock(1, 1),
+        SwinTransformerBlockV2(1, 1),
+    )
     layers._rng = others
-    return examples
+    return {type(part): part for outer in outermost for _, part in outer.named_modules()}
 
 
-_EXAMPLES = _make_examples()
-_PARTS = {type(part) for examples in _EXAMPLES.values() for one in examples for _, part in one.named_modules()}
-_CLASSES = {cls: dict(vars(cls)) for part in _PARTS for cls in part.__mro__ if cls is not object}
+_PARTS = _make_parts()
 _METHODS = {cls: frozenset(name for name in dir(cls) if callable(getattr(cls, name))) for cls in _PARTS}
+_CHILDREN = {cls: {name: type(inner) for name, inner in part.named_children()} for cls, part in _PARTS.items()}
+_PARAMETERS = {
+    cls: [name for name, value in vars(part).items() if isinstance(value, Parameter)] for cls, part in _PARTS.items()
+}
+_FUNCTIONS = [
+    (cls, name, getattr(cls, name))
+    for cls, names in _METHODS.items()
+    for name in names
+    if isfunction(getattr(cls, name)) and (name == "__call__" or not hasattr(Module, name))
+]
