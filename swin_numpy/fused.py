@@ -26,7 +26,7 @@ from .gelu import scratch, write_gelu, write_gelu32
 from .module import Module, Parameter, plain
 from .patches import PatchEmbed, PatchMerging, PatchMergingV2, check_images, check_tokens
 from .runtime import threads
-from .window_attention import LOG_100, WindowAttentionV2, lengths
+from .window_attention import WindowAttentionV2, lengths
 from .windows import cyclic_shift, pad_to_multiple, shift_mask, window_partition
 
 GROUP = 2**19  # numbers in the tokens of a group of windows, at most: 2 MB in float32
@@ -206,7 +206,7 @@ def _prepare(attn, q, key, v, heads):
         v += plain(attn.v_bias).reshape(attn.num_heads, -1, 1)[heads]
     for vectors in (q, key):
         vectors /= lengths(vectors.mT).mT
-    q *= np.exp(np.minimum(plain(attn.logit_scale)[heads], LOG_100))
+    q *= attn.learned_scale()[heads]
 
 
 def _mlp(mlp, x, out, channels):

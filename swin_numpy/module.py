@@ -51,7 +51,7 @@ def check_shape(name, x, *axes):
     if not isinstance(x, np.ndarray):
         raise TypeError(f"{name}: expected a NumPy array, got {type(x).__name__}")
     sizes = zip(x.shape, axes, strict=False)
-    if x.ndim != len(axes) or any(s < (a != "n") if isinstance(a, str) else s != a for s, a in sizes):
+    if x.ndim != len(axes) or any(s < int(a != "n") if isinstance(a, str) else s != a for s, a in sizes):
         raise ValueError(f"{name}: expected shape ({', '.join(map(str, axes))}), got {tuple(x.shape)}")
 
 

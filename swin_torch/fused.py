@@ -26,7 +26,7 @@ from torch.utils._device import DeviceContext
 
 from .block import SwinTransformerBlock, SwinTransformerBlockV2
 from .patches import check_tokens
-from .window_attention import LOG_100, WindowAttentionV2, unit_vectors
+from .window_attention import WindowAttentionV2, unit_vectors
 from .windows import cyclic_shift, pad_to_multiple, shift_mask, window_partition
 
 # The most numbers that an array in the middle of an MLP may have: four images in Swin-T's first stage, 19 MB.
@@ -74,7 +74,7 @@ def _as_made(blocks):
     return all(_part_as_made(part) for block in blocks for part in block.modules())
 
 
-# What torch.compiler.assume_constant_result does, but that imports the compiler: run this when compiling, don't trace it.
+# As torch.compiler.assume_constant_result does, which imports the compiler: don't trace this, but call it.
 _as_made._dynamo_marked_constant = True
 
 
@@ -131,7 +131,7 @@ def _prepare(attn, q, k, v):
     if attn.q_bias is not None:
         q = q + rearrange(attn.q_bias, "(a d) -> a 1 d", a=attn.num_heads)
         v = v + rearrange(attn.v_bias, "(a d) -> a 1 d", a=attn.num_heads)
-    return torch.exp(torch.clamp(attn.logit_scale, max=LOG_100)) * unit_vectors(q), unit_vectors(k), v, 1.0
+    return attn.learned_scale() * unit_vectors(q), unit_vectors(k), v, 1.0
 
 
 def _bias_and_mask(attn, mask, n):

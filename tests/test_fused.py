@@ -1,7 +1,6 @@
 """The fast path against the plain one: every geometry, everything that may be changed, and that it disturbs nothing."""
 
 import copy
-import math
 import threading
 
 import numpy as np
@@ -362,11 +361,6 @@ def test_the_fast_path_is_taken_by_every_ordinary_model(case, alter, monkeypatch
         model(images_of(model))
         parts = [type(part) for _, part in model.named_modules() if type(part) in fast]
         assert sorted(taken, key=str) == sorted(parts, key=str) and len(taken) == 7
-
-
-def test_a_batch_of_no_images():
-    layer = model_of().layers[0]
-    assert layer(np.zeros((0, 196, 8)), (14, 14)).shape == (0, 196, 8)
 
 
 @pytest.mark.parametrize("kind", ["plain", "fused"])

@@ -1,4 +1,4 @@
-"""Work shared out among threads: every task once, limits that end, forked processes, memory that is used again."""
+"""Work shared out among threads: every task once, limits that end, forked processes."""
 
 import os
 import subprocess
@@ -276,27 +276,6 @@ def test_worker_count_where_the_system_does_not_say(monkeypatch):
     for cores in (6, None):
         monkeypatch.setattr(os, "cpu_count", lambda cores=cores: cores)
         assert threads.worker_count.__wrapped__() == (cores or 1)
-
-
-def test_scratch_is_memory_that_is_used_again():
-    first = threads.scratch("a test", (3, 4), np.float32)
-    assert first.shape == (3, 4) and first.dtype == np.float32 and first.flags["C_CONTIGUOUS"]
-    first[...] = 7
-    again = threads.scratch("a test", (2, 3), np.float64)  # 48 bytes, as many as before
-    assert np.shares_memory(first, again) and again.shape == (2, 3) and again.dtype == np.float64
-    assert not np.shares_memory(first, threads.scratch("another name", (3, 4), np.float32))
-    larger = threads.scratch("a test", (100,), np.float64)
-    assert larger.shape == (100,)
-    assert np.shares_memory(larger, threads.scratch("a test", (3, 4), np.float32))
-    assert threads.scratch("a test", (0, 5), np.float32).shape == (0, 5)
-
-
-def test_scratch_belongs_to_one_thread():
-    ours, theirs = threads.scratch("a test", (8,), np.float32), []
-    thread = threading.Thread(target=lambda: theirs.append(threads.scratch("a test", (8,), np.float32)))
-    thread.start()
-    thread.join()
-    assert not np.shares_memory(ours, theirs[0])
 
 
 def test_importing_starts_no_thread():

@@ -471,7 +471,7 @@ race(
 # next. This is the heart of the NumPy twin's fast way; steps 1 to 5 and 7 are all in it:
 
 # %%
-print(inspect.getsource(swin_numpy.fused.group_through))
+print(inspect.getsource(swin_numpy.fused.group_forward))
 
 # %% [markdown]
 # `use_attention("fused")` switches it on, in both twins. Weights, results and names are the same.
