@@ -140,7 +140,7 @@ def colors():
         "seam": style.SEAM,
         "masked": style.MASKED,
         "windows": style.WINDOWS[:4],
-        "regions": style.WINDOWS[:4],
+        "regions": getattr(style, "REGIONS", style.WINDOWS[:4]),
     }
 
 
