@@ -49,8 +49,9 @@ lab: .venv/.run  ## JupyterLab on the first chapter
 bench: .venv/.dev  ## time and memory of both twins, as ratios
 	$(BIN)/python -m tests.benchmarks
 
-figures: .venv/.run  ## draw figures/gallery again
+figures: .venv/.run  ## draw figures/gallery again, and fill in the README
 	$(BIN)/python -m figures
+	$(BIN)/python docs/readme.py
 
 notebooks: .venv/.dev  ## execute notebooks/source into notebooks/*.ipynb
 	$(BIN)/python -m notebooks.build
