@@ -42,9 +42,7 @@ from swin_numpy.training.fashion_mnist import (
     standardise,
 )
 
-torch.set_num_threads(
-    1
-)  # the arrays here are small: waking several threads costs more than it saves
+torch.set_num_threads(1)  # small arrays: more threads would only wait
 rng = np.random.default_rng(5)
 images = preprocess(load_image(photo_path("coffee")))  # (1, 3, 224, 224)
 image = denormalise(images)[0]  # (224, 224, 3), to draw
