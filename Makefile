@@ -44,7 +44,7 @@ test: .venv/.dev  ## all tests, notebooks included
 	$(BIN)/python -m pytest
 
 lab: .venv/.run  ## JupyterLab on the first chapter
-	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) notebooks/00_swin_in_thirty_minutes.ipynb
+	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --config=notebooks/lab/jupyter_lab_config.py
 
 bench: .venv/.dev  ## time and memory of both twins, as ratios
 	$(BIN)/python -m tests.benchmarks
