@@ -8,8 +8,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from swin_numpy.config import CONFIGS
-from swin_numpy.runtime.command import exit_status
 
+from .animation import shift_gif
 from .photographs import PHOTOS
 from .pictures import NEEDS_TORCH, NEEDS_WEIGHTS, PICTURES, Gallery
 from .style import GALLERY, save
@@ -46,18 +46,17 @@ def left_out(name, args):
 
 
 def main(arguments=None):
-    """Run the command with these arguments, by default those of the process. Returns the exit status."""
     args = parse(arguments)
-    return exit_status("python -m figures", lambda: draw(args))
-
-
-def draw(args):
-    """Draw what the arguments say. Raises ValueError or OSError for what can't be done."""
     gallery = Gallery(args.model, args.weights, args.photo)
     names = args.only or list(PICTURES)
     reasons = {name: left_out(name, args) for name in names}
-    for name in tqdm([name for name in names if not reasons[name]], unit="picture"):
-        save(PICTURES[name](gallery), name, args.folder)
+    try:
+        for name in tqdm([name for name in names if not reasons[name]], unit="picture"):
+            save(PICTURES[name](gallery), name, args.folder)
+            if name == "cyclic_shift":
+                (args.folder / "cyclic_shift.gif").write_bytes(shift_gif(gallery.pixels))
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
     for name, reason in reasons.items():
         if reason:
             print(f"{name}: left out, {reason}")
@@ -65,4 +64,4 @@ def draw(args):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,15 +1,14 @@
-"""Pictures of self-attention: from X to Q, K, V, to scores, to weights, to Z, and over a photograph.
+"""Pictures of self-attention on small matrices: from X to Q, K, V, to scores, to weights, to Z.
 
-Shapes: n tokens, c channels, d head width, a heads, i queries, j keys, h x w a grid of tokens.
+Shapes: n tokens, c channels, d head width, a heads, i queries, j keys.
 """
 
 import numpy as np
 
 from .arrays import as_array, as_labels
-from .cells import CELL, arrow, label_width, matrix, number, shades, write
-from .style import COLORS, DIVERGING, INK, PAGE, SEQUENTIAL, canvas, ink_on, panels, styled, tint
-
-GAP = 0.5  # inches between the matrices of an equation: room for × or =
+from .cells import arrow, label_width, number, shades, write
+from .matrices import CELL, Matrix, draw_matrix, matrices
+from .style import COLORS, INK, PAGE, SEQUENTIAL, canvas, describe, ink_on, panels, styled, tint
 
 
 @styled
@@ -19,53 +18,35 @@ def matrix_product(A, B, product, names=("X", "W_Q", "Q"), tokens=None):
     `names` are the three names, written as titles; Q, K, V, X and Z get their colours.
     Raises ValueError where the shapes don't fit together.
     """
-    return _equations([_fitting(A, B, product, names)], as_labels("tokens", tokens, len(A)))
+    alt = f"{names[0]} times {names[1]} is {names[2]}, every number in its cell."
+    return matrices(_product(A, B, product, names, as_labels("tokens", tokens, len(A))), alt=alt)
 
 
 @styled
-def qkv(X, W_Q, W_K, W_V, Q, K, V, tokens=None):
+def qkv(X, W_Q, W_K, W_V, Q, K, V, tokens=None, channels=None):
     """X·W_Q = Q, X·W_K = K and X·W_V = V, one below the other, with every number in its cell.
 
-    X (n, c); W_Q, W_K, W_V (c, d); Q, K, V (n, d); tokens: n row labels. Raises ValueError for other shapes.
+    X (n, c); W_Q, W_K, W_V (c, d); Q, K, V (n, d); tokens: n row labels; channels: {"X": c names, "Q": d names, …} of
+    columns, by default their numbers. Raises ValueError for other shapes.
     """
-    rows = [
-        _fitting(X, W, product, ("X", f"W_{name}", name))
+    tokens, channels = as_labels("tokens", tokens, len(X)), channels or {}
+    lines = [
+        _product(X, W, product, ("X", f"W_{name}", name), tokens, channels.get("X"), channels.get(name))
         for name, W, product in (("Q", W_Q, Q), ("K", W_K, K), ("V", W_V, V))
     ]
-    return _equations(rows, as_labels("tokens", tokens, len(X)))
+    alt = f"Three matrix products make queries, keys and values of the {len(tokens)} tokens {', '.join(tokens)}."
+    return matrices(*lines, alt=alt)
 
 
-def _fitting(A, B, product, names):
+def _product(A, B, product, names, tokens, across=None, out=None):
+    """The line A × B = product, with the names of A's columns and of the product's."""
     A = as_array(names[0], A, (None, None))
     B = as_array(names[1], B, (A.shape[1], None))
-    return A, B, as_array(names[2], product, (A.shape[0], B.shape[1])), names
-
-
-def _equations(rows, tokens):
-    """One equation A × B = C a row; all rows of the same shapes."""
-    A, B, product, _ = rows[0]
-    left = label_width(tokens) + 0.1
-    cell_width = min(CELL[0], (PAGE - left - 2 * GAP - 0.1) / (A.shape[1] + B.shape[1] + product.shape[1]))
-    cell = (max(cell_width, 0.46), CELL[1])
-    decimals = 2 if cell[0] > 0.52 else 1
-    height = max(len(A), len(B)) * cell[1] + 0.42
-    width = left + (A.shape[1] + B.shape[1] + product.shape[1]) * cell[0] + 2 * GAP + 0.1
-    figure, axes = canvas(width, len(rows) * height + 0.05)
-    for index, (A, B, product, names) in enumerate(rows):
-        middle, x = index * height + 0.36 + (height - 0.42) / 2, left
-        for values, name, sign in zip((A, B, product), names, ("×", "=", ""), strict=True):
-            corner = (x, middle - len(values) * cell[1] / 2)
-            labels = tokens if name == names[0] else None
-            color = COLORS.get(name, COLORS.get(name.removeprefix("W_"), COLORS["X"]))
-            end = matrix(axes, values, corner, color, labels, title=_math(name), cell=cell, decimals=decimals)
-            write(axes, sign, end[0] + GAP / 2, middle, size=15)
-            x = end[0] + GAP
-    return figure
-
-
-def _math(name):
-    """W_Q with its index below the line."""
-    return f"${name}$" if "_" in name or "^" in name else name
+    product = as_array(names[2], product, (A.shape[0], B.shape[1]))
+    across, out = across or [f"{c}" for c in range(A.shape[1])], out or [f"{d}" for d in range(B.shape[1])]
+    parts = (A, tokens, across), (B, across if len(across[0]) > 2 else None, out), (product, None, out)
+    drawn = [Matrix(name, values, None, *labels) for name, (values, *labels) in zip(names, parts, strict=True)]
+    return [drawn[0], "×", drawn[1], "=", drawn[2]]
 
 
 @styled
@@ -74,17 +55,16 @@ def scores(QK, row_labels=None, column_labels=None, title="QKᵀ: every query wi
     QK = as_array("QK", QK, (None, None))
     rows = as_labels("row_labels", row_labels, QK.shape[0])
     columns = as_labels("column_labels", column_labels, QK.shape[1])
-    limit = float(np.abs(QK).max()) or 1.0
     cell = (max(CELL[0], label_width(columns)), CELL[1])
-    left, width = label_width(rows) + 0.55, max(len(columns) * cell[0], 3.2)
-    figure, axes = canvas(left + width + 0.15, len(rows) * cell[1] + 1.15)
+    left, width = label_width(rows) + 0.55, max(len(columns) * cell[0], 0.1 * len(title))
+    figure, axes = canvas(left + width + 0.2, len(rows) * cell[1] + 1.15)
     start = left + (width - len(columns) * cell[0]) / 2
-    fill = shades(QK, DIVERGING, -2 * limit, 2 * limit)  # the colour map's dark ends would hide numbers
-    x, y = matrix(axes, QK, (start, 0.95), fill, rows, columns, cell=cell)
-    write(axes, title, (start + x) / 2, 0.2, size=11)
-    write(axes, "keys j", (start + x) / 2, 0.5, COLORS["K"])
-    write(axes, "queries i", start - label_width(rows) - 0.2, (0.95 + y) / 2, COLORS["Q"], rotation=90)
-    return figure
+    x, y = draw_matrix(axes, Matrix("", QK, "signed", rows, columns), (start, 0.95), cell)
+    write(axes, title, left + width / 2, 0.22, size=11)
+    write(axes, "keys j", (start + x) / 2, 0.52, COLORS["K"], weight="bold")
+    write(axes, "queries i", start - label_width(rows) - 0.2, (0.95 + y) / 2, COLORS["Q"], rotation=90, weight="bold")
+    i, j = np.unravel_index(QK.argmax(), QK.shape)
+    return describe(figure, f"Matrix of scores, a row a query, a column a key. Largest: {rows[i]} with {columns[j]}.")
 
 
 @styled
@@ -95,29 +75,19 @@ def softmax_steps(raw, scaled, weights, labels=None):
     """
     raw = as_array("raw", raw, (None, None))
     scaled, weights = as_array("scaled", scaled, raw.shape), as_array("weights", weights, raw.shape)
-    labels = as_labels("labels", labels, len(raw))
-    columns = labels if raw.shape[0] == raw.shape[1] else as_labels("keys", None, raw.shape[1])
-    left, gap, sums = label_width(labels) + 0.1, 0.75, 0.75
-    cell_width = max(min(0.6, (PAGE - left - 2 * gap - sums) / (3 * raw.shape[1])), 0.48, label_width(columns, 9))
-    cell, top = (cell_width, CELL[1]), 0.68
-    figure, axes = canvas(left + 3 * raw.shape[1] * cell[0] + 2 * gap + sums, top + len(raw) * cell[1] + 0.15)
-    limit = 2 * float(np.abs(raw).max() or 1)
-    steps = (
-        (raw, shades(raw, DIVERGING, -limit, limit), "$QK^T$", "÷ √d"),
-        (scaled, shades(scaled, DIVERGING, -limit, limit), "$QK^T/\\sqrt{d}$", "softmax"),
-        (weights, shades(weights, SEQUENTIAL, 0, 1.3), "weights", ""),
-    )
-    x, middle = left, top + len(raw) * cell[1] / 2
-    for step, (values, fill, title, sign) in enumerate(steps):
-        end = matrix(axes, values, (x, top), fill, labels if step == 0 else None, columns, title, cell)
-        if sign:
-            arrow(axes, (end[0] + 0.1, middle), (end[0] + gap - 0.1, middle))
-            write(axes, sign, end[0] + gap / 2, middle - 0.17, size=9.5)
-        x = end[0] + gap
-    write(axes, "row sum", end[0] + sums / 2, top - 0.06, va="bottom", size=9.5)
-    for i, total in enumerate(weights.sum(1)):
-        write(axes, f"= {number(total, 2)}", end[0] + sums / 2, top + (i + 0.5) * cell[1])
-    return figure
+    rows = as_labels("labels", labels, len(raw))
+    columns = rows if raw.shape[0] == raw.shape[1] else as_labels("keys", None, raw.shape[1])
+    line = [
+        Matrix("QK^T", raw, "signed", rows, columns),
+        "÷ √d\n→",
+        Matrix("QK^T/\\sqrt{d}", scaled, "signed", None, columns),
+        "softmax\n→",
+        Matrix("weights", weights, "weights", None, columns),
+        "",
+        Matrix("row sum", weights.sum(1, keepdims=True), "white", None, [""], decimals=2),
+    ]
+    alt = "Scores, scores divided by the root of d, and weights: after the softmax each row adds up to 1."
+    return matrices(line, alt=alt)
 
 
 @styled
@@ -130,31 +100,25 @@ def weighted_sum(weights_row, V, Z_row, labels=None):
     V = as_array("V", V, (len(weights_row), None))
     Z_row = as_array("Z_row", Z_row, (V.shape[1],))
     labels = as_labels("labels", labels, len(V))
-    left, reach = label_width(labels) + 0.1, 2.1
-    pitch, top, block = 0.56, 0.42, V.shape[1] * CELL[0]
+    left, reach = label_width(labels) + 0.15, 2.3
+    pitch, top, block = 0.56, 0.45, V.shape[1] * CELL[0]
     figure, axes = canvas(left + block + reach + max(block, 1.9) + 0.2, top + len(V) * pitch + 0.05)
     middle = top + (len(V) * pitch - pitch + CELL[1]) / 2
     start, stop = left + block + 0.08, left + block + reach - 0.1
     for j, (weight, row) in enumerate(zip(weights_row, V, strict=True)):
         y = top + j * pitch
-        matrix(axes, row[None], (left, y), COLORS["V"], [labels[j]], title="V" if j == 0 else "")
-        at, goal = y + CELL[1] / 2, middle + (j - (len(V) - 1) / 2) * 0.07
-        arrow(
-            axes,
-            (start, at),
-            (stop, goal),
-            tint(INK, 0.65),
-            0.4 + 8 * max(weight, 0),
-            head=10 + 8 * max(weight, 0),
-        )
+        draw_matrix(axes, Matrix("" if j else "V", row[None], COLORS["V"], [labels[j]]), (left, y))
+        at, goal = y + CELL[1] / 2, middle + (j - (len(V) - 1) / 2) * 0.09
+        strength = max(weight, 0)
+        arrow(axes, (start, at), (stop, goal), tint(INK, 0.65), 0.4 + 8 * strength, head=10 + 8 * strength)
+        x, y = start + 0.3 * (stop - start), at + 0.3 * (goal - at)  # where the arrows are still apart
         bubble = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
-        where = 0.3  # along the arrow, where the arrows are still apart
-        x, y = start + where * (stop - start), at + where * (goal - at)
         write(axes, f"× {number(weight, 2)}", x, y, bbox=bubble, zorder=6)
     corner = (left + block + reach, middle - CELL[1] / 2)
-    end = matrix(axes, Z_row[None], corner, COLORS["Z"], title="Z")
-    write(axes, "sum of weight × row of V", corner[0], end[1] + 0.18, ha="left")
-    return figure
+    end = draw_matrix(axes, Matrix("Z", Z_row[None], COLORS["Z"]), corner)
+    write(axes, "sum of weight × row of V", corner[0], end[1] + 0.2, ha="left")
+    shares = ", ".join(f"{label} {number(w, 2)}" for label, w in zip(labels, weights_row, strict=True))
+    return describe(figure, f"A row of Z is the sum of the rows of V, each times its weight: {shares}.")
 
 
 @styled
@@ -165,14 +129,14 @@ def heads(weights, labels=None):
     columns = labels if weights.shape[1] == weights.shape[2] else as_labels("keys", None, weights.shape[2])
     per_row = min(len(weights), 4)
     rows = -(-len(weights) // per_row)
-    side = PAGE / per_row
-    figure, axes = panels(rows, per_row, (PAGE, rows * (side + 0.25)))
+    side = PAGE / max(per_row, 2.5)
+    figure, axes = panels(rows, per_row, (side * per_row, rows * (side + 0.25)))
     few = weights.shape[1] * per_row <= 24
     for head, panel in enumerate(axes.flat):
         if head >= len(weights):
             panel.axis("off")
             continue
-        fill = shades(weights[head], SEQUENTIAL, 0, max(1.0, weights.max()) * 1.1)
+        fill = shades(weights[head], SEQUENTIAL, 0, max(1.0, weights.max()) * 1.2)
         panel.imshow(fill, interpolation="nearest")
         panel.set_title(f"head {head}")
         if weights.shape[1] <= 16:
@@ -180,11 +144,11 @@ def heads(weights, labels=None):
             panel.set_yticks(range(len(labels)), labels)
         panel.tick_params(length=0)
         for i, j in np.ndindex(weights[head].shape if few else (0, 0)):
-            write(panel, number(weights[head, i, j], 2), j, i, ink_on(fill[i, j][:3]), 9)
-        panel.set_xlabel("keys j", color=COLORS["K"])
+            write(panel, number(weights[head, i, j], 2), j, i, ink_on(fill[i, j][:3]), 10)
+        panel.set_xlabel("keys j", color=COLORS["K"], weight="bold")
         if head % per_row == 0:
-            panel.set_ylabel("queries i", color=COLORS["Q"])
-    return figure
+            panel.set_ylabel("queries i", color=COLORS["Q"], weight="bold")
+    return describe(figure, f"The weights of {len(weights)} heads as matrices, a row a query, a column a key.")
 
 
 @styled
@@ -205,4 +169,5 @@ def temperature(scores_row, temperatures, labels=None):
         panel.tick_params(axis="x", length=0)
     axes[0, 0].set_ylabel("weight")
     figure.supxlabel("keys j", fontsize=10)
-    return figure
+    rising = ", ".join(f"{T:g}" for T in temperatures)
+    return describe(figure, f"The weights of one query at temperatures {rising}: the higher, the more alike they are.")

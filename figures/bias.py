@@ -6,10 +6,13 @@ Shapes: M the window's side, m = M·M tokens in a window, a heads, (2M - 1)² of
 import math
 
 import numpy as np
+from matplotlib.patches import Rectangle
 
 from .arrays import as_array, as_labels
-from .cells import lines, number, numbers, shades, sheet, write
-from .style import DIVERGING, PAGE, QUERY, SEQUENTIAL, WINDOWS, ink_on, panels, styled, tint
+from .cells import decimals_of, grid_lines, mark, number, numbers, shades, sheet, write
+from .style import DIVERGING, ENTRIES, INK, PAGE, QUERY, SEQUENTIAL, describe, ink_on, panels, styled, tint
+
+AROUND = "columns from query to key", "rows from query to key"
 
 
 @styled
@@ -32,7 +35,8 @@ def offsets(rows, columns, index=None):
         limit = 2.2 * max(abs(table.min()), table.max(), 1)
         _table(panel, table, DIVERGING if signed else SEQUENTIAL, -limit if signed else 0, limit, title)
     axes[0, 0].set_ylabel("query token i")
-    return figure
+    alt = f"Tables of all {len(rows)} × {len(rows)} pairs of tokens in a window: row offset, column offset"
+    return describe(figure, f"{alt}{', and the index they are folded into' * (index is not None)}.")
 
 
 @styled
@@ -52,8 +56,25 @@ def relative_index(index, window_size):
     _table(axes[0, 1], row, SEQUENTIAL, 0, top, f"row i = {query}, laid out as the window", "key column")
     axes[0, 1].set_ylabel("key row")
     _frame(axes[0, 0], 0, query, m, 1)
-    _frame(axes[0, 1], query % window_size, query // window_size, 1, 1)
-    return figure
+    mark(axes[0, 1], query // window_size - 0.5, query % window_size - 0.5)
+    alt = f"The index of each of {m} × {m} pairs, and the row of token {query} laid out as a window of {window_size} × "
+    return describe(figure, f"{alt}{window_size} tokens.")
+
+
+@styled
+def gather(index, table):
+    """A table of biases (rows, columns), and the matrix B (m, m) that is read from it: index (m, m) of int.
+
+    Entry k stands at row k // columns of the table. Pairs with the same entry have its colour.
+    """
+    index, table = as_array("index", index, (None, None)), as_array("table", table, (None, None))
+    entry = np.arange(table.size).reshape(table.shape)
+    sheets = [
+        ("the table, one bias an offset", entry, table),
+        ("B: the bias of each pair", index, table.ravel()[index]),
+    ]
+    figure = _entries(sheets)
+    return describe(figure, f"A table of {table.size} biases, and the {index.size} pairs that read from it.")
 
 
 @styled
@@ -66,26 +87,25 @@ def gather_and_scatter(index, gradient, table):
     index, table = as_array("index", index, (None, None)), as_array("table", table, (None, None))
     gradient = as_array("gradient", gradient, index.shape)
     entry = np.arange(table.size).reshape(table.shape)
-    figure, axes = panels(1, 3, (PAGE, 3.5), width_ratios=(*[len(index)] * 2, len(table)))
     sheets = [
-        ("forward: entry read by (i, j)", index, index, 0),
-        ("backward: gradient of B[i, j]", index, gradient, 1),
-        ("sums: gradient of the table", entry, table, 1),
+        ("forward: entry read by (i, j)", index, index),
+        ("backward: gradient of B[i, j]", index, gradient),
+        ("sums: gradient of the table", entry, table),
     ]
-    colors = _entry_colors(table.size)
-    for panel, (title, entries, values, decimals) in zip(axes[0], sheets, strict=True):
-        fill = colors[entries]
-        sheet(panel, fill, title)
-        panel.title.set_fontsize(10.5)
-        size = values.shape
-        lines(panel, range(size[0] + 1), range(size[1] + 1), size, "white", 1.2)
-        numbers(panel, values, fill, decimals=decimals)
+    return describe(_entries(sheets), "Pairs that read the same entry of a table, and send it their gradients.")
+
+
+def _entries(sheets):
+    """Sheets (title, entries, values) side by side, a cell in the colour of its entry; from the tenth they repeat."""
+    figure, axes = panels(1, len(sheets), (3.13 * len(sheets), 3.5), width_ratios=[len(e) for _, e, _ in sheets])
+    palette = np.array([tint(color, 1) for color in ENTRIES])
+    for panel, (title, entries, values) in zip(axes[0], sheets, strict=True):
+        fill = palette[entries % len(ENTRIES)]
+        sheet(panel, fill)
+        panel.set_title(title, fontsize=10.5)
+        grid_lines(panel, values.shape, width=1.2)
+        numbers(panel, values, fill, decimals=decimals_of(values, 1))
     return figure
-
-
-def _entry_colors(count):
-    """`count` light colours (count, 3); from the tenth on they come again."""
-    return np.array([tint(WINDOWS[entry % len(WINDOWS)], 0.45) for entry in range(count)])
 
 
 def _table(axes, values, cmap, low, high, title, below="key token j"):
@@ -94,7 +114,7 @@ def _table(axes, values, cmap, low, high, title, below="key token j"):
     axes.imshow(fill, interpolation="nearest")
     if len(values) <= 16:
         for i, j in np.ndindex(values.shape):
-            size = 10 if len(values) <= 9 else 7.5
+            size = 10 if len(values) <= 9 else 8.5
             write(axes, number(values[i, j], 0), j, i, ink_on(fill[i, j][:3]), size)
         axes.set(xticks=range(values.shape[1]), yticks=range(len(values)))
     axes.set(title=title, xlabel=below)
@@ -102,9 +122,10 @@ def _table(axes, values, cmap, low, high, title, below="key token j"):
 
 
 def _frame(axes, column, row, width, height):
-    """Outline the cells from (row, column): where the query is."""
-    xs, ys = (column - 0.5, column + width - 0.5), (row - 0.5, row + height - 0.5)
-    axes.plot([*xs, *xs[::-1], xs[0]], [ys[0], ys[0], ys[1], ys[1], ys[0]], color=QUERY, lw=2.2, clip_on=False)
+    """Outline cells of a table from (row, column): the row of one query."""
+    for stroke, paint in ((5.4, INK), (4.2, "white"), (2.2, QUERY)):
+        at = (column - 0.5, row - 0.5)
+        axes.add_patch(Rectangle(at, width, height, fill=False, edgecolor=paint, lw=stroke, clip_on=False, zorder=5))
 
 
 @styled
@@ -116,7 +137,8 @@ def bias_tables(table, titles=None):
     """
     heads = _seen_from_query(table)
     titles = as_labels("titles", titles or [f"head {head}" for head in range(len(heads))], len(heads))
-    return _by_offset(dict(zip(titles, heads, strict=True)), 4, AROUND)
+    figure = _by_offset(dict(zip(titles, heads, strict=True)), 4, AROUND)
+    return describe(figure, f"The bias of {len(heads)} heads by the offset from the query, which is in the middle.")
 
 
 @styled
@@ -129,7 +151,8 @@ def tables_before_after(before, after):
     heads = min(len(old), len(new), 4)
     maps = {f"head {a}, window {(len(old[a]) + 1) // 2}": old[a] for a in range(heads)}
     maps |= {f"head {a}, window {(len(new[a]) + 1) // 2} ": new[a] for a in range(heads)}  # the blank: may be equal
-    return _by_offset(maps, heads, AROUND)
+    figure = _by_offset(maps, heads, AROUND)
+    return describe(figure, "Bias tables of some heads, above as they were, below resized for another window.")
 
 
 @styled
@@ -138,10 +161,8 @@ def offset_maps(maps, known=0, columns=4, label="bias"):
 
     A frame holds the offsets up to `known`: 0 for that of a token with itself.
     """
-    return _by_offset(maps, columns, ("column offset", "row offset"), known, label)
-
-
-AROUND = "columns from query to key", "rows from query to key"
+    figure = _by_offset(maps, columns, ("column offset", "row offset"), known, label)
+    return describe(figure, f"Biases by row and column offset, to one scale: {', '.join(maps)}.")
 
 
 def _seen_from_query(table):
@@ -173,7 +194,7 @@ def _by_offset(maps, columns, axis_labels, known=0, label="bias added to the sco
         h, w = (side // 2 for side in values.shape)
         extent = (-w - 0.5, w + 0.5, h + 0.5, -h - 0.5)
         shown = panel.imshow(values, cmap, vmin=low, vmax=high, extent=extent, interpolation="nearest")
-        _frame(panel, -known, -known, 2 * known + 1, 2 * known + 1)
+        mark(panel, -known - 0.5, -known - 0.5, 2 * known + 1)
         panel.set(xlim=(-wide, wide), ylim=(tall, -tall), xticks=(-w, 0, w), yticks=(-h, 0, h))
         panel.set_title(title.strip(), fontsize=10.5)
     figure.supxlabel(axis_labels[0], fontsize=10)

@@ -4,7 +4,7 @@ from matplotlib.patches import Patch
 
 from .arrays import as_array
 from .measure import color_of, curves
-from .style import COLORS, GREY, PAGE, panels, styled
+from .style import COLORS, DASHES, GREY, PAGE, PARTS, describe, panels, styled
 
 
 @styled
@@ -16,23 +16,23 @@ def parts(names, parameters, operations):
     for panel, values, title in zip(axes[0], (parameters, operations), titles, strict=True):
         values = as_array(title, values, (len(names),))
         total = values.sum() or 1
-        colors = [_part_color(name, index) for index, name in enumerate(names)]
-        panel.barh(range(len(names)), values, color=colors, height=0.68)
+        panel.barh(range(len(names)), values, color=[_part_color(*part) for part in enumerate(names)], height=0.68)
         for place, value in enumerate(values):
             panel.text(value, place, f"  {short(value)} · {_percent(value / total)}", va="center", fontsize=9.5)
         panel.set(title=f"{title}: {short(values.sum())}", yticks=range(len(names)), yticklabels=names)
-        panel.set_xlim(0, max(values.max(), 1) * 1.42)
+        panel.set_xlim(0, max(values.max(), 1) * 1.45)
         panel.xaxis.set_visible(False)
         panel.spines["bottom"].set_visible(False)
         panel.tick_params(axis="y", length=0)
     axes[0, 0].invert_yaxis()
-    return figure
+    shares = ", ".join(
+        f"{name} {_percent(n / (sum(parameters) or 1))}" for name, n in zip(names, parameters, strict=True)
+    )
+    return describe(figure, f"Bars of parameters and multiply-adds by part. Of the parameters: {shares}.")
 
 
-def _part_color(name, index):
-    if "attention" in name:
-        return COLORS["W-MSA"]
-    return COLORS["LN"] if "norm" in name else color_of(name, index)
+def _part_color(index, name):
+    return next((color for part, color in PARTS.items() if part.lower() in name.lower()), color_of(name, index))
 
 
 def _percent(share):
@@ -53,16 +53,17 @@ def cost_by_block(stages, kinds, parameters, operations):
         panel.bar(range(count), values, color=[COLORS[kind] for kind in kinds], width=0.8)
         for block in range(1, count):
             if stages[block] != stages[block - 1]:
-                panel.axvline(block - 0.5, color=GREY, linewidth=1, linestyle=(0, (4, 3)))
+                panel.axvline(block - 0.5, color=GREY, **DASHES)
         for stage in sorted(set(stages)):
             blocks = [block for block in range(count) if stages[block] == stage]
-            middle = sum(blocks) / len(blocks)
-            panel.text(middle, values.max() * 1.06, f"stage {stage}", ha="center", fontsize=9)
+            panel.text(sum(blocks) / len(blocks), values.max() * 1.06, f"stage {stage}", ha="center", fontsize=9)
         panel.set(title=title, xlabel="block", xticks=range(count), ylim=(0, values.max() * 1.17))
         panel.yaxis.set_major_formatter(lambda value, _: short(value))
-    handles = [Patch(color=COLORS[kind], label=kind) for kind in ("W-MSA", "SW-MSA")]
+    handles = [Patch(color=COLORS[kind], label=kind) for kind in ("W-MSA", "SW-MSA") if kind in kinds]
     figure.legend(handles=handles, loc="outside lower center", ncols=2)
-    return figure
+    return describe(
+        figure, f"Bars of parameters and of multiply-adds for each of {count} blocks in {len(set(stages))} stages."
+    )
 
 
 def short(value):
@@ -74,12 +75,16 @@ def short(value):
 
 
 @styled
-def cost(sides, formulas, measured=None, machine=""):
+def cost(sides, formulas, measured=None, machine="", marks=None):
     """Cost of attention against the side of the image: the formula, and beside it what was measured. Log-log.
 
-    sides (s,) in pixels; formulas: {name: multiply-adds (s,)}; measured: {name: seconds (s,)}, NaN where
-    it was not run; machine: where, as a line of text. The same name has the same colour in both plots.
+    sides (s,) in pixels; formulas: {name: multiply-adds (s,)}; measured: {name: seconds (s,)}, NaN where it was not
+    run; machine: where, as a line of text; marks: {label: side} in the measured plot. A name has one colour.
     """
     plots = {"what the formula says": formulas} | ({"what was measured": measured} if measured else {})
     units = ["multiply-adds", "seconds"][: len(plots)]
-    return curves(plots, "side of the image in pixels", units, x=sides, logx=True, logy=True, note=machine)
+    marks = {"what was measured": marks or {}}
+    figure = curves(
+        plots, "side of the image in pixels", units, x=sides, logx=True, logy=True, note=machine, marks=marks
+    )
+    return describe(figure, f"Cost of {' and '.join(formulas)} against the side of the image, on logarithmic axes.")

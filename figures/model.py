@@ -1,16 +1,18 @@
 """Pictures of the whole model: the architecture, its pyramid of stages, patch merging."""
 
 import numpy as np
+from einops import reduce
 
-from .arrays import as_array, divides
+from .arrays import as_array, as_image, divides
 from .block import one_block
-from .cells import arrow, box, matrix, write
-from .style import COLORS, GREY, INK, PAGE, WINDOWS, canvas, styled, tint
+from .cells import arrow, box, path, write
+from .matrices import Matrix, draw_matrix
+from .style import COLORS, ENTRIES, GREY, INK, PAGE, PARTS, canvas, describe, styled, tint
 
 
 @styled
 def merging(grid, order=((0, 0), (1, 0), (0, 1), (1, 1)), width=96):
-    """Patch merging: which four tokens meet, and in which order their channels are joined.
+    """Patch merging: which four tokens meet, in which order their channels are joined, norm and linear map.
 
     grid (h, w), a number for each token, h and w even; order: the four (row, column) offsets inside a 2 x 2
     square as they follow each other in the 4C channels; width: C, for the shapes in the text.
@@ -21,39 +23,42 @@ def merging(grid, order=((0, 0), (1, 0), (0, 1), (1, 1)), width=96):
     divides("map width", w, 2)
     if sorted(order) != [(0, 0), (0, 1), (1, 0), (1, 1)]:
         raise ValueError(f"order: expected the four offsets of a 2 x 2 square, got {order}")
-    cell, top = 0.42, 0.72
-    colors = {offset: np.array(tint(WINDOWS[index], 0.5)) for index, offset in enumerate(order)}
+    count = h * w // 4
+    cell = (0.42, 0.42)
+    colors = {offset: np.array(tint(ENTRIES[index], 1)) for index, offset in enumerate(order)}
     fill = np.array([[colors[i % 2, j % 2] for j in range(w)] for i in range(h)])
     joined = np.stack([grid[a::2, b::2].ravel() for a, b in order], 1)
-    start = 0.2 + w * cell + 1.0
-    stop = start + 4 * cell + 0.4
-    size = (stop + 4.0, top + max(h, len(joined)) * cell + 0.25)
-    figure, axes = canvas(*size)
-    matrix(axes, grid, (0.2, top), fill, cell=(cell, cell), decimals=0)
-    write(axes, f"{h} × {w} tokens of C = {width} channels", 0.2, 0.3, ha="left", size=10)
-    for i in range(0, h, 2):
-        for j in range(0, w, 2):
-            x, y = 0.2 + j * cell, top + i * cell
-            axes.plot(
-                [x, x + 2 * cell, x + 2 * cell, x, x],
-                [y, y, y + 2 * cell, y + 2 * cell, y],
-                color=INK,
-                lw=1.6,
-            )
-    middle = top + h * cell / 2
-    arrow(axes, (start - 0.8, middle), (start - 0.3, middle))
-    colored = np.broadcast_to(np.array([colors[o] for o in order]), (len(joined), 4, 3))
-    end = matrix(axes, joined, (start, top), colored, cell=(cell, cell), decimals=0)
-    for index, (a, b) in enumerate(order):
-        write(axes, f"{a},{b}", start + (index + 0.5) * cell, top - 0.14, size=9)
-    write(axes, "offset row,column", end[0] + 0.1, top - 0.14, ha="left", size=9)
-    text = (
-        f"{len(joined)} tokens of 4C = {4 * width} channels:\nfour tokens end to end, in this order\n\n"
-        f"then LayerNorm over the {4 * width}\nand a linear map without bias\n"
-        f"{4 * width} → 2C = {2 * width}\n\n{h // 2} × {w // 2} tokens of {2 * width} channels"
+    starts = np.cumsum([0.15, w * 0.42 + 0.55, 4 * 0.42 + 0.4, 1.1, 1.1])
+    figure, axes = canvas(starts[4] + max(w // 2 * 0.42, 1.3) + 0.2, 0.85 + max(h, count) * 0.42 + 0.45)
+    top, middle = 0.85, 0.85 + max(h, count) * 0.21
+    draw_matrix(axes, Matrix("", grid, fill), (starts[0], middle - h * 0.21), cell)
+    for i, j in np.ndindex(h // 2, w // 2):
+        x, y = starts[0] + 0.84 * j, middle - h * 0.21 + 0.84 * i
+        axes.plot([x, x + 0.84, x + 0.84, x, x], [y, y, y + 0.84, y + 0.84, y], color=INK, lw=1.8)
+    write(axes, f"{h} × {w} tokens\nof C = {width}", starts[0], 0.38, ha="left", linespacing=1.3)
+    colored = np.broadcast_to(np.array([colors[o] for o in order]), (count, 4, 3))
+    labels = [f"{a},{b}" for a, b in order]
+    place = (starts[1], middle - count * 0.21)
+    draw_matrix(axes, Matrix("", joined, colored, None, labels), place, cell)
+    write(
+        axes, f"four end to end: 4C = {4 * width}\nin the order row,column", starts[1], 0.38, ha="left", linespacing=1.3
     )
-    write(axes, text, stop - 0.1, max(middle, top + 0.95), ha="left", linespacing=1.4)
-    return figure
+    box(axes, f"norm\nover {4 * width}", starts[2], middle - 0.35, 0.8, 0.7, PARTS["norm"])
+    box(axes, f"linear\n{4 * width} → {2 * width}", starts[3], middle - 0.35, 0.95, 0.7, PARTS["merging"], 9.5)
+    write(axes, "no bias", starts[3] + 0.47, middle + 0.5, size=9.5)
+    merged = np.full((h // 2, w // 2), np.nan)
+    last = (starts[4] + 0.2, middle - h * 0.105)
+    squares = Matrix("", merged, np.broadcast_to(np.array(tint(PARTS["merging"])), (*merged.shape, 3)))
+    draw_matrix(axes, squares, last, cell)
+    write(axes, f"{h // 2} × {w // 2} tokens\nof 2C = {2 * width}", last[0], 0.38, ha="left", linespacing=1.3)
+    ends = starts[0] + w * 0.42, starts[1] + 4 * 0.42, starts[2] + 0.8, starts[3] + 0.95
+    for a, b in zip(ends, (starts[1], starts[2], starts[3], last[0]), strict=True):
+        arrow(axes, (a + 0.08, middle), (b - 0.05, middle))
+    write(axes, f"{count} tokens out of {h * w}", starts[0], top + max(h, count) * 0.42 + 0.25, ha="left", size=9.5)
+    alt = (
+        f"Patch merging: each square of 2 × 2 tokens is joined to 4C = {4 * width} numbers, normalised, and mapped to "
+    )
+    return describe(figure, f"{alt}2C = {2 * width}; {h} × {w} tokens become {h // 2} × {w // 2}.")
 
 
 @styled
@@ -65,15 +70,11 @@ def pyramid(stages, window_size=None):
     if not stages:
         raise ValueError("stages: expected a list of (name, channels, (h, w)), got none")
     largest, widest = max(max(size) for _, _, size in stages), max(channels for _, channels, _ in stages)
-    unit, deep, slope = (
-        2.5 / largest,
-        1.5 / widest,
-        0.45,
-    )  # inches a token, inches a channel, rise of the depth
-    spans = [max(size[1] * unit + channels * deep, 1.3) + 0.3 for _, channels, size in stages]
+    unit, deep, slope = 2.5 / largest, 1.5 / widest, 0.45  # inches a token, inches a channel, rise of the depth
+    spans = [max(size[1] * unit + channels * deep, 1.4) + 0.3 for _, channels, size in stages]
     scale = min(1.0, (PAGE - 0.3) / sum(spans))
     floor = 0.3 + max(size[0] * unit + channels * deep * slope for _, channels, size in stages)
-    figure, axes = canvas(sum(spans) * scale + 0.3, floor + 0.95)
+    figure, axes = canvas(sum(spans) * scale + 0.3, floor + (1.25 if window_size else 0.9))
     x = 0.2
     for (name, channels, (h, w)), span in zip(stages, spans, strict=True):
         _block3d(axes, x, floor, (w * unit, h * unit), channels * deep * scale, slope)
@@ -84,7 +85,11 @@ def pyramid(stages, window_size=None):
         text = f"{name}\n{h} × {w} tokens\n{channels} channels"
         write(axes, text, x, floor + 0.12, ha="left", va="top", linespacing=1.35)
         x += span * scale
-    return figure
+    if window_size:
+        note = f"A square is one window of {window_size} × {window_size} tokens; the depth of a box is its channels."
+        write(axes, note, 0.2, floor + 1.05, ha="left")
+    sizes = "; ".join(f"{name} {h} × {w} tokens of {channels} channels" for name, channels, (h, w) in stages)
+    return describe(figure, f"The stages as boxes, ever smaller and deeper: {sizes}.")
 
 
 def _block3d(axes, x, floor, face, depth, slope):
@@ -100,74 +105,106 @@ def _block3d(axes, x, floor, face, depth, slope):
 
 
 @styled
-def architecture(image_size, patch_size, embed_dim, depths, heads, window_size, classes, version=1):
-    """The whole model: from image to logits with the shape after each stage, and two successive blocks below.
+def architecture(image_size, patch_size, embed_dim, depths, heads, window_size, classes, version=1, image=None):
+    """The whole model: from image to logits, the map of each stage with its windows, and two blocks in detail.
 
-    image_size: int or (H, W); depths, heads: one number a stage; the other values as in SwinConfig.
+    image_size: int or (H, W); depths, heads: one number a stage; the other values as in SwinConfig. image (H, W, 3):
+    a photograph, shown as coarse as each stage's map. Where one window covers the map nothing is shifted.
     Drawn after the idea of figure 3 of the paper (Liu et al. 2021).
     """
     H, W = (image_size, image_size) if isinstance(image_size, int) else image_size
     if len(depths) != len(heads):
         raise ValueError(f"heads: expected {len(depths)} numbers, one a stage, got {len(heads)}")
-    figure, axes = canvas(PAGE + 0.2, 5.0)
-    _stages(axes, (H, W), patch_size, embed_dim, depths, heads, classes)
+    image = np.full((H, W, 3), 0.85) if image is None else as_array("image", as_image(image), (H, W, 3))
+    tall = max(1, H / W) * 1.1
+    figure, axes = canvas(PAGE, 5.6 + tall)
+    pitch = (PAGE - 0.3 - 1.15 - 1.05) / len(depths)
+    x, side, kinds = 0.15 + 1.15, min(1.1, pitch - 0.42), []
+    write(axes, "image", 0.15 + side / 2, 0.26, weight="bold")
+    _thumbnail(axes, image, 0.15, 1.2, side)
+    write(axes, f"{H} × {W} × 3", 0.15 + side / 2, 1.38 + side * H / W, size=9.5)
+    path(axes, [(0.15 + side / 2, 1.15), (0.15 + side / 2, 0.75), (x + 0.1, 0.75)])
+    h, w = (-(-length // patch_size) for length in (H, W))
+    for stage, (depth, count) in enumerate(zip(depths, heads, strict=True)):
+        whole = window_size >= min(h, w)  # one window covers the map: no shift
+        kinds.append(["W-MSA", "W-MSA"] if whole else ["W-MSA", "SW-MSA"])
+        center = x + 0.1 + side / 2
+        write(axes, f"stage {stage + 1}", center, 0.26, weight="bold")
+        first, color = (f"patches {patch_size}×{patch_size}\nlinear", PARTS["embedding"]), PARTS["merging"]
+        text, color = first if stage == 0 else ("patch\nmerging", color)
+        box(axes, text, x + 0.1, 0.48, side, 0.54, color, 9.5)
+        arrow(axes, (center, 1.02), (center, 1.2))
+        _thumbnail(axes, image, x + 0.1, 1.2, side, (h, w), window_size)
+        below = 1.2 + side * h / w
+        write(axes, f"{h} × {w} tokens\nof {embed_dim * 2**stage}", center, below + 0.22, size=9.5, linespacing=1.25)
+        end = _pairs(axes, x + 0.1, below + 0.47, side, depth, kinds[-1], count)
+        turn = x + pitch - 0.02
+        last = stage == len(depths) - 1
+        path(axes, [(center, end), (center, end + 0.16), (turn, end + 0.16), (turn, 0.75), (turn + 0.12, 0.75)])
+        x, h, w = x + pitch, *((h, w) if last else (-(-h // 2), -(-w // 2)))
+    for text, y, color in (
+        ("norm", 0.55, PARTS["norm"]),
+        ("mean over\ntokens", 1.2, PARTS["norm"]),
+        ("linear", 1.85, PARTS["head"]),
+    ):
+        box(axes, text, x + 0.1, y, 0.85, 0.45, color, 9.5)
+        arrow(axes, (x + 0.52, y + 0.45), (x + 0.52, y + 0.65))
+    write(axes, "head", x + 0.52, 0.26, weight="bold")
+    write(axes, f"{classes}\nlogits", x + 0.52, 2.72, linespacing=1.3)
+    y = 3.52 + tall
     write(
         axes,
-        f"two successive blocks (windows of {window_size} × {window_size} tokens)",
+        f"Two blocks of a stage, one after the other (windows of {window_size} × {window_size} tokens):",
         0.15,
-        2.9,
+        y,
         ha="left",
-        size=11,
     )
     x = 0.15
     for kind in ("W-MSA", "SW-MSA"):
-        x = one_block(axes, x, 3.95, kind, version, gap=0.22, scale=1.05)
-    write(axes, "Every block: tokens (N, H·W, C) in, tokens (N, H·W, C) out.", 0.15, 4.75, ha="left")
-    return figure
+        x = one_block(axes, x, y + 1.05, kind, version, gap=0.2, scale=1.0)
+    note = "Tokens (N, H·W, C) go into every block, and tokens (N, H·W, C) come out."
+    if any(kind[0] == kind[1] for kind in kinds):
+        alone = ", ".join(str(stage) for stage, kind in enumerate(kinds, 1) if kind[0] == kind[1])
+        note += f"\nIn stage {alone} one window covers the whole map: nothing to shift, so all its blocks are W-MSA."
+    write(axes, note, 0.15, 5.25 + tall, ha="left", linespacing=1.4)
+    sizes = ", ".join(f"{depth} blocks with {count} heads" for depth, count in zip(depths, heads, strict=True))
+    alt = (
+        f"Swin from left to right: an image of {H} × {W} pixels, {len(depths)} stages with ever smaller maps ({sizes})"
+    )
+    return describe(
+        figure, f"{alt}, then norm, mean and a linear map to {classes} logits. In a stage W-MSA and SW-MSA alternate."
+    )
 
 
-def _stages(axes, image, patch_size, embed_dim, depths, heads, classes):
-    """The upper row of `architecture`."""
-    bar, y, height = 0.36, 0.62, 1.35
-    stage = (PAGE - 0.62 - 0.75 - (len(depths) + 2) * bar - 0.16 * (2 * len(depths) + 3)) / len(depths)
-    h, w = (-(-side // patch_size) for side in image)
-    middle, x = y + height / 2, 0.12
-    box(axes, "image", x, y + 0.2, 0.68, height - 0.4, GREY, strength=0.15)
-    write(axes, f"{image[0]}×{image[1]}×3", x + 0.36, y + height + 0.1, size=9)
-    x = _bar(axes, f"patches {patch_size}×{patch_size}, linear", x + 0.68, y, bar, height, COLORS["embed"])
-    for index, (depth, count) in enumerate(zip(depths, heads, strict=True)):
-        width, last = embed_dim * 2**index, index == len(depths) - 1
-        arrow(axes, (x, middle), (x + 0.16, middle))
-        x += 0.16
-        right = x + stage + (0 if last else 0.16 + bar)
-        axes.plot(
-            [x - 0.06, right + 0.06, right + 0.06, x - 0.06, x - 0.06],
-            [y - 0.14, y - 0.14, y + height + 0.48, y + height + 0.48, y - 0.14],
-            color=GREY,
-            lw=1,
-            ls=(0, (4, 3)),
-        )
-        write(axes, f"stage {index + 1}: {depth} blocks", (x + right) / 2, y - 0.3, size=10)
-        _pair(axes, x, y, stage, height)
-        write(axes, f"{count} heads\n{h}×{w}×{width}", x + stage / 2, y + height + 0.23, size=9, linespacing=1.3)
-        x += stage
-        if not last:
-            x = _bar(axes, "patch merging", x, y, bar, height, COLORS["merging"])
-            h, w = -(-h // 2), -(-w // 2)
-    x = _bar(axes, "norm, mean", x, y, bar, height, COLORS["LN"])
-    x = _bar(axes, "linear", x, y, bar, height, COLORS["head"])
-    arrow(axes, (x, middle), (x + 0.16, middle))
-    write(axes, f"{classes}\nlogits", x + 0.2, middle, ha="left", linespacing=1.3)
+def _thumbnail(axes, image, x, y, side, grid=None, window=None):
+    """The photograph at (x, y), `side` wide; with `grid` as coarse as a map of (h, w) tokens, in its windows."""
+    h, w = grid or image.shape[:2]
+    if grid and not (image.shape[0] % h or image.shape[1] % w):
+        image = reduce(image, "(h a) (w b) c -> h w c", "mean", h=h, w=w)
+    tall = side * h / w
+    axes.imshow(image, extent=(x, x + side, y + tall, y), interpolation="nearest", aspect="auto", zorder=2)
+    for k in np.arange(window, w, window) if window else ():
+        axes.plot([x + k / w * side] * 2, [y, y + tall], color="white", lw=0.9, zorder=3)
+    for k in np.arange(window, h, window) if window else ():
+        axes.plot([x, x + side], [y + k / h * tall] * 2, color="white", lw=0.9, zorder=3)
+    axes.plot([x, x + side, x + side, x, x], [y, y, y + tall, y + tall, y], color=INK, lw=1, zorder=3)
 
 
-def _bar(axes, text, x, y, width, height, color):
-    """An arrow and, behind it, a thin box with upright text; returns its right edge."""
-    arrow(axes, (x, y + height / 2), (x + 0.16, y + height / 2))
-    box(axes, text, x + 0.16, y - 0.04, width, height + 0.08, color, 9, 90)
-    return x + 0.16 + width
-
-
-def _pair(axes, x, y, width, height):
-    """The two kinds of block that take turns in a stage."""
-    box(axes, "W-MSA", x, y, width, height / 2, COLORS["W-MSA"])
-    box(axes, "SW-MSA", x, y + height / 2, width, height / 2, COLORS["SW-MSA"])
+def _pairs(axes, x, y, width, depth, kinds, heads):
+    """The blocks of a stage: two kinds in series, how many times, and its heads; returns the lower end."""
+    pairs, odd = divmod(depth, 2)
+    middle = x + width / 2
+    for place, kind in enumerate(kinds if pairs else kinds[:1]):
+        top = y + 0.55 * place
+        arrow(axes, (middle, top - 0.03), (middle, top + 0.15))
+        box(axes, kind, x + 0.1, top + 0.13, width - 0.2, 0.4, COLORS[kind], 10)
+    end = y + (1.08 if pairs else 0.53)
+    frame = (
+        [x + 0.02, x + width - 0.02, x + width - 0.02, x + 0.02, x + 0.02],
+        [y + 0.05, y + 0.05, end + 0.05, end + 0.05, y + 0.05],
+    )
+    axes.plot(*frame, color=GREY, lw=1, ls=(0, (4, 3)))
+    times = f"× {pairs}" if pairs > 1 or odd else ""
+    text = " ".join(filter(None, [times, f"+ {kinds[0]}" * (odd and pairs)])) or "once"
+    write(axes, f"{text}, {heads} heads" if text != "once" else f"{heads} heads", middle, end + 0.38, size=9.5)
+    return end + 0.05

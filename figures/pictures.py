@@ -1,11 +1,10 @@
-"""The pictures of figures/gallery: what each shows, made from the real package and the photographs.
+"""The pictures of figures/gallery: what each shows, made from the real package, the chapters and the photographs.
 
 PICTURES maps a name to a function of a `Gallery` (the sizes and models the pictures share) that returns a
-figure. The drawing modules know no model; this file brings the two together.
+figure with its alt text. The drawing modules know no model; this file brings the two together.
 """
 
 import json
-import time
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,30 +12,34 @@ from pathlib import Path
 import numpy as np
 
 import swin_numpy
-from swin_numpy.pictures.images import load_image, preprocess
+from swin_numpy.pictures.images import denormalise, load_image, preprocess
 from swin_numpy.runtime.environment import environment
 from swin_numpy.training.fashion_mnist import TRAINED
 from swin_numpy.weights.load import load_checkpoint
 
-from . import attention, bias, block, maps, measure, model, patches, shifted, windows
+from . import animation, attention, bias, block, facts, maps, measure, model, patches, shifted, windows
 from . import cost as costs
 from . import speed as speeds
+from .matrices import Matrix, matrices
 from .photographs import photo_path
+from .style import describe
 
 RESULTS = Path(__file__).resolve().parent.parent / "tests" / "benchmarks" / "results" / "cpu.json"
 PICTURES = {}
-NEEDS_WEIGHTS = set()
-NEEDS_TORCH = set()
-
-TOKENS = ["sky", "roof", "wall", "door"]
-SIDE, WINDOW, SHIFT = 8, 4, 2  # the toy map: 8 x 8 tokens in windows of 4 x 4
+NEEDS_WEIGHTS = {"attention_on_photograph", "attention_heads_on_photograph"}
+NEEDS_TORCH = {"disagreement"}
+SIDE, WINDOW, SHIFT = 8, 4, 2  # the toy map of chapter 05: 8 x 8 tokens in windows of 4 x 4
 GRID = np.arange(SIDE * SIDE).reshape(SIDE, SIDE)
 
 
-def picture(draw):
-    """Decorator: list `draw` under its own name."""
-    PICTURES[draw.__name__] = draw
-    return draw
+def picture(alt=""):
+    """Decorator: list a function under its name; `alt` says what its figure shows, where the drawing can't."""
+
+    def listed(draw):
+        PICTURES[draw.__name__] = lambda gallery: describe(figure := draw(gallery), alt or figure.alt)
+        return draw
+
+    return listed
 
 
 @dataclass
@@ -67,175 +70,196 @@ class Gallery:
     @cached_property
     def pixels(self):
         """(H, W, 3), uint8: the same picture to look at."""
-        return swin_numpy.pictures.images.denormalise(self.images)[0]
+        return denormalise(self.images)[0]
 
 
-# Self-attention on four tokens
+# Self-attention: the four words of chapter 01
 
 
-def toy_attention():
-    """(X, W_Q, W_K, W_V, Attention): four tokens of four channels, head width 3, numbers with one decimal."""
-    rng = np.random.default_rng(7)
-    X = rng.integers(-10, 11, (4, 4)) / 10
-    W_Q, W_K, W_V = rng.integers(-15, 16, (3, 4, 3)) / 10
-    return X, W_Q, W_K, W_V, swin_numpy.self_attention(X, W_Q, W_K, W_V)
+def words():
+    """(words, X, W_Q, W_K, W_V, Attention) of chapter 01."""
+    example = facts.from_chapter("01", "words X W_Q W_K W_V")
+    names, *numbers = example.values()
+    return names, *numbers, swin_numpy.self_attention(*numbers)
 
 
-@picture
+@picture("Four words, red fox eats grapes, become queries, keys and values by three matrix products, in numbers.")
 def qkv(gallery):
-    X, W_Q, W_K, W_V, step = toy_attention()
-    return attention.qkv(X, W_Q, W_K, W_V, step.Q, step.K, step.V, TOKENS)
+    names, X, W_Q, W_K, W_V, step = words()
+    channels = {
+        "X": ["colour", "thing", "act", "food"],
+        "Q": ["thing", "act", "food", "colour"],
+        "K": ["thing", "act", "food", "colour"],
+        "V": ["colour", "thing", "act", "food"],
+    }
+    return attention.qkv(X, W_Q, W_K, W_V, step.Q, step.K, step.V, names, channels)
 
 
-@picture
+@picture()
 def scores(gallery):
-    *_, step = toy_attention()
-    return attention.scores(step.Q @ step.K.T, TOKENS, TOKENS)
+    names, *_, step = words()
+    return attention.scores(step.Q @ step.K.T, names, names)
 
 
-@picture
+@picture()
 def softmax_steps(gallery):
-    *_, step = toy_attention()
-    return attention.softmax_steps(step.Q @ step.K.T, step.scores, step.weights, TOKENS)
+    names, *_, step = words()
+    return attention.softmax_steps(step.Q @ step.K.T, step.scores, step.weights, names)
 
 
-@picture
+@picture()
 def weighted_sum(gallery):
-    *_, step = toy_attention()
-    return attention.weighted_sum(step.weights[0], step.V, step.Z[0], TOKENS)
+    names, *_, step = words()
+    return attention.weighted_sum(step.weights[2], step.V, step.Z[2], names)
 
 
-@picture
+@picture()
 def temperature(gallery):
-    *_, step = toy_attention()
-    return attention.temperature(step.scores[0], (0.25, 0.5, 1, 4), TOKENS)
+    names, *_, step = words()
+    return attention.temperature(step.scores[2], (0.25, 0.5, 1, 4), names)
 
 
-@picture
+@picture()
 def heads(gallery):
-    rng = np.random.default_rng(1)
-    X, W = rng.normal(size=(4, 6)), rng.normal(size=(4, 6, 6))
-    return attention.heads(swin_numpy.multi_head_self_attention(X, *W, num_heads=3).weights, TOKENS)
+    names, X, W_Q, W_K, W_V, _ = words()
+    step = swin_numpy.multi_head_self_attention(X, W_Q, W_K, W_V, np.eye(4), num_heads=2)
+    return attention.heads(step.weights, names)
+
+
+# The tiny picture of chapter 00: 4 x 4 tokens, windows of 2 x 2
+
+
+@picture(
+    "Attention in one window of four tokens, in numbers: Q times K transposed, the weights, the weights times V is Z."
+)
+def one_window(gallery):
+    chain = "rows pixels patches W_embed tokens X W_Q W_K W_V names"
+    *_, X, W_Q, W_K, W_V, names = facts.from_chapter("00", chain).values()
+    step = swin_numpy.self_attention(X, W_Q, W_K, W_V)
+    short = [name.split()[-1] for name in names]
+    Q = Matrix("Q", step.Q, rows=names, marks=[(1, 0), (1, 1)])
+    scores = Matrix("QK^T", step.Q @ step.K.T, "signed", None, short, marks=[(1, 2)])
+    return matrices(
+        [Q, "×", Matrix("K^T", step.K.T, columns=short), "=", scores],
+        [Matrix("weights", step.weights, "weights", names, short), "×", Matrix("V", step.V), "=", Matrix("Z", step.Z)],
+        note="weights: softmax of the scores divided by √2; every row adds up to 1. Marked: token 1 asks token 2.",
+    )
+
+
+@picture()
+def bias_of_one_window(gallery):
+    (table,) = facts.from_chapter("00", "table").values()
+    return bias.gather(swin_numpy.relative_position_index(2), table)
+
+
+@picture("A map of 4 × 4 numbered tokens: in windows of 2 × 2, and in the nine unequal windows moved by 1.")
+def moved_windows(gallery):
+    numbers = np.arange(16).reshape(4, 4)
+    return windows.steps({"W-MSA": numbers, "SW-MSA": numbers}, {"W-MSA": (2, 0), "SW-MSA": (2, 1)})
+
+
+@picture()
+def four_masks(gallery):
+    return shifted.masks(swin_numpy.shift_mask(4, 4, 2, 1), facts.sides_of_the_seam(4, 4, 1), 2)
 
 
 # Patches and windows
 
 
-@picture
+@picture()
 def patch_grid(gallery):
-    return patches.patch_grid(gallery.pixels, gallery.config.patch_size, zoom=(22, 14, 6))
+    return patches.patch_grid(gallery.pixels, gallery.config.patch_size, zoom=(22, 14, 7))
 
 
-@picture
+@picture()
 def patch_to_row(gallery):
-    p, (row, column) = gallery.config.patch_size, (24, 16)
+    p, (row, column) = gallery.config.patch_size, (16, 22)
     patch = gallery.images[0, :, row * p : (row + 1) * p, column * p : (column + 1) * p]
     return patches.patch_to_row(gallery.pixels, p, (row, column), patch.ravel())
 
 
-@picture
+@picture()
 def windows_on_photograph(gallery):
     M = gallery.config.window_size
     return windows.windows_on_image(gallery.pixels, gallery.config.patch_size, M, shift=M // 2)
 
 
-@picture
+@picture()
 def window_partition(gallery):
     grid = np.arange(16).reshape(4, 4)
     return windows.window_partition_steps(grid, swin_numpy.window_partition(grid[None, :, :, None], 2)[0, :, :, 0])
 
 
-@picture
+@picture()
+def attention_structure(gallery):
+    kinds = {
+        "global": facts.who_sees_whom(SIDE, SIDE, SIDE, 0),
+        "W-MSA": facts.who_sees_whom(SIDE, SIDE, WINDOW, 0),
+        "SW-MSA": facts.who_sees_whom(SIDE, SIDE, WINDOW, SHIFT),
+    }
+    return windows.attention_structure(kinds, f"who sees whom on a map of {SIDE} × {SIDE} tokens")
+
+
+# Shifted windows
+
+
+@picture()
+def cyclic_shift_beats(gallery):
+    return animation.shift_strip(gallery.pixels, SIDE, WINDOW, SHIFT)
+
+
+@picture()
 def cyclic_shift(gallery):
     after = swin_numpy.cyclic_shift(GRID[None, :, :, None], SHIFT)[0, :, :, 0]
     return shifted.cyclic_shift(GRID, after, SHIFT, WINDOW)
 
 
-@picture
+@picture()
 def cyclic_shift_photograph(gallery):
-    shift = 32  # pixels, more than in the model: a strip that can be seen
-    after = swin_numpy.cyclic_shift(gallery.pixels[None], shift)[0]
-    return shifted.cyclic_shift(
-        gallery.pixels, after, shift, 2 * gallery.config.patch_size * gallery.config.window_size
-    )
+    unit = gallery.config.patch_size * gallery.config.window_size
+    after = swin_numpy.cyclic_shift(gallery.pixels[None], unit)[0]  # half of a window of twice the size: to be seen
+    return shifted.cyclic_shift(gallery.pixels, after, unit, 2 * unit)
 
 
-def sides_of_the_seam(height, width, shift):
-    """(height, width) of 0 … 3: after the roll, which side of the two seams each token lies on."""
-    return 2 * (np.arange(height) >= height - shift)[:, None] + (np.arange(width) >= width - shift)
-
-
-@picture
+@picture()
 def region_labels(gallery):
-    return shifted.region_labels(sides_of_the_seam(SIDE, SIDE, SHIFT), WINDOW)
+    return shifted.region_labels(facts.sides_of_the_seam(SIDE, SIDE, SHIFT), WINDOW)
 
 
-@picture
+@picture()
 def masks(gallery):
     mask = swin_numpy.shift_mask(SIDE, SIDE, WINDOW, SHIFT)
-    return shifted.masks(mask, sides_of_the_seam(SIDE, SIDE, SHIFT), WINDOW)
+    return shifted.masks(mask, facts.sides_of_the_seam(SIDE, SIDE, SHIFT), WINDOW)
 
 
-@picture
+@picture()
 def masks_of_stage_1(gallery):
     M, (h, w) = gallery.config.window_size, gallery.config.grids[0]
     mask = swin_numpy.shift_mask(h, w, M, M // 2)
-    return shifted.masks(mask, sides_of_the_seam(h, w, M // 2), M)
+    return shifted.masks(mask, facts.sides_of_the_seam(h, w, M // 2), M)
 
 
-def who_sees_whom(height, width, window, shift):
-    """(h·w, h·w) of bool: does query i see key j, for tokens of the map counted row by row."""
-    tokens = np.arange(height * width).reshape(1, height, width, 1)
-    tokens = swin_numpy.window_partition(swin_numpy.cyclic_shift(tokens, shift), window)[0, :, :, 0]
-    sees = np.zeros((height * width,) * 2, bool)
-    sees[tokens[:, :, None], tokens[:, None]] = swin_numpy.shift_mask(height, width, window, shift) == 0
-    return sees
-
-
-@picture
-def attention_structure(gallery):
-    kinds = {
-        "global": who_sees_whom(SIDE, SIDE, SIDE, 0),
-        "W-MSA": who_sees_whom(SIDE, SIDE, WINDOW, 0),
-        "SW-MSA": who_sees_whom(SIDE, SIDE, WINDOW, SHIFT),
-    }
-    return windows.attention_structure(kinds, f"who sees whom on a map of {SIDE} × {SIDE} tokens")
-
-
-@picture
+@picture()
 def reach(gallery):
-    side, query, blocks = 16, (5, 6), 4
-    kinds = [who_sees_whom(side, side, WINDOW, shift) for shift in (0, SHIFT)]
-    rows = []
-    for moves in (0, 1):
-        seen, maps = np.arange(side * side) == query[0] * side + query[1], []
-        for step in range(blocks):
-            seen = kinds[moves * (step % 2)][seen].any(0)
-            maps.append(seen.reshape(side, side))
-        rows.append(maps)
+    query = (7, 7)  # in a corner of its window: its nearest neighbours lie behind the walls
+    rows = [facts.seen_after(4, 2 * SIDE, WINDOW, shift, query) for shift in (0, SHIFT)]
     return shifted.reach(*rows, query, WINDOW)
 
 
 # Relative position bias
 
 
-def token_offsets(window):
-    """Row and column offset (m, m) from key j to query i, for a window of window x window tokens."""
-    row, column = np.divmod(np.arange(window**2), window)
-    return row[:, None] - row, column[:, None] - column
-
-
-@picture
+@picture()
 def relative_offsets(gallery):
-    return bias.offsets(*token_offsets(3), swin_numpy.relative_position_index(3))
+    return bias.offsets(*facts.token_offsets(3), swin_numpy.relative_position_index(3))
 
 
-@picture
+@picture()
 def relative_index(gallery):
     return bias.relative_index(swin_numpy.relative_position_index(3), 3)
 
 
-@picture
+@picture()
 def bias_tables(gallery):
     """Random tables show nothing: without --weights, those of the small model that ships, trained on Fashion-MNIST."""
     trained = gallery.model if gallery.weights else swin_numpy.SwinTransformer.from_checkpoint(TRAINED)
@@ -245,78 +269,41 @@ def bias_tables(gallery):
 # The model
 
 
-@picture
+@picture()
 def patch_merging(gallery):
     return model.merging(np.arange(16).reshape(4, 4), width=gallery.config.embed_dim)
 
 
-@picture
+@picture()
 def pyramid(gallery):
     config = gallery.config
     stages = [(f"stage {s + 1}", width, config.grids[s]) for s, width in enumerate(config.widths)]
     return model.pyramid(stages, config.window_size)
 
 
-@picture
+@picture()
 def architecture(gallery):
     c = gallery.config
-    return model.architecture(
-        c.img_size, c.patch_size, c.embed_dim, c.depths, c.num_heads, c.window_size, c.num_classes, c.version
-    )
+    sizes = (c.img_size, c.patch_size, c.embed_dim, c.depths, c.num_heads, c.window_size, c.num_classes, c.version)
+    return model.architecture(*sizes, image=gallery.pixels)
 
 
-@picture
+@picture()
 def block_version_1(gallery):
     return block.block_diagram(1)
 
 
-@picture
+@picture()
 def block_version_2(gallery):
     return block.block_diagram(2)
 
 
-def part_of(name):
-    """The part of the model that the parameter `name` belongs to."""
-    if name.startswith("patch_embed"):
-        return "patch embedding"
-    if "downsample" in name:
-        return "patch merging"
-    if name.startswith("head"):
-        return "head"
-    if "norm" in name:
-        return "norms"
-    return "attention" if ".attn." in name else "MLP"
-
-
-def multiply_adds(config):
-    """{part: multiply-adds of its matrix products for one image}; attention as in the paper's equation 2."""
-    count = dict.fromkeys(("patch embedding", "attention", "MLP", "patch merging"), 0)
-    tokens = config.grids[0][0] * config.grids[0][1]
-    count["patch embedding"] = tokens * config.patch_size**2 * config.in_chans * config.embed_dim
-    for stage, (depth, width, (h, w)) in enumerate(zip(config.depths, config.widths, config.grids, strict=True)):
-        M = min(config.window_size, h, w)
-        count["attention"] += depth * window_cost(h * w, width, M)
-        count["MLP"] += int(depth * 2 * config.mlp_ratio * h * w * width**2)
-        if stage < len(config.depths) - 1:
-            count["patch merging"] += -(-h // 2) * -(-w // 2) * 4 * width * 2 * width
-    return count | {"norms": 0, "head": config.widths[-1] * config.num_classes}
-
-
-def window_cost(tokens, width, window):
-    """Multiply-adds of W-MSA, equation 2 of the paper: 4 hw C² + 2 M² hw C."""
-    return 4 * tokens * width**2 + 2 * window**2 * tokens * width
-
-
-def global_cost(tokens, width):
-    """Multiply-adds of attention over the whole map, equation 1: 4 hw C² + 2 (hw)² C."""
-    return 4 * tokens * width**2 + 2 * tokens**2 * width
-
-
-@picture
+@picture()
 def parts(gallery):
-    operations, parameters = multiply_adds(gallery.config), {}
+    operations, parameters = facts.multiply_adds(gallery.config), {}
     for name, value in gallery.model.named_parameters():
-        parameters[part_of(name)] = parameters.get(part_of(name), 0) + value.size
+        part = facts.part_of(name)
+        parameters[part] = parameters.get(part, 0) + value.size
     order = list(operations)
     return costs.parts(order, [parameters[p] for p in order], [operations[p] for p in order])
 
@@ -324,41 +311,37 @@ def parts(gallery):
 # Measurements
 
 
-@picture
+@picture()
 def cost(gallery):
     """Formula up to 1344 pixels; measured as far as one attention matrix fits into memory without trouble."""
     config = gallery.config
     sides = np.array([56, 112, 168, 224, 336, 448, 672, 896, 1344])
     tokens, M = (sides // config.patch_size) ** 2, config.window_size
     width, count = config.embed_dim, config.num_heads[0]
-    formulas = {"global": global_cost(tokens, width), "W-MSA": window_cost(tokens, width, M)}
+    formulas = {"global": facts.global_cost(tokens, width), "W-MSA": facts.window_cost(tokens, width, M)}
     measured = {
-        "global": [time_attention(n, 1, width, count) if n <= 60**2 else np.nan for n in tokens],
-        "W-MSA": [time_attention(M * M, n // M**2, width, count) for n in tokens],
+        "global": [facts.time_attention(n, 1, width, count) if n <= 60**2 else np.nan for n in tokens],
+        "W-MSA": [facts.time_attention(M * M, n // M**2, width, count) for n in tokens],
     }
-    return costs.cost(sides, formulas, measured, f"one attention layer of stage 1 · {environment('numpy')}")
+    return costs.cost(sides, formulas, measured, f"one attention layer of stage 1 on one core · {environment('numpy')}")
 
 
-def time_attention(tokens, count, width, heads, repeats=3):
-    """Seconds, the best of `repeats`, of multi-head self-attention in each of `count` windows of `tokens`."""
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(count, tokens, width)).astype(np.float32)
-    W = rng.normal(size=(4, width, width)).astype(np.float32)
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        swin_numpy.multi_head_self_attention(x, *W, num_heads=heads)
-        times.append(time.perf_counter() - start)
-    return min(times)
+def results():
+    """What `make bench` measured on the machine that the picture names."""
+    return json.loads(RESULTS.read_text(encoding="utf-8"))
 
 
-@picture
+@picture()
 def speed(gallery):
-    """What `make bench` measured on the machine that the picture names: tests/benchmarks/results/cpu.json."""
-    return speeds.bench(json.loads(RESULTS.read_text(encoding="utf-8")))
+    return speeds.bench(results())
 
 
-@picture
+@picture()
+def speed_growth(gallery):
+    return speeds.growth(results())
+
+
+@picture()
 def disagreement(gallery):
     """The twins on one photograph. For the half precisions the NumPy twin computes in float32."""
     import torch
@@ -379,45 +362,23 @@ def disagreement(gallery):
     return measure.disagreement(names, differences, "largest difference / largest value")
 
 
-NEEDS_TORCH.add("disagreement")
-
-
 # Attention of a trained model, over a photograph
 
 
-def attention_weights(gallery, stage, block):
-    """(windows, heads, i, j): the weights of one block for the gallery's photograph."""
-    seen = []
-    layer = gallery.model.layers[stage].blocks[block].attn.attn_drop
-    hook = layer.register_forward_hook(lambda module, inputs, output: seen.append(np.array(output)))
-    gallery.model(gallery.images)
-    hook.remove()
-    return seen[0][0]
+def _looks(gallery, query=(4, 4)):
+    """(a, h, w): where one token of stage 3 looks, head by head."""
+    weights = facts.attention_weights(gallery.model, gallery.images, 2, 4)
+    return facts.row_on_map(weights, query, gallery.config.grids[2], gallery.config.window_size), query
 
 
-def row_on_map(weights, query, grid, window):
-    """The row of `query` (row, column) of W-MSA weights (k, a, i, j) on the whole map: (a, h, w), NaN elsewhere."""
-    (row, column), (h, w) = query, grid
-    k = row // window * (w // window) + column // window
-    i = row % window * window + column % window
-    maps = np.full((weights.shape[1], h, w), np.nan)
-    top, left = row // window * window, column // window * window
-    maps[:, top : top + window, left : left + window] = weights[k, :, i].reshape(-1, window, window)
-    return maps
-
-
-@picture
+@picture()
 def attention_on_photograph(gallery):
-    grid, M, query = gallery.config.grids[2], gallery.config.window_size, (4, 4)
-    seen = row_on_map(attention_weights(gallery, 2, 4), query, grid, M)
-    return maps.attention_on_image(gallery.pixels, seen.mean(0), query, M, "layers.2.blocks.4: mean of its heads")
+    seen, query = _looks(gallery)
+    title = "layers.2.blocks.4: mean of its heads"
+    return maps.attention_on_image(gallery.pixels, seen.mean(0), query, gallery.config.window_size, title)
 
 
-@picture
+@picture()
 def attention_heads_on_photograph(gallery):
-    grid, M, query = gallery.config.grids[2], gallery.config.window_size, (4, 4)
-    seen = row_on_map(attention_weights(gallery, 2, 4), query, grid, M)
-    return maps.attention_rows(gallery.pixels, seen[:8], query, grid=M)
-
-
-NEEDS_WEIGHTS |= {"attention_on_photograph", "attention_heads_on_photograph"}
+    seen, query = _looks(gallery)
+    return maps.attention_rows(gallery.pixels, seen[:8], query, grid=gallery.config.window_size)

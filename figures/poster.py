@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from .cells import arrow, box, matrix, write
-from .style import COLORS, GREY, INK, MASKED, WINDOWS, canvas, styled, tint
+from .cells import arrow, box, write
+from .matrices import Matrix, draw_matrix
+from .style import COLORS, ENTRIES, INK, NOTE, PALE, PARTS, canvas, describe, styled, tint
 
 WIDTH, HEIGHT = 11.7, 8.3  # inches
 LINE = 0.185  # between two lines of text
@@ -25,7 +26,8 @@ def poster(stages, models, index, mask, formulas, differences, traps):
     _mask(axes, mask, 4.6, 5.95)
     _table(axes, models, 7.5, 3.55)
     _text(axes, "Traps", traps, 7.5, 5.95)
-    return figure
+    alt = "Swin Transformer on one page: its stages with their shapes, the formulas, the index of the bias, the mask,"
+    return describe(figure, f"{alt} the published models, what V2 changes, and traps.")
 
 
 def _heading(axes, title, x, y):
@@ -44,7 +46,7 @@ def _pipeline(axes, stages, x, y):
     width, gap = 1.72, 0.42
     box(axes, "image", x, y + 0.2, 0.6, 0.75, COLORS["X"], size=9)
     arrow(axes, (x + 0.62, y + 0.57), (x + 0.8, y + 0.57))
-    box(axes, "patches", x + 0.82, y, 0.34, 1.15, COLORS["embed"], size=9, rotation=90)
+    box(axes, "patches", x + 0.82, y, 0.34, 1.15, PARTS["embedding"], size=9, rotation=90)
     x += 1.16
     for number, (grid, tokens, heads, windows, kinds) in enumerate(stages):
         arrow(axes, (x + 0.03, y + 0.57), (x + 0.2, y + 0.57))
@@ -58,25 +60,24 @@ def _pipeline(axes, stages, x, y):
         x += width
         if number < len(stages) - 1:
             arrow(axes, (x + 0.02, y + 0.57), (x + 0.12, y + 0.57), head=6)
-            box(axes, "merging", x + 0.13, y, 0.26, 1.15, COLORS["merging"], size=8.5, rotation=90)
+            box(axes, "merging", x + 0.13, y, 0.26, 1.15, PARTS["merging"], size=8.5, rotation=90)
             x += gap - 0.02
     arrow(axes, (x + 0.03, y + 0.57), (x + 0.2, y + 0.57))
-    box(axes, "norm, mean, linear", x + 0.22, y, 0.3, 1.15, COLORS["head"], size=8.5, rotation=90)
+    box(axes, "norm, mean, linear", x + 0.22, y, 0.3, 1.15, PARTS["head"], size=8.5, rotation=90)
     write(axes, "logits", x + 0.56, y + 0.57, ha="left", size=9)
 
 
 def _index(axes, index, x, y):
     _heading(axes, "Bias index, M = 2", x, y)
-    fill = np.array([tint(WINDOWS[value % 4], 0.2 + 0.06 * value) for value in index.ravel()]).reshape(4, 4, 3)
-    matrix(axes, index, (x + 0.15, y + 0.35), fill, cell=(0.36, 0.3), decimals=0)
+    fill = np.array([tint(color, 1) for color in ENTRIES])[index]
+    draw_matrix(axes, Matrix("", index, fill), (x + 0.15, y + 0.35), cell=(0.36, 0.3))
     write(axes, "(Δrow + M − 1)(2M − 1)", x, y + 1.75, ha="left", size=8.2)
     write(axes, "+ Δcolumn + M − 1,  Δ = query − key", x, y + 1.75 + LINE, ha="left", size=8.2)
 
 
 def _mask(axes, mask, x, y):
     _heading(axes, "Mask: the last window", x, y)
-    fill = np.array([tint(MASKED, 0.8) if value else tint(GREY, 0.15) for value in mask.ravel()]).reshape(4, 4, 3)
-    matrix(axes, mask, (x + 0.15, y + 0.35), fill, cell=(0.46, 0.3), decimals=0)
+    draw_matrix(axes, Matrix("", mask, PALE, masked=mask != 0), (x + 0.15, y + 0.35), cell=(0.46, 0.3))
     write(axes, "roll up and left by s = M // 2;", x, y + 1.75, ha="left", size=8.2)
     write(axes, "label = 2·(row ≥ H − s) + (column ≥ W − s);", x, y + 1.75 + LINE, ha="left", size=8.2)
     write(axes, "other label: −100, before the softmax", x, y + 1.75 + 2 * LINE, ha="left", size=8.2)
@@ -87,4 +88,4 @@ def _table(axes, rows, x, y):
     places = (0, 0.48, 0.78, 1.24, 1.64, 2.38, 3.18)
     for i, row in enumerate(rows):
         for place, cell in zip(places, row, strict=True):
-            write(axes, cell, x + place, y + 0.36 + i * LINE, GREY if i == 0 else INK, ha="left", size=8.2)
+            write(axes, cell, x + place, y + 0.36 + i * LINE, NOTE if i == 0 else INK, ha="left", size=8.2)

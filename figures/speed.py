@@ -4,26 +4,11 @@ import numpy as np
 from matplotlib.ticker import NullFormatter
 
 from .arrays import as_array
-from .measure import color_of
-from .style import (
-    BLUE,
-    DASHES,
-    GREEN,
-    GREY,
-    INK,
-    ORANGE,
-    PAGE,
-    PURPLE,
-    SKY,
-    VERMILION,
-    YELLOW,
-    ink_on,
-    panels,
-    styled,
-    tint,
-)
+from .measure import color_of, look_of
+from .style import CYCLE, DASHES, GREY, INK, MARKERS, NOTE, PAGE, PALE, WINDOWS, describe, ink_on, panels, styled, tint
 
-PARTS = (BLUE, SKY, ORANGE, GREEN, YELLOW, VERMILION, PURPLE, GREY, INK)
+PAPER = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}  # behind a number that a line would cross
+PIECES = (*CYCLE, WINDOWS[1], GREY, PALE)  # parts of a bar
 
 
 @styled
@@ -42,8 +27,8 @@ def profile(seconds):
     start = np.zeros(len(runs))
     totals = np.array([sum(seconds[run].values()) for run in runs])
     for index, part in enumerate(parts):
-        values, color = np.array([seconds[run][part] for run in runs]), PARTS[index % len(PARTS)]
-        panel.barh(range(len(runs)), 1000 * values, left=1000 * start, color=color, height=0.72, label=part)
+        values, color = np.array([seconds[run][part] for run in runs]), PIECES[index % len(PIECES)]
+        panel.barh(range(len(runs)), 1e3 * values, left=1e3 * start, color=color, ec="white", height=0.72, label=part)
         for place, (left, width, total) in enumerate(zip(start, values, totals, strict=True)):
             if width > 0.045 * totals.max():
                 middle = 1000 * (left + width / 2)
@@ -54,7 +39,8 @@ def profile(seconds):
     panel.invert_yaxis()
     panel.tick_params(axis="y", length=0)
     figure.legend(loc="outside upper center", ncols=min(4, len(parts)), fontsize=9)
-    return figure
+    most = ", ".join(f"{run}: {max(seconds[run], key=seconds[run].get)}" for run in runs)
+    return describe(figure, f"Where the time goes, as bars in pieces. The largest piece of {most}.")
 
 
 @styled
@@ -72,19 +58,20 @@ def gains(ratios):
     figure, axes = panels(1, 1, (PAGE, 1 + 0.38 * len(ratios)))
     panel, places = axes[0, 0], np.arange(len(ratios))
     panel.axvline(1, color=INK, **DASHES)
-    panel.hlines(places, values[:, 0], values[:, 2], color=tint(BLUE, 0.45), linewidth=6)
-    panel.plot(values[:, 1], places, "o", color=BLUE, markersize=8)
+    panel.hlines(places, values[:, 0], values[:, 2], color=tint(CYCLE[0]), linewidth=6)
+    panel.plot(values[:, 1], places, "o", color=CYCLE[0], markersize=8)
     for place, middle in enumerate(values[:, 1]):
         panel.annotate(f"{middle:.2f}", (middle, place), (0, 8), textcoords="offset points", ha="center", fontsize=9,
-                       bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8})  # fmt: skip
+                       bbox=PAPER)  # fmt: skip
     low, high = min(values.min(), 0.8), max(values.max(), 1.25)
     panel.set(xscale="log", yticks=places, yticklabels=list(ratios), ylim=(len(ratios) - 0.5, -0.8))
-    panel.set(xlim=(low / 1.15, high * 1.15), xlabel="times as fast as the plain way (1: no gain)")
+    panel.set(xlim=(low / 1.15, high * 1.15), xlabel="times as fast as plain (1: no gain)")
     ticks = [t for t in (0.25, 0.5, 0.7, 1, 1.5, 2, 3, 4, 6, 8, 12, 16, 32, 64) if low / 1.1 <= t <= high * 1.1]
     panel.set_xticks(ticks, [f"{t:g}" for t in ticks])
     panel.set_xticks([], minor=True)
     panel.grid(True, axis="x")
-    return figure
+    listed = ", ".join(f"{name} {middle:.2f}" for name, (_, middle, _) in ratios.items())
+    return describe(figure, f"How many times as fast each step is, with its spread: {listed}.")
 
 
 @styled
@@ -103,11 +90,10 @@ def roofline(peak, bandwidth, parts):
     panel.plot(x, np.minimum(peak, bandwidth * x) / 1e9, color=INK, label=roof)
     panel.axvline(peak / bandwidth, color=GREY, **DASHES)
     for index, (name, (work_per_byte, rate)) in enumerate(points.items()):
-        color = PARTS[index % len(PARTS)]
-        highest = min(peak, bandwidth * work_per_byte)
+        color, highest = PIECES[index % len(PIECES)], min(peak, bandwidth * work_per_byte)
         panel.plot([work_per_byte] * 2, [rate / 1e9, highest / 1e9], color=color, linewidth=1, linestyle=":")
-        panel.plot(work_per_byte, rate / 1e9, "o", color=color, mec=INK, mew=0.6, markersize=8,
-                   label=f"{name}: {rate / highest:.0%} of its roof")  # fmt: skip
+        look = {"marker": MARKERS[index % len(MARKERS)], "linestyle": "", "color": color, "mec": INK, "mew": 0.6}
+        panel.plot(work_per_byte, rate / 1e9, **look, markersize=8, label=f"{name}: {rate / highest:.0%} of its roof")
     rates = [rate for _, rate in points.values()]
     panel.set(xscale="log", yscale="log", ylim=(min(rates) / 3e9, max(peak, *rates) * 2.5 / 1e9), xlim=(x[0], x[-1]))
     panel.set(xlabel="operations for each byte moved", ylabel="10⁹ operations a second")
@@ -116,74 +102,82 @@ def roofline(peak, bandwidth, parts):
     panel.yaxis.set_minor_formatter(NullFormatter())
     panel.grid(True)
     figure.legend(loc="outside right upper", fontsize=9)
-    return figure
-
-
-PEERS = "s--", "^:", "v-."
+    return describe(figure, f"Operations a second of {', '.join(parts)} under the limit of the machine, on log axes.")
 
 
 @styled
 def bench(report):
-    """One panel for each run of `report` (what `python -m tests.benchmarks --json` wrote), two for the growth."""
-    runs, growth, batches = report["runs"], report.get("growth"), report.get("batches")
-    if not runs and not growth:
-        raise ValueError("report: expected at least one run, or growth, got neither")
-    count = len(runs) + bool(growth) + bool(batches)
-    columns = min(2, count)
-    rows = -(-count // columns)
-    figure, axes = panels(rows, columns, (PAGE, 3.4 * rows))
-    axes = list(np.ravel(axes))
-    for axis, run in zip(axes, runs, strict=False):
-        _bars(axis, run)
-    if growth:
-        _growth(axes[len(runs)], growth)
-    if batches:
-        _batches(axes[count - 1], batches)
-    for axis in axes[count:]:
-        axis.set_axis_off()
-    where = report["device"] if report["device"] != "cpu" else report["machine"].split("; ")[-1]
-    figure.supxlabel(
-        f"x…: times as long as the quickest grey one · {where} · {report['threads']} threads · {report['date']}",
-        fontsize=9,
-        color="#555555",
+    """Every run of `report` (what `python -m tests.benchmarks --json` wrote): time in multiples of the quickest peer's.
+
+    Left of the line at 1 is quicker than timm, torchvision and transformers. The dot is the median, the bar the middle
+    half; beside it the milliseconds.
+    """
+    runs = report["runs"]
+    if not runs:
+        raise ValueError("report: expected at least one run, got none")
+    rows = sum(len(run["summary"]) + 1.6 for run in runs)
+    figure, axes = panels(1, 1, (PAGE, 0.9 + 0.27 * rows))
+    panel, place, ticks, ratios = axes[0, 0], 0, [], [1]
+    for run in runs:
+        heading = f"{run['what']}, batch {run['batch']}, {run['dtype']}: {run['model']}"
+        at = {"transform": panel.get_yaxis_transform(), "va": "center", "bbox": PAPER, "zorder": 4}
+        panel.text(0.005, place, heading, weight="bold", fontsize=9.5, **at)
+        for row, (name, found) in enumerate(run["summary"].items(), 1):
+            low, middle, high = found["ratio"]
+            color = color_of(name) if "twin" in name else GREY
+            panel.plot([low, high], [place + row] * 2, color=color, linewidth=3, solid_capstyle="butt")
+            panel.plot(middle, place + row, "o", color=color, markersize=7)
+            text = f"{1000 * found['seconds'][1]:.0f} ms"
+            panel.annotate(
+                text, (high, place + row), (7, 0), textcoords="offset points", va="center", fontsize=9, bbox=PAPER
+            )
+            ticks.append((place + row, name))
+            ratios += [low, high]
+        place += len(run["summary"]) + 1.6
+    panel.axvline(1, color=INK, **DASHES)
+    panel.set_yticks([at for at, _ in ticks], [name for _, name in ticks])
+    panel.set(
+        ylim=(place - 0.6, -0.8),
+        xlim=(0.9 * min(ratios), 1.1 * max(ratios)),
+        xlabel="times as long as the quickest peer (1)",
     )
-    return figure
+    panel.grid(True, axis="x")
+    panel.tick_params(axis="y", length=0)
+    _where(figure, report)
+    ours = [f"{name} {found['ratio'][1]:.2f}" for name, found in runs[0]["summary"].items() if "twin" in name]
+    alt = f"Times of {len(runs)} runs as multiples of the quickest of timm, torchvision and transformers. "
+    return describe(figure, f"{alt}{runs[0]['what'].capitalize()}, batch {runs[0]['batch']}: {', '.join(ours)}.")
 
 
-def _bars(axis, run):
-    """A bar for each contender, its middle half as a line, its ratio to the quickest peer behind it."""
-    names = list(run["summary"])[::-1]
-    low, middle, high = 1000 * np.array([run["summary"][name]["seconds"] for name in names]).T
-    colors = [color_of(name) if "twin" in name else "#8A8A8A" for name in names]
-    axis.barh(names, middle, color=colors, xerr=[middle - low, high - middle], ecolor=INK)
-    for row, name in enumerate(names):
-        text = f"{middle[row]:.0f} ms, x{run['summary'][name]['ratio'][1]:.2f}"
-        axis.text(high[row] + 0.02 * high.max(), row, text, va="center", fontsize=8.5)
-    axis.set_xlim(0, 1.45 * high.max())
-    axis.set(title=f"{run['what']}, batch {run['batch']}, {run['dtype']}\n{run['model']}", xlabel="milliseconds")
+@styled
+def growth(report):
+    """How time grows with the image and with the batch, as `python -m tests.benchmarks --json` measured it."""
+    found = {"growth with the image": report.get("growth"), "growth with the batch": report.get("batches")}
+    found = {title: part for title, part in found.items() if part}
+    if not found:
+        raise ValueError("report: expected growth or batches, got neither")
+    figure, axes = panels(1, len(found), (PAGE, 4.4))
+    for panel, (title, part) in zip(axes[0], found.items(), strict=True):
+        by_image = "sides" in part
+        x = part["sides"] if by_image else part["batches"]
+        for index, (name, seconds) in enumerate(part["seconds"].items()):
+            label = f"{name}: pixels^{part['exponents'][name]:.2f}" if by_image else name
+            look = look_of(name, index) if by_image or "twin" in name else {"color": GREY, "marker": MARKERS[index]}
+            panel.plot(x, np.array(seconds) * (1 if by_image else 1000), label=label, **look)
+        panel.set(xscale="log", yscale="log" if by_image else "linear", title=title)
+        panel.set_xticks(x, [f"{value:g}" for value in x])
+        panel.set_xticks([], minor=True)
+        unit = ("side of the image in pixels", "seconds") if by_image else ("images at once", "milliseconds an image")
+        panel.set(xlabel=unit[0], ylabel=unit[1])
+        if not by_image:
+            panel.set_ylim(bottom=0)
+        panel.grid(True)
+        panel.legend(fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.18))
+    _where(figure, report)
+    return describe(figure, "Curves of time against the side of the image, on log axes, and against the batch size.")
 
 
-def _growth(axis, growth):
-    for index, (name, seconds) in enumerate(growth["seconds"].items()):
-        label = f"{name}: pixels^{growth['exponents'][name]:.2f}"
-        axis.plot(growth["sides"], seconds, "o-", color=color_of(name, index), label=label, markersize=4.5)
-    axis.set(xscale="log", yscale="log", title="growth with the image, batch 1", xlabel="side of the image in pixels")
-    axis.set_xticks(growth["sides"], [str(side) for side in growth["sides"]])
-    axis.set_xticks([], minor=True)
-    axis.set_ylabel("seconds")
-    axis.grid(True)
-    axis.set_ylim(top=100 * axis.get_ylim()[1])  # room for the legend
-    axis.legend(fontsize=8, handlelength=1.2, loc="upper left")
-
-
-def _batches(axis, batches):
-    for index, (name, seconds) in enumerate(batches["seconds"].items()):
-        ours = "twin" in name
-        color, marker = (color_of(name), "o-") if ours else ("#8A8A8A", PEERS[index % len(PEERS)])
-        axis.plot(batches["batches"], 1000 * np.array(seconds), marker, color=color, label=name, markersize=4.5)
-    axis.set(xscale="log", title="growth with the batch", xlabel="images at once", ylabel="milliseconds an image")
-    axis.set_xticks(batches["batches"], [str(batch) for batch in batches["batches"]])
-    axis.set_xticks([], minor=True)
-    axis.set_ylim(bottom=0)
-    axis.grid(True)
-    axis.legend(fontsize=8, ncols=2)
+def _where(figure, report):
+    """The machine, below the picture."""
+    machine = report["device"] if report["device"] != "cpu" else report["machine"].split("; ")[-1]
+    figure.supxlabel(f"{machine} · {report['threads']} threads · {report['date']}", fontsize=9, color=NOTE)

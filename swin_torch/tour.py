@@ -35,23 +35,7 @@ def tour(folder=FOLDER):
     """
     if find_spec("figures") is None:
         raise ValueError("the tour needs a clone of the repository, which has the photographs and the drawings")
-    from figures import save
-
-    numpy_model, images, agree = compare_photograph()
-    same = _classify()
-    for name, figure in _pictures(numpy_model, images):
-        save(figure, name, folder)
-        print(f"  {folder / name}.png")
-    print(
-        "\nNext: `make lab` opens the first chapter.\n"
-        "Your own picture: `.venv/bin/python -m swin_torch.compare PICTURE` (--help shows more)."
-    )
-    return agree and same
-
-
-def compare_photograph():
-    """Print the table and the verdict for the photograph → (NumPy model, its images, whether the twins agree)."""
-    from figures import photo_path
+    from figures import photo_path, save
 
     config = CONFIGS[MODEL]
     print(f"Swin Transformer, written twice. {environment('numpy', 'torch')}\n")
@@ -64,7 +48,16 @@ def compare_photograph():
     print_table(rows)
     agree, sentence = verdict(rows, "float32")
     print(f"\n{sentence}\n")
-    return numpy_model, images, agree
+
+    same = _classify()
+    for name, figure in _pictures(numpy_model, images):
+        save(figure, name, folder)
+        print(f"  {folder / name}.png")
+    print(
+        "\nNext: `make lab` opens the first chapter.\n"
+        "Your own picture: `.venv/bin/python -m swin_torch.compare PICTURE` (--help shows more)."
+    )
+    return agree and same
 
 
 def _count(model):

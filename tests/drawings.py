@@ -22,7 +22,7 @@ def every(pictures):
 
 
 def check_page(draw):
-    """Draw, and assert that nothing warns, nothing is cut off, no text covers another, and all of it can be read."""
+    """Draw, and assert that no warning, a margin, no text on another, all of it readable on a page of 800 pixels."""
     written, to_page = [], Text.draw
 
     def note(text, renderer):
@@ -35,13 +35,14 @@ def check_page(draw):
         patch.setattr(Text, "draw", note)
         figure = draw()
         assert isinstance(figure, Figure)
+        assert len(figure.alt) > 25 and figure.alt.endswith((".", ". ")), f"alt text: {figure.alt!r}"
         FigureCanvasAgg(figure).draw()
     width, height = figure.get_size_inches() * figure.dpi
     assert written and width <= (style.PAGE + 0.25) * figure.dpi
     for index, (text, box) in enumerate(written):
-        inside = box.x0 >= -1 and box.y0 >= -1 and box.x1 <= width + 1 and box.y1 <= height + 1
-        assert inside, f"{text.get_text()!r} reaches {box} on a page of {width} x {height}"
-        assert text.get_fontsize() >= 7.5, text.get_text()
+        edge = min(box.x0, box.y0, width - box.x1, height - box.y1)
+        assert edge >= 4, f"{text.get_text()!r} comes as near as {edge:.1f} pixels to the edge"
+        assert text.get_fontsize() * 800 / (72 * style.PAGE) >= 9.5, f"{text.get_text()!r} on a page of 800 pixels"
         for other, their in written[index + 1 :]:
             if {text.get_rotation(), other.get_rotation()} <= {0, 90}:
                 across = min(box.x1, their.x1) - max(box.x0, their.x0)

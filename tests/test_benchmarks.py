@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from figures.speed import bench
+from figures.speed import growth as growth_picture
 from swin_numpy import SwinConfig
 from tests.benchmarks import contenders
 from tests.benchmarks.__main__ import best_peer, parse, set_dtype
@@ -102,9 +103,15 @@ def test_picture_of_a_report():
     growth = {"sides": [112, 224], "seconds": {"Swin": [1.0, 4.0]}, "exponents": {"Swin": 1.0}}
     where = {"device": "cpu", "machine": "Python 3; Linux, some CPU", "threads": 2, "date": "today"}
     batches = {"batches": [1, 2, 8], "seconds": {"PyTorch twin, fused": [0.1, 0.09, 0.08], "timm": [0.1, 0.1, 0.1]}}
-    figure = bench({**where, "runs": [run, run], "growth": growth, "batches": batches})
-    assert [len(axis.patches) for axis in figure.axes[:2]] == [2, 2]
-    assert figure.axes[3].lines[0].get_ydata().tolist() == pytest.approx([100, 90, 80])
-    assert figure.axes[0].patches[1].get_width() == pytest.approx(1100)
+    report = {**where, "runs": [run, run], "growth": growth, "batches": batches}
+    (panel,) = bench(report).axes
+    dots = [line.get_xdata()[0] for line in panel.lines if line.get_marker() == "o"]
+    assert dots == pytest.approx([run["summary"][name]["ratio"][1] for name in run["summary"]] * 2)
+    assert [text.get_text() for text in panel.texts][1:3] == ["1100 ms", "1500 ms"]
+    by_image, by_batch = growth_picture(report).axes
+    assert by_image.lines[0].get_ydata().tolist() == [1, 4]
+    assert by_batch.lines[0].get_ydata().tolist() == pytest.approx([100, 90, 80])
     with pytest.raises(ValueError, match="expected at least one run"):
-        bench({**where, "runs": [], "growth": {}})
+        bench({**where, "runs": []})
+    with pytest.raises(ValueError, match="expected growth or batches"):
+        growth_picture({**where, "runs": [run], "growth": {}})

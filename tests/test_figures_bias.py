@@ -81,8 +81,8 @@ def test_biases_share_a_scale_and_the_frame_holds_the_known_offsets():
         assert np.array_equal(axes.images[0].get_array(), values)
         reach = len(values) // 2 + 0.5
         assert axes.images[0].get_extent() == [-reach, reach, reach, -reach]
-        frame = axes.lines[0].get_xydata()
-        assert (frame.min(0) == -2.5).all() and (frame.max(0) == 2.5).all()
+        frame = axes.patches[-1]
+        assert frame.get_xy() == (-2.5, -2.5) and frame.get_width() == frame.get_height() == 5
         (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
         assert left < -4.5 < 4.5 < right and top < -4.5 < 4.5 < bottom  # one token is as large in each map
 

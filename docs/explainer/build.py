@@ -139,8 +139,8 @@ def colors():
         "query": style.COLORS["Q"],
         "seam": style.SEAM,
         "masked": style.MASKED,
-        "windows": style.WINDOWS[:4],
-        "regions": getattr(style, "REGIONS", style.WINDOWS[:4]),
+        "windows": style.WINDOWS,
+        "regions": style.REGIONS,
     }
 
 

@@ -56,7 +56,7 @@ photo = denormalise(preprocess(load_image(photo_path("chelsea"))))[0]  # (224, 2
 # ## 1 · The whole, in five sentences
 
 # %% jupyter={"source_hidden": true}
-architecture(224, 4, 96, config.depths, config.num_heads, 7, 1000)
+architecture(224, 4, 96, config.depths, config.num_heads, 7, 1000, image=photo)
 
 # %% [markdown]
 # 1. The picture is cut into small **patches**; each becomes a **token**, a short row of numbers.

@@ -590,7 +590,7 @@ def evenness(w):
 
 order = np.argsort(evenness(learned))
 titles = [f"{value:.2f}" for value in evenness(learned[order])]
-show_maps(learned[order], columns=8, titles=titles)
+show_maps(learned[order], columns=8, titles=titles, signed=True)
 
 # %% [markdown]
 # Violet is above 0, orange below; each filter has its own scale. Compare with many random filters:

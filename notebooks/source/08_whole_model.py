@@ -58,7 +58,8 @@ photo = preprocess(load_image(photo_path("chelsea")), 224).astype(np.float64)
 config = CONFIGS["swin_tiny_patch4_window7_224"]
 c = config
 sizes = c.depths, c.num_heads, c.window_size, c.num_classes
-architecture(c.img_size, c.patch_size, c.embed_dim, *sizes)
+image = denormalise(preprocess(load_image(photo_path("chelsea"))))[0]
+architecture(c.img_size, c.patch_size, c.embed_dim, *sizes, image=image)
 
 # %% [markdown]
 # ## By hand: a model that fits on the page

@@ -1224,7 +1224,9 @@ for bias in (True, False):
         small, large_map = lengths(model, noise), lengths(model, larger_noise)
         (a, c), (b, d) = stand_out(small), stand_out(large_map)
         print(f"{bias!s:6} {shift!s:6} {a:14.1%} {b:7.1%} {c:22.1%} {d:7.1%}")
-        padded_maps[f"bias {bias}, shift {shift}"] = large_map
+        padded_maps[
+            f"{'with' if bias else 'without'} bias, {'with' if shift else 'no'} shift"
+        ] = large_map
 
 # %% [markdown]
 # **Two: padding.** A size that needs no padding leaves noise nearly even. A size that does makes the last rows and
@@ -1258,7 +1260,7 @@ print(
 mean_weight = on_the_map(block, grid, 1 / seen.sum(-1))
 largest = on_the_map(block, grid, weights.max(-1).mean((0, 2)))
 received = on_the_map(block, grid, weights.sum(-2).mean((0, 2)))
-titles = "mean weight of a key", "largest weight", "weight received / number of queries"
+titles = "mean weight of a key", "largest weight", "received per query"
 per_query = received / on_the_map(block, grid, seen.sum(-2))
 show_maps((mean_weight, largest, per_query), titles=titles, bar="weight, noise")
 

@@ -1,4 +1,4 @@
-"""One line that says on what something ran, for everything that prints a measurement."""
+"""One line on what ran where, for everything that prints a measurement."""
 
 import os
 import platform
@@ -6,15 +6,12 @@ from importlib.metadata import PackageNotFoundError, version
 
 
 def environment(*packages):
-    """The versions of Python and of these packages, and the machine.
-
-    Such as "Python 3.12.3, numpy 2.4.6, torch 2.13.0; Linux x86_64, AMD EPYC, 2 cores".
-    """
-    versions = [f"Python {platform.python_version()}"] + [f"{name} {_installed(name)}" for name in packages]
-    return f"{', '.join(versions)}; {platform.system()} {platform.machine()}, {_processor()}, {core_count()} cores"
+    """Such as "Python 3.12.3, numpy 2.4.6, torch 2.13.0; Linux x86_64, AMD EPYC, 2 cores"."""
+    versions = [f"Python {platform.python_version()}"] + [f"{name} {installed(name)}" for name in packages]
+    return f"{', '.join(versions)}; {platform.system()} {platform.machine()}, {processor()}, {cores()} cores"
 
 
-def _installed(package):
+def installed(package):
     """The version of an installed package, or "not installed"."""
     try:
         return version(package)
@@ -22,7 +19,7 @@ def _installed(package):
         return "not installed"
 
 
-def _processor():
+def processor():
     """The processor's name as the operating system gives it."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as lines:
@@ -31,6 +28,6 @@ def _processor():
         return platform.processor() or "unknown processor"
 
 
-def core_count():
+def cores():
     """How many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
