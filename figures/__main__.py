@@ -8,6 +8,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from swin_numpy.config import CONFIGS
+from swin_numpy.runtime.command import exit_status
+from swin_numpy.runtime.replace import replace_file
 
 from .animation import shift_gif
 from .photographs import PHOTOS
@@ -46,17 +48,21 @@ def left_out(name, args):
 
 
 def main(arguments=None):
+    """Run the command with these arguments, by default those of the process. Returns the exit status."""
     args = parse(arguments)
+    return exit_status("python -m figures", lambda: draw(args))
+
+
+def draw(args):
+    """Draw what the arguments say. Raises ValueError or OSError for what can't be done."""
     gallery = Gallery(args.model, args.weights, args.photo)
     names = args.only or list(PICTURES)
     reasons = {name: left_out(name, args) for name in names}
-    try:
-        for name in tqdm([name for name in names if not reasons[name]], unit="picture"):
-            save(PICTURES[name](gallery), name, args.folder)
-            if name == "cyclic_shift":
-                (args.folder / "cyclic_shift.gif").write_bytes(shift_gif(gallery.pixels))
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+    for name in tqdm([name for name in names if not reasons[name]], unit="picture"):
+        save(PICTURES[name](gallery), name, args.folder)
+    if "cyclic_shift" in names:
+        animation = shift_gif(gallery.pixels)
+        replace_file(args.folder / "cyclic_shift.gif", lambda temporary: temporary.write_bytes(animation))
     for name, reason in reasons.items():
         if reason:
             print(f"{name}: left out, {reason}")
@@ -64,4 +70,4 @@ def main(arguments=None):
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -14,6 +14,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
+from swin_numpy.runtime.replace import replace_file
+
 GALLERY = Path(__file__).parent / "gallery"
 PAGE = 9.4  # inches: the width of a notebook's page
 DPI = 200  # line art: sharp on a screen of twice the usual density
@@ -133,15 +135,17 @@ def has_photograph(figure):
 def save(figure, name, folder=GALLERY):
     """Write folder/name.png and folder/name.svg, byte for byte the same for the same figure; alt text inside.
 
-    Returns the two paths. Raises ValueError where `name` is not a plain file name without an ending.
+    Returns the two paths. Raises ValueError where `name` is not a plain file name without an ending, and OSError where
+    a file can't be written: an old one then stays as it was.
     """
     if not name or Path(name).name != name or Path(name).suffix:
         raise ValueError(f"name: expected a file name without folder or ending, such as 'masks', got {name!r}")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     png, svg = folder / f"{name}.png", folder / f"{name}.svg"
-    png.write_bytes(png_bytes(figure))
-    figure.savefig(svg, format="svg", dpi=72, metadata={"Date": None, "Title": figure.alt})
+    replace_file(png, lambda temporary: temporary.write_bytes(png_bytes(figure)))
+    metadata = {"Date": None, "Title": figure.alt}
+    replace_file(svg, lambda temporary: figure.savefig(temporary, format="svg", dpi=72, metadata=metadata))
     return png, svg
 
 

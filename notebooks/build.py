@@ -70,8 +70,9 @@ def clean(notebook):
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     for count, cell in enumerate(code, 1):
         cell.metadata, cell.execution_count = nbformat.from_dict(folding(cell)), count
-        cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
+        cell.outputs = [output for output in cell.outputs if set(output.get("data", ())) - {"text/plain"} != {WIDGET}]
         for output in cell.outputs:
+            output.get("data", {}).pop(WIDGET, None)  # the still picture that comes with it stays
             if output.output_type == "execute_result":
                 output.execution_count = count
     return notebook

@@ -152,12 +152,14 @@ class SwinTransformer(Module):
         return with_weights(cls(config), state)
 
     def use_attention(self, kind):
-        """Choose how the blocks compute: "plain", as the chapters show it, or "fused", faster. Returns the model.
+        """Choose how the model computes: "plain", as the chapters show it, or "fused", faster. Returns the model.
 
-        Weights and results are the same, up to rounding. Raises ValueError for any other kind.
+        Weights and results are the same, up to rounding. What has hooks inside, or was changed, is computed the plain
+        way. Raises ValueError for any other kind.
         """
         check_attention(kind)
-        fused.switch(self, kind == "fused")
+        for _, part in self.named_modules():
+            part.fast_forward = fused.forward if kind == "fused" else None
         return self
 
     def embed(self, images):

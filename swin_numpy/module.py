@@ -51,7 +51,7 @@ def check_shape(name, x, *axes):
     if not isinstance(x, np.ndarray):
         raise TypeError(f"{name}: expected a NumPy array, got {type(x).__name__}")
     sizes = zip(x.shape, axes, strict=False)
-    if x.ndim != len(axes) or any(s < (a != "n") if isinstance(a, str) else s != a for s, a in sizes):
+    if x.ndim != len(axes) or any(s < int(a != "n") if isinstance(a, str) else s != a for s, a in sizes):
         raise ValueError(f"{name}: expected shape ({', '.join(map(str, axes))}), got {tuple(x.shape)}")
 
 
@@ -60,11 +60,12 @@ class Module:
 
     def __init__(self):
         self.training = False
+        self.fast_forward = None  # use_attention("fused") puts a function here that computes what forward does
         self._saved = None
         self._forward_hooks = []
 
     def __call__(self, *inputs):
-        output = self.forward(*inputs)
+        output = self.forward(*inputs) if self.fast_forward is None else self.fast_forward(self, *inputs)
         for hook in self._forward_hooks:
             hook(self, inputs, output)
         return output

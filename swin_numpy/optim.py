@@ -9,7 +9,7 @@ import numpy as np
 
 from .gelu import scratch
 from .module import plain
-from .runtime.threads import run
+from .runtime.threads import share_out
 from .weights.check import check_state
 
 # Parameters that are no matrices of a layer, though some have two or more axes. The last two are V2's.
@@ -40,7 +40,7 @@ class AdamW:
 
     def step(self):
         """Move every parameter that has a gradient."""
-        run(self.update, [name for name, parameter in self.parameters.items() if parameter.grad is not None])
+        share_out(self.update, [name for name, parameter in self.parameters.items() if parameter.grad is not None])
 
     def update(self, name):
         """Move one parameter, piece after piece, so that it fits the cache."""

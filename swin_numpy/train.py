@@ -105,8 +105,8 @@ class ParallelTrainer(Trainer):
 
         for model in self.models:
             model.zero_grad()
-        threads.run(forward_and_backward, range(min(self.PARTS, len(images))))
-        threads.run(lambda same: _add_gradients(*same), zip(*self.copies, strict=True))
+        threads.share_out(forward_and_backward, range(min(self.PARTS, len(images))))
+        threads.share_out(lambda same: _add_gradients(*same), zip(*self.copies, strict=True))
         clip_grad_norm(self.parameters, self.recipe.clip_grad)
         self.optimizer.lr = lr
         self.optimizer.step()

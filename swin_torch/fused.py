@@ -1,24 +1,32 @@
-"""The fast way through a stage: the same sums as block.py and layers.py, with fewer trips through memory.
+"""The fast path through a stage: the same sums as block.py and layers.py, with fewer trips through memory.
 
-`model.use_attention("fused")` leads here. What differs from the plain way, which the chapters show:
+After `model.use_attention("fused")`, each stage calls `forward` below where `applies` says so. What differs from the
+plain path, which the chapters show:
 
 - shift and partition are one gather of tokens, their way back another (plain: roll, cut, join, roll);
 - scores, softmax and weighted sum are one call, scaled_dot_product_attention, to which bias and mask go as one array;
 - on a processor without gradients, the batch goes through in groups whose largest array fits into the cache, the
-  MLP's products are oneDNN's, and the array of bias and mask is kept until the weights behind it change.
+  MLP's products are oneDNN's, and the array of bias and mask is kept until what it is made of changes.
 
 Axis names as in windows.py.
 """
 
 from functools import lru_cache
+from inspect import isfunction
 from weakref import WeakKeyDictionary
 
 import torch
 from einops import rearrange
 from torch.backends import mkldnn
+from torch.nn import Parameter
 from torch.nn import functional as F
+from torch.nn.modules.module import _has_any_global_hook
+from torch.overrides import _get_current_function_mode_stack
+from torch.utils._device import DeviceContext
 
-from .window_attention import LOG_100, WindowAttentionV2, unit_vectors
+from .block import SwinTransformerBlock, SwinTransformerBlockV2
+from .patches import check_tokens
+from .window_attention import WindowAttentionV2, unit_vectors
 from .windows import cyclic_shift, pad_to_multiple, shift_mask, window_partition
 
 # The most numbers that an array in the middle of an MLP may have: four images in Swin-T's first stage, 19 MB.
@@ -26,130 +34,182 @@ AT_ONCE = 4 * 56 * 56 * 384
 ONEDNN = mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
-def stage(blocks, x, grid):
+def forward(blocks, x, grid):
     """All blocks of a stage. Tokens (n, h·w, c), grid (h, w) → (n, h·w, c)."""
-    if heard(blocks):
-        for block in blocks:
-            x = block(x, grid)
-        return x
+    check_tokens(x, grid, blocks[0].dim)
     parts = [x]
-    if small_steps(x):
+    if _cpu_inference(x):
         parts = x.split(max(1, AT_ONCE // (x.shape[1] * blocks[0].mlp.fc1.out_features)))
-    return join([through(blocks, part, grid) for part in parts])
+    return _join([_through(blocks, part, grid) for part in parts])
 
 
-def heard(blocks):
-    """Does a hook listen to a part of a block? It shall hear what it hears the plain way."""
+def applies(blocks, x):
+    """Is the fast path known to give what the blocks give, one after the other?
+
+    Only if each block is exactly what its class makes: with nothing else inside (such as an adapter), no method of its
+    own, no hooks, no parametrization, no class whose methods were changed. And only for ordinary tensors that are
+    computed at once: tracing, export, FLOP counters, fake tensors, vmap and jvp get the plain path. torch.compile
+    compiles the fast path; like any compiled code, it doesn't notice hooks that are registered later.
+    """
     if torch.compiler.is_compiling():
+        return not torch.compiler.is_exporting() and _as_made(blocks)
+    return type(x) is torch.Tensor and x.numel() > 0 and _computes_directly() and _as_made(blocks)
+
+
+def _computes_directly():
+    """Does every operation run at once and as it is, with no tracer, mode or transform around it?"""
+    return (
+        not torch.jit.is_tracing()
+        and torch._C._len_torch_dispatch_stack() == 0  # FLOP counters, fake tensors, …
+        and all(isinstance(mode, DeviceContext) for mode in _get_current_function_mode_stack())
+        and torch._C._functorch.peek_interpreter_stack() is None  # torch.func: vmap, grad, jvp, …
+        and torch.autograd.forward_ad._current_level < 0
+    )
+
+
+def _as_made(blocks):
+    """Are all blocks as their classes make them, with nothing that the fast path would pass by?"""
+    if _has_any_global_hook() or any(getattr(cls, name) is not made for cls, name, made in _FUNCTIONS):
         return False
-    return any(part._forward_hooks or part._forward_pre_hooks for part in blocks.modules())
+    return all(_part_as_made(part) for block in blocks for part in block.modules())
 
 
-def through(blocks, x, grid):
+# As torch.compiler.assume_constant_result does, which imports the compiler: don't trace this, but call it.
+_as_made._dynamo_marked_constant = True
+
+
+def _part_as_made(part):
+    inside = _CHILDREN.get(type(part))
+    return (
+        inside is not None
+        and {name: type(inner) for name, inner in part._modules.items()} == inside
+        and not (part._forward_hooks or part._forward_pre_hooks or part._backward_hooks or part._backward_pre_hooks)
+        and all(type(value) in _ORDINARY for value in part._parameters.values())
+        and _METHODS[type(part)].isdisjoint(vars(part))
+    )
+
+
+def _through(blocks, x, grid):
     for block in blocks:
-        if isinstance(block.attn, WindowAttentionV2):  # V2 norms what is added, V1 what goes in
-            x = x + block.drop_path1(block.norm1(attend(block, x, grid)))
-            x = x + block.drop_path2(block.norm2(mlp(block.mlp, x)))
+        if isinstance(block, SwinTransformerBlockV2):  # V2 normalises what is added, V1 what goes in
+            x = x + block.drop_path1(block.norm1(_attend(block, x, grid)))
+            x = x + block.drop_path2(block.norm2(_mlp(block.mlp, x)))
         else:
-            x = x + block.drop_path1(attend(block, block.norm1(x), grid))
-            x = x + block.drop_path2(mlp(block.mlp, block.norm2(x)))
+            x = x + block.drop_path1(_attend(block, block.norm1(x), grid))
+            x = x + block.drop_path2(_mlp(block.mlp, block.norm2(x)))
     return x
 
 
-def attend(block, x, grid):
+def _attend(block, x, grid):
     """W-MSA or SW-MSA of a whole map, tokens (n, h·w, c) → same: what SwinTransformerBlock.attend does."""
     H, W = grid
     shift = tuple(block.shift_for(grid))
     x = pad_to_multiple(rearrange(x, "n (h w) c -> n h w c", h=H), block.window_size)
     padded = tuple(x.shape[1:3])
-    there, back, mask = geometry(padded, block.window_size, shift, x.device)
+    there, back, mask = _geometry(padded, block.window_size, shift, x.device)
     x = Gather.apply(rearrange(x, "n h w c -> n (h w) c"), there, back)
-    x = window_attention(block.attn, x, mask)
+    x = _window_attention(block.attn, x, mask)
     x = rearrange(Gather.apply(x, back, there), "n (h w) c -> n h w c", h=padded[0])
     return rearrange(x[:, :H, :W], "n h w c -> n (h w) c")
 
 
-def window_attention(attn, x, mask):
+def _window_attention(attn, x, mask):
     """WindowAttention on windows that lie one behind the other: x (n, k·m, c), mask (k, m, m) or None → same as x."""
     n, m = len(x), len(attn.relative_position_index)
-    q, k, v = rearrange(linear(attn.qkv, x), "n (k m) (three a d) -> three (n k) a m d", three=3, m=m, a=attn.num_heads)
-    q, k, v, scale = prepared(attn, q, k, v)
+    qkv = _linear(attn.qkv, x)
+    q, k, v = rearrange(qkv, "n (k m) (three a d) -> three (n k) a m d", three=3, m=m, a=attn.num_heads)
+    q, k, v, scale = _prepare(attn, q, k, v)
     drop = attn.attn_drop.p if attn.training else 0.0
-    z = F.scaled_dot_product_attention(q, k, v, folded(attn, mask, n), drop, scale=scale)
-    return attn.proj_drop(linear(attn.proj, rearrange(z, "(n k) a m d -> n (k m) (a d)", n=n)))
+    z = F.scaled_dot_product_attention(q, k, v, _bias_and_mask(attn, mask, n), drop, scale=scale)
+    return attn.proj_drop(_linear(attn.proj, rearrange(z, "(n k) a m d -> n (k m) (a d)", n=n)))
 
 
-def prepared(attn, q, k, v):
-    """Queries, keys and values as their product wants them, and the number that it is to be multiplied by."""
+def _prepare(attn, q, k, v):
+    """Queries, keys and values as their product wants them, and the number to multiply it by."""
     if not isinstance(attn, WindowAttentionV2):
         return q, k, v, attn.scale
     if attn.q_bias is not None:
         q = q + rearrange(attn.q_bias, "(a d) -> a 1 d", a=attn.num_heads)
         v = v + rearrange(attn.v_bias, "(a d) -> a 1 d", a=attn.num_heads)
-    return torch.exp(torch.clamp(attn.logit_scale, max=LOG_100)) * unit_vectors(q), unit_vectors(k), v, 1.0
+    return attn.learned_scale() * unit_vectors(q), unit_vectors(k), v, 1.0
 
 
-def folded(attn, mask, n):
-    """Bias and mask in one array: (1, a, m, m), or (n·k, a, m, m) where windows differ.
+def _bias_and_mask(attn, mask, n):
+    """Relative position bias + mask: (1, a, m, m), or (n·k, a, m, m) where windows differ.
 
-    It is kept only if a comparison of all weights behind it is quicker than making it again: on a processor, without
-    gradients. A stale one can't be given out, whatever changed the weights.
+    Kept only where comparing everything that it is made of is quicker than making it again: on a processor, without
+    gradients. So a stale one can't be used, whatever changed the weights.
     """
-    if attn.training or not small_steps(attn.qkv.weight):
-        return fold(attn, mask, n)
-    weights = [value for name, value in attn.named_parameters() if name.startswith(("relative_position", "cpb_mlp"))]
-    found = kept.setdefault(attn, {}).get((id(mask), n))
-    if found is None or not all(map(same, found[0], weights)):
-        found = [value.detach().clone() for value in weights], fold(attn, mask, n), mask
-        kept[attn] = {key: old for key, old in kept[attn].items() if all(map(same, old[0], weights))}
-        kept[attn][id(mask), n] = found
-    return found[1]
+    if attn.training or not _cpu_inference(attn.qkv.weight):
+        return _add_mask(attn, mask, n)
+    sources = _bias_sources(attn)
+    kept = {key: entry for key, entry in _kept.get(attn, {}).items() if all(map(_equal, entry[0], sources))}
+    if (id(mask), n) not in kept:
+        kept[id(mask), n] = [value.detach().clone() for value in sources], _add_mask(attn, mask, n), mask
+        _kept[attn] = kept
+    return kept[id(mask), n][1]
 
 
-def fold(attn, mask, n):
+def _add_mask(attn, mask, n):
     bias = attn.relative_position_bias()[None]
     if mask is None:
         return bias
     return (bias + rearrange(mask, "k i j -> k 1 i j").to(bias)).repeat(n, 1, 1, 1)
 
 
-kept = WeakKeyDictionary()  # {WindowAttention: {(mask, images): (weights, bias and mask, mask)}}
+def _bias_sources(attn):
+    """Every tensor that relative_position_bias() is computed from."""
+    if isinstance(attn, WindowAttentionV2):
+        return [*attn.cpb_mlp.parameters(), attn.relative_coords_table, attn.relative_position_index]
+    return [attn.relative_position_bias_table, attn.relative_position_index]
 
 
-def same(a, b):
+_kept = WeakKeyDictionary()  # {WindowAttention: {(id of mask, images): (sources, bias + mask, mask)}}
+
+
+def _equal(a, b):
     return a.dtype == b.dtype and a.device == b.device and torch.equal(a, b)
 
 
-def mlp(layers, x):
-    """Mlp, tokens (n, l, c) → same: a part of them after the other, so that what is between the layers stays near."""
+def _mlp(mlp, x):
+    """Mlp, tokens (n, l, c) → same: a share of the tokens after the other, so that the middle stays in the cache."""
     rows = rearrange(x, "n l c -> (n l) c")
-    parts = rows.split(max(1, AT_ONCE // layers.fc1.out_features)) if small_steps(x) else [rows]
-    return rearrange(join([two_layers(layers, part) for part in parts]), "(n l) c -> n l c", n=len(x))
+    parts = rows.split(max(1, AT_ONCE // mlp.fc1.out_features)) if _cpu_inference(x) else [rows]
+    return rearrange(_join([_two_layers(mlp, part) for part in parts]), "(n l) c -> n l c", n=len(x))
 
 
-def two_layers(layers, x):
-    y = layers.drop1(linear(layers.fc1, x, "gelu"))
-    return layers.drop2(linear(layers.fc2, y))
+def _two_layers(mlp, x):
+    y = mlp.drop1(_linear(mlp.fc1, x, "gelu"))
+    return mlp.drop2(_linear(mlp.fc2, y))
 
 
-def linear(layer, x, then="none"):
+def _linear(layer, x, then="none"):
     """layer(x), and its GELU if `then` is "gelu".
 
     oneDNN's product is faster than the one that PyTorch takes for float32, and does bias and GELU on the way. PyTorch
     has no public name for it: this is what torch.compile calls.
     """
-    if small_steps(x) and x.dtype == layer.weight.dtype == torch.float32 and ONEDNN:
+    if ONEDNN and _cpu_inference(x) and all(map(_suits_onednn, (x, layer.weight, layer.bias))):
         return torch.ops.mkldnn._linear_pointwise(x, layer.weight, layer.bias, then, [], "none")
     y = layer(x)
     return F.gelu(y) if then == "gelu" else y
 
 
-def small_steps(x):
-    """Is this a processor's work, without gradients and not being compiled?"""
-    return x.device.type == "cpu" and not torch.is_grad_enabled() and not torch.compiler.is_compiling()
+def _suits_onednn(x):
+    return x is None or (x.dtype == torch.float32 and x.device.type == "cpu" and x.layout == torch.strided)
 
 
-def join(parts):
+def _cpu_inference(x):
+    """Is this a processor's work, without gradients, without autocast and not being compiled?"""
+    return (
+        x.device.type == "cpu"
+        and not torch.is_grad_enabled()
+        and not torch.compiler.is_compiling()
+        and not torch.is_autocast_enabled("cpu")
+    )
+
+
+def _join(parts):
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
@@ -161,29 +221,32 @@ class Gather(torch.autograd.Function):
 
     @staticmethod
     def forward(x, there, back):
+        """x (n, l, c), there (l,), back (l,) → (n, l, c)."""
         return x.index_select(1, there)
 
     @staticmethod
     def setup_context(ctx, inputs, output):
+        """Keep both orders for backward."""
         ctx.save_for_backward(*inputs[1:])
 
     @staticmethod
     def backward(ctx, dy):
+        """dy (n, l, c) → dx (n, l, c)."""
         there, back = ctx.saved_tensors
         return Gather.apply(dy, back, there), None, None
 
 
-def geometry(*which):
-    """`places` and `mask_for` of (padded grid, window size, shift, device): made once, but part of what is compiled."""
-    make = make_geometry if torch.compiler.is_compiling() else known_geometry
+def _geometry(*which):
+    """`places` and `_mask_for` of (padded grid, window size, shift, device), made once. Compilers get them inlined."""
+    make = _make_geometry if torch.compiler.is_compiling() else _known_geometry
     return make(*which)
 
 
-def make_geometry(*which):
-    return *places(*which), mask_for(*which)
+def _make_geometry(*which):
+    return *places(*which), _mask_for(*which)
 
 
-known_geometry = lru_cache(maxsize=256)(make_geometry)
+_known_geometry = lru_cache(maxsize=256)(_make_geometry)
 
 
 def places(padded, window_size, shift, device):
@@ -194,7 +257,20 @@ def places(padded, window_size, shift, device):
         return there.to(device), there.argsort().to(device)
 
 
-def mask_for(padded, window_size, shift, device):
+def _mask_for(padded, window_size, shift, device):
     """The shift mask (k, m, m), float32; None where nothing is shifted."""
     with torch.inference_mode(False):
         return None if shift == (0, 0) else shift_mask(*padded, window_size, shift).to(device)
+
+
+with torch.device("meta"):  # where making a block draws no random numbers
+    _MADE = [part for Block in (SwinTransformerBlock, SwinTransformerBlockV2) for part in Block(1, 1).modules()]
+_CHILDREN = {type(part): {name: type(inner) for name, inner in part.named_children()} for part in _MADE}
+_METHODS = {cls: frozenset(name for name in dir(cls) if callable(getattr(cls, name))) for cls in _CHILDREN}
+_FUNCTIONS = [
+    (cls, name, getattr(cls, name))
+    for cls in _CHILDREN
+    for name in dir(cls)
+    if isfunction(getattr(cls, name)) and (name == "forward" or getattr(cls, name).__module__.startswith(__package__))
+]
+_ORDINARY = Parameter, torch.Tensor, type(None)

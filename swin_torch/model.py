@@ -39,12 +39,12 @@ class BasicLayer(Module):
         )
         last = stage == len(config.depths) - 1
         self.downsample = None if last else Merging(config.widths[stage])
-        self.attention = "plain"
+        self.fast_forward = None  # use_attention("fused") puts a function here that computes what forward does
 
     def forward(self, x, grid):
         """x (n, h·w, c), grid (h, w) → (n, h·w, c): the blocks only, so that a stage gives what it computed."""
-        if self.attention == "fused":
-            return fused.stage(self.blocks, x, grid)
+        if self.fast_forward is not None and fused.applies(self.blocks, x):
+            return self.fast_forward(self.blocks, x, grid)
         for block in self.blocks:
             x = block(x, grid)
         return x
@@ -121,13 +121,14 @@ class SwinTransformer(Module):
         return with_weights(cls(config), state)
 
     def use_attention(self, kind):
-        """Choose how the blocks compute: "plain", as the chapters show it, or "fused", faster. Returns the model.
+        """Choose how the model computes: "plain", as the chapters show it, or "fused", faster. Returns the model.
 
-        Weights and results are the same, up to rounding. Raises ValueError for any other kind.
+        Weights and results are the same, up to rounding. What has hooks inside, or was changed, is computed the plain
+        way. Raises ValueError for any other kind.
         """
         check_attention(kind)
         for layer in self.layers:
-            layer.attention = kind
+            layer.fast_forward = fused.forward if kind == "fused" else None
         return self
 
     def embed(self, images):

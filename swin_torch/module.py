@@ -42,5 +42,5 @@ def check_shape(name, x, *axes):
     if not isinstance(x, torch.Tensor):
         raise TypeError(f"{name}: expected a torch tensor, got {type(x).__name__}")
     sizes = zip(x.shape, axes, strict=False)
-    if x.ndim != len(axes) or any(s < (a != "n") if isinstance(a, str) else s != a for s, a in sizes):
+    if x.ndim != len(axes) or any(s < int(a != "n") if isinstance(a, str) else s != a for s, a in sizes):
         raise ValueError(f"{name}: expected shape ({', '.join(map(str, axes))}), got {tuple(x.shape)}")

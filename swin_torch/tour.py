@@ -35,7 +35,23 @@ def tour(folder=FOLDER):
     """
     if find_spec("figures") is None:
         raise ValueError("the tour needs a clone of the repository, which has the photographs and the drawings")
-    from figures import photo_path, save
+    from figures import save
+
+    numpy_model, images, agree = compare_photograph()
+    same = _classify()
+    for name, figure in _pictures(numpy_model, images):
+        save(figure, name, folder)
+        print(f"  {folder / name}.png")
+    print(
+        "\nNext: `make lab` opens the first chapter.\n"
+        "Your own picture: `.venv/bin/python -m swin_torch.compare PICTURE` (--help shows more)."
+    )
+    return agree and same
+
+
+def compare_photograph():
+    """Print the table and the verdict for the photograph → (NumPy model, its images, whether the twins agree)."""
+    from figures import photo_path
 
     config = CONFIGS[MODEL]
     print(f"Swin Transformer, written twice. {environment('numpy', 'torch')}\n")
@@ -48,16 +64,7 @@ def tour(folder=FOLDER):
     print_table(rows)
     agree, sentence = verdict(rows, "float32")
     print(f"\n{sentence}\n")
-
-    same = _classify()
-    for name, figure in _pictures(numpy_model, images):
-        save(figure, name, folder)
-        print(f"  {folder / name}.png")
-    print(
-        "\nNext: `make lab` opens the first chapter.\n"
-        "Your own picture: `.venv/bin/python -m swin_torch.compare PICTURE` (--help shows more)."
-    )
-    return agree and same
+    return numpy_model, images, agree
 
 
 def _count(model):

@@ -408,7 +408,7 @@ def test_the_whole_way_by_keyboard(visit):
     tab_to(page, "pictures")
     page.keyboard.press("ArrowLeft")
     assert page.evaluate(f"{state}.picture") == 8
-    assert page.locator("#bars li.top").inner_text().startswith("Bag")
+    wait(page, "document.querySelector('#bars li.top').innerText.startsWith('Bag')")
 
     tab_to(page, "draw")
     page.keyboard.press("Enter")
@@ -479,7 +479,7 @@ def test_the_arithmetic_of_a_pair_is_that_of_swin_numpy(visit):
     page.evaluate(
         f"window.explainer.change({{ token: {{ row: {token[0]}, column: {token[1]} }}, key: {key[0] * 14 + key[1]} }})"
     )
-    page.wait_for_timeout(300)
+    wait(page, "document.getElementById('pair-words').textContent.includes('(10, 8)')")
     pictures, _ = build.chosen(build.PER_CLASS)
     _, weights = attention_of(reference(), fashion_mnist.standardise(pictures[9:10]))
     tokens = np.arange(14 * 14).reshape(1, 14, 14, 1)

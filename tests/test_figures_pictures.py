@@ -16,11 +16,18 @@ def test_the_command_draws_what_it_is_asked_for(tmp_path, capsys):
     assert "attention_on_photograph: left out, needs --weights" in capsys.readouterr().out
 
 
-def test_the_command_says_in_one_line_what_is_wrong(tmp_path):
-    arguments = ["--only", "bias_tables", "--folder", str(tmp_path), "--weights", str(tmp_path / "none.npz")]
-    with pytest.raises(SystemExit) as left:
-        main(arguments)
-    assert str(left.value).startswith("error: ") and "\n" not in str(left.value)
+def test_the_command_says_in_one_line_what_is_wrong(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "masks.png").mkdir()
+    for only, options in (
+        ("bias_tables", ["--folder", str(tmp_path), "--weights", str(tmp_path / "none.npz")]),
+        ("masks", ["--folder", str(tmp_path / "file" / "gallery")]),
+        ("masks", ["--folder", str(tmp_path)]),
+    ):
+        assert main(["--only", only, *options]) == 2
+        last = capsys.readouterr().err.splitlines()[-1]
+        assert last.startswith("python -m figures: ") and str(tmp_path) in last
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "masks.png"]
 
 
 @pytest.mark.parametrize("name", sorted(set(pictures.PICTURES) - SLOW))

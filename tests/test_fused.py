@@ -1,15 +1,18 @@
-"""The fused way against the plain one: every geometry, and that it disturbs nothing."""
+"""The fast path against the plain one: every geometry, everything that may be changed, and that it disturbs nothing."""
 
 import copy
-import os
 import threading
 
 import numpy as np
 import pytest
 
 from swin_numpy import Backbone, SwinConfig, SwinTransformer, fused
-from swin_numpy.runtime import threads as cores
-from tests.twin import random_state, relative
+from swin_numpy.block import SwinTransformerBlock
+from swin_numpy.layers import Linear, Mlp, ReLU
+from swin_numpy.module import Module, Parameter
+from swin_numpy.runtime import threads
+from swin_numpy.window_attention import WindowAttention
+from tests.twin import normal, random_state, relative
 
 SMALL = SwinConfig(
     img_size=28, patch_size=2, in_chans=2, num_classes=5, embed_dim=8, depths=(2, 3), num_heads=(2, 4), window_size=4
@@ -80,8 +83,8 @@ def test_swin_tiny_scaled_down(version):
 
 @pytest.mark.parametrize("version", [1, 2])
 @pytest.mark.parametrize("scale", [1, 30, 3000])
-def test_large_scores_take_the_careful_way(scale, version):
-    """Scores of thousands would overflow exp. In float64, rounding grows with the scores."""
+def test_large_scores_have_their_maximum_subtracted(scale, version):
+    """Scores of thousands would overflow exp. In float64, rounding grows with the sthreads."""
     model = model_of(version=version)
     for layer in model.layers:
         for block in layer.blocks:
@@ -97,10 +100,10 @@ def test_exponentials_of_any_scores():
     scores = rng.standard_normal((2, 3, 4, 4))
     for case in (scores, scores + 1000, scores - 1000, 1e3 * scores, scores - 100 * (1 - np.eye(4))):
         got = case.copy()
-        sums = fused.exponentials(got)
+        sums = fused._exponentials(got)
         expected = np.exp(case - case.max(-2, keepdims=True))
         assert relative(got / sums, expected / expected.sum(-2, keepdims=True)) < 1e-12
-    assert np.isnan(fused.exponentials(np.full((1, 1, 2, 2), np.nan))).all()
+    assert np.isnan(fused._exponentials(np.full((1, 1, 2, 2), np.nan))).all()
 
 
 @pytest.mark.parametrize("few", [0, 10**6])
@@ -111,10 +114,10 @@ def test_the_same_digits_on_any_number_of_threads_and_again(few, monkeypatch):
     images = images_of(model)
     found = []
     for count in (1, 2, 5, 1):
-        monkeypatch.setattr(cores, "threads", lambda count=count: count)
-        cores.pool.cache_clear()
+        monkeypatch.setattr(threads, "worker_count", lambda count=count: count)
+        threads._pool.cache_clear()
         found += [model(images) for _ in range(3)]
-    cores.pool.cache_clear()
+    threads._pool.cache_clear()
     assert all(np.array_equal(found[0], other) for other in found)
 
 
@@ -131,7 +134,7 @@ def test_nothing_that_was_given_or_returned_is_written_to():
 
 
 def test_two_threads_at_once(monkeypatch):
-    monkeypatch.setattr(cores, "threads", lambda: 2)
+    monkeypatch.setattr(threads, "worker_count", lambda: 2)
     models, found = [model_of(), model_of(img_size=32, window_size=5)], {}
     expected = [model(images_of(model)) for model in models]
 
@@ -158,22 +161,271 @@ def test_changed_weights_are_seen(version):
     assert model(images.astype(np.float32)).dtype == np.float32
 
 
-def test_hooks_hear_what_they_hear_the_plain_way():
-    def heard(kind):
+def test_hooks_fire_as_on_the_plain_path():
+    def seen_by(kind):
         model, seen = model_of().use_attention(kind), []
         parts = dict(model.named_modules())
-        for name in ("layers.0.blocks.1", "layers.1.blocks.0.attn", "layers.1.blocks.2.mlp.fc1", "layers.1"):
+        for name in ("layers.0.blocks.1", "layers.1.blocks.0.attn", "layers.1.blocks.2.mlp.fc1", "layers.1", "head"):
             parts[name].register_forward_hook(lambda part, inputs, y, name=name: seen.append((name, inputs[0], y)))
         model(images_of(model))
         return seen
 
-    ours, expected = heard("fused"), heard("plain")
-    assert [name for name, *_ in ours] == [name for name, *_ in expected] and len(ours) == 4
+    ours, expected = seen_by("fused"), seen_by("plain")
+    assert [name for name, *_ in ours] == [name for name, *_ in expected] and len(ours) == 5
     for (_, x, y), (_, expected_x, expected_y) in zip(ours, expected, strict=True):
         assert relative(x, expected_x) < 1e-10 and relative(y, expected_y) < 1e-10
 
 
-def test_training_goes_the_plain_way():
+# What isn't exactly as it was made: each of these changes a model, and must change what the fast path gives as well.
+
+
+class Adapter(Module):
+    """A layer with something added to it that keeps its names, as LoRA does."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+        self.down, self.up = (Parameter(0.3 * normal(size, 2)) for size in layer.weight.shape[::-1])
+
+    weight = property(lambda self: self.layer.weight)
+    bias = property(lambda self: self.layer.bias)
+
+    def forward(self, x):
+        return self.layer(x) + x @ self.down @ self.up.T
+
+
+def bent(x):
+    """Another x, in a way that no norm undoes."""
+    return (bent(x[0]), *x[1:]) if isinstance(x, tuple) else x + 0.3 * x * x
+
+
+def replace(model, path, make):
+    """The part of `model` called `path` becomes make(part)."""
+    parent, _, name = path.rpartition(".")
+    parent = dict(model.named_modules())[parent]
+    setattr(parent, name, make(getattr(parent, name)))
+
+
+def subclass(part):
+    """The same part, of a class of its own that gives something else."""
+
+    class Bending(type(part)):
+        def forward(self, *inputs):
+            return bent(super().forward(*inputs))
+
+    part.__class__ = Bending
+    return part
+
+
+def patch_forward(part):
+    """A forward of its own, as an attribute of the part."""
+    forward = part.forward
+    part.forward = lambda *inputs: bent(forward(*inputs))
+    return part
+
+
+def with_float32(name):
+    def change(part):
+        setattr(part, name, Parameter(getattr(part, name).astype(np.float32)))
+        return part
+
+    return change
+
+
+def set_bias(attn):
+    attn.relative_position_bias = lambda: normal(attn.num_heads, 16, 16)
+    return attn
+
+
+def no_shift(block):
+    block.shift_for = lambda grid: (1, 2)
+    return block
+
+
+ATTN, MLP = "layers.1.blocks.1.attn", "layers.1.blocks.1.mlp"
+PLACES = [f"{ATTN}.qkv", f"{ATTN}.attn_drop", f"{ATTN}.proj", ATTN, f"{MLP}.fc1", f"{MLP}.drop1", MLP]
+PLACES += ["layers.1.blocks.1.norm1", "layers.1.blocks.1.norm2", "layers.0.downsample.norm", "patch_embed.norm"]
+CHANGED = {
+    "an adapter on qkv": (f"{ATTN}.qkv", Adapter),
+    "an adapter on fc1": (f"{MLP}.fc1", Adapter),
+    "an adapter on reduction": ("layers.0.downsample.reduction", Adapter),
+    "a known layer at another place": (f"{MLP}.drop1", lambda _: ReLU()),
+    "another bias": (ATTN, set_bias),
+    **{f"subclass of {path}": (path, subclass) for path in [*PLACES, "layers.0.downsample", "patch_embed"]},
+    **{f"forward of {path}": (path, patch_forward) for path in [*PLACES, "layers.0.downsample", "patch_embed"]},
+}
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("change", CHANGED)
+def test_what_was_changed_is_computed_the_plain_way(change, version):
+    model = model_of(version=version)
+    images = images_of(model)
+    before = model(images)
+    replace(model, *CHANGED[change])
+    model.use_attention("fused")
+    fast, (_, expected) = model(images), plain(model, images)
+    assert relative(expected, before) > 1e-6 and relative(fast, expected) < 1e-10
+
+
+@pytest.mark.parametrize("index, change", enumerate([subclass, patch_forward, no_shift]))
+def test_a_changed_block_is_computed_the_plain_way(index, change):
+    model = model_of(img_size=None)
+    images = images_of(model, shape=(30, 46))
+    before = model(images)
+    model.layers[0].blocks[1] = change(model.layers[0].blocks[1])
+    fast, (_, expected) = model(images), plain(model, images)
+    assert relative(expected, before) > 1e-6 and relative(fast, expected) < 1e-10
+
+
+CLASSES = {
+    "attention": (WindowAttention, "forward", lambda self, x, mask=None: 0.5 * x),
+    "its bias": (WindowAttention, "relative_position_bias", lambda self: np.zeros((self.num_heads, 1, 1))),
+    "mlp": (Mlp, "forward", lambda self, x: 0.5 * x),
+    "linear": (Linear, "forward", lambda self, x: 2 * x @ self.weight.T),
+    "block": (SwinTransformerBlock, "shift_for", lambda self, grid: (0, 0)),
+    "every part": (Module, "__call__", lambda self, *inputs: self.forward(*inputs[:1], *inputs[1:])),
+}
+
+
+@pytest.mark.parametrize("case", CLASSES)
+def test_a_class_whose_methods_were_changed_is_computed_the_plain_way(case, monkeypatch):
+    cls, name, method = CLASSES[case]
+    model = model_of()
+    block, x = model.layers[0].blocks[0], normal(2, 196, 8)
+    assert fused.applies(block, x, (14, 14))
+    monkeypatch.setattr(cls, name, method)
+    images = images_of(model)
+    assert relative(model(images), plain(model, images)[1]) < 1e-10
+    assert not fused.applies(block, x, (14, 14))
+    monkeypatch.undo()
+    assert fused.applies(block, x, (14, 14))
+
+
+@pytest.mark.parametrize(
+    "name", ["norm2.weight", "attn.qkv.bias", "mlp.fc2.weight", "attn.relative_position_bias_table"]
+)
+def test_parameters_of_two_dtypes_are_computed_the_plain_way(name):
+    model = model_of()
+    path, _, parameter = name.rpartition(".")
+    replace(model, f"layers.1.blocks.1.{path}", with_float32(parameter))
+    images = images_of(model)
+    assert not fused.applies(model.layers[1].blocks[1], normal(1, 49, 16))
+    assert np.array_equal(
+        *(model.use_attention(kind).layers[1].blocks[1](normal(2, 49, 16), (7, 7)) for kind in ("plain", "fused"))
+    )
+    assert relative(model(images), plain(model, images)[1]) < 1e-10
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.longdouble, ">f4"])
+def test_other_dtypes_are_computed_the_plain_way(dtype):
+    block, x = model_of(np.float32).layers[0].blocks[1], normal(2, 196, 8).astype(dtype)
+    assert not fused.applies(block, x, (14, 14))
+    assert not fused.applies(block, normal(2, 196, 8), (14, 14))  # float64 tokens for float32 weights
+    assert fused.applies(block, normal(2, 196, 8).astype(np.float32), (14, 14))
+
+
+def test_arrays_of_other_classes_are_computed_the_plain_way():
+    block = model_of().layers[0].blocks[1]
+    for x in (Parameter(normal(2, 196, 8)), np.ma.masked_array(normal(2, 196, 8)), np.zeros((0, 196, 8)), None, 3.0):
+        assert not fused.applies(block, x, (14, 14))
+    assert not fused.applies(block)
+    assert fused.applies(block, normal(2, 196, 8), (14, 14))
+
+
+ORDINARY = {
+    "as made": {},
+    "V2": {"version": 2},
+    "no qkv bias": {"qkv_bias": False},
+    "no qkv bias, V2": {"version": 2, "qkv_bias": False},
+    "no patch norm": {"patch_norm": False},
+    "dropout": {"drop_rate": 0.1, "attn_drop_rate": 0.1, "drop_path_rate": 0.1},
+    "a position embedding": {"ape": True},
+}
+
+
+@pytest.mark.parametrize(
+    "alter", [lambda model: model, copy.deepcopy, lambda model: model.to(np.float32), Module.replica]
+)
+@pytest.mark.parametrize("case", ORDINARY)
+def test_the_fast_path_is_taken_by_every_ordinary_model(case, alter, monkeypatch):
+    model = alter(model_of(**ORDINARY[case]))
+    taken = []
+    fast = {
+        cls: lambda *inputs, way=way: (taken.append(type(inputs[0])), way(*inputs))[1]
+        for cls, way in fused._FAST.items()
+    }
+    monkeypatch.setattr(fused, "_FAST", fast)
+    for _ in range(2):  # the second time with something kept
+        taken.clear()
+        model(images_of(model))
+        parts = [type(part) for _, part in model.named_modules() if type(part) in fast]
+        assert sorted(taken, key=str) == sorted(parts, key=str) and len(taken) == 7
+
+
+@pytest.mark.parametrize("kind", ["plain", "fused"])
+def test_the_same_errors(kind):
+    model = model_of().use_attention(kind)
+    block, merging = model.layers[0].blocks[0], model.layers[0].downsample
+    calls = [
+        (part, inputs)
+        for part in (block, merging)
+        for inputs in (
+            (normal(2, 9, 8), (3, 4)),
+            (normal(2, 12, 7), (3, 4)),
+            (normal(2, 12, 8).tolist(), (3, 4)),
+            (normal(2, 12, 8), (3.0, 4)),
+            (normal(2, 12, 8),),
+        )
+    ]
+    calls += [(model.patch_embed, (images,)) for images in (normal(1, 3, 8, 8), normal(2, 8, 8), None)]
+    for part, inputs in calls:
+        with pytest.raises((TypeError, ValueError)) as raised:
+            part(*inputs)
+        with pytest.raises((TypeError, ValueError)) as expected:
+            part.forward(*inputs)
+        assert (
+            type(raised.value) is type(expected.value)
+            and str(raised.value).split("()")[-1] == str(expected.value).split("()")[-1]
+        )
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_kept_bias_follows_all_that_it_is_made_of(version):
+    model = model_of(version=version)
+    images = images_of(model)
+    model(images)
+    names = ["relative_position_index"] + ["relative_coords_table"] * (version == 2)
+    for name in names:
+        before = model(images)
+        for layer in model.layers:
+            for block in layer.blocks:
+                setattr(block.attn, name, getattr(block.attn, name)[::-1].copy())
+        fast, (_, expected) = model(images), plain(model, images)
+        assert relative(expected, before) > 1e-6 and relative(fast, expected) < 1e-10
+
+
+def test_a_kept_bias_is_of_the_models_dtype():
+    """The same numbers in float32 and float64: but what V2's small network makes of them differs in its last digits."""
+    model = model_of(np.float32, version=2)
+    model(images_of(model))
+    model.to(np.float64)
+    images = images_of(model)
+    assert relative(model(images), plain(model, images)[1]) < 1e-12
+
+
+def test_a_kept_bias_is_used_again():
+    model = model_of()
+    attn, images = model.layers[0].blocks[1].attn, images_of(model)
+    model(images)
+    first = attn._kept_bias
+    model(images[::-1])
+    assert attn._kept_bias is first and first[2].shape == (4, 2, 16, 16)
+    model(images_of(model, shape=(28, 20)))
+    assert attn._kept_bias is not first
+
+
+def test_training_takes_the_plain_path():
     model = model_of(drop_path_rate=0.0).train()
     images = images_of(model)
     logits = model(images)
@@ -192,54 +444,3 @@ def test_backbone_and_wrong_kinds():
         backbone.use_attention("quick")
     with pytest.raises(ValueError, match=r"tokens of a 3x4 grid: expected shape \(n, 12, 8\), got \(2, 9, 8\)"):
         model_of().layers[0].blocks[0](np.zeros((2, 9, 8)), (3, 4))
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
-def test_a_forked_process_makes_threads_of_its_own(monkeypatch):
-    monkeypatch.setattr(cores, "threads", lambda: 2)
-    done = []
-    cores.run(done.append, range(4))
-    child = os.fork()
-    if child == 0:
-        done.clear()
-        cores.run(done.append, range(4))
-        os._exit(0 if sorted(done) == [0, 1, 2, 3] else 1)
-    assert os.waitpid(child, 0)[1] == 0
-
-
-def test_one_thread_asked_for_is_one_thread(monkeypatch):
-    cores.threads.cache_clear()
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
-    seen = set()
-    cores.run(lambda _: seen.add(threading.get_ident()), range(8))
-    cores.threads.cache_clear()
-    assert seen == {threading.get_ident()}
-
-
-def test_what_goes_wrong_in_a_helper_is_raised(monkeypatch):
-    monkeypatch.setattr(cores, "threads", lambda: 2)
-    cores.pool.cache_clear()
-
-    def work(task):
-        if task == 1:
-            raise ValueError("task 1")
-
-    with pytest.raises(ValueError, match="task 1"):
-        cores.run(work, range(3))
-    nested = []
-    cores.run(lambda i: cores.run(lambda j: nested.append((i, j)), range(3)), range(3))
-    assert len(nested) == 9
-
-
-def test_products_have_their_threads_back_afterwards(monkeypatch):
-    if not cores.blas():
-        pytest.skip("another BLAS than OpenBLAS")
-    monkeypatch.setattr(cores, "threads", lambda: 2)
-    get, put = cores.blas()
-    before, inside = get(), []
-    put(2)
-    cores.run(lambda _: inside.append(get()), range(4))
-    after = get()
-    put(before)
-    assert inside == [1] * 4 and after == 2

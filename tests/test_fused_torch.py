@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+import swin_torch
 from swin_numpy import SwinConfig
 from swin_torch import Backbone, SwinTransformer, fused
 from swin_torch.compare import BOUNDS
@@ -88,25 +89,21 @@ def test_the_block_itself_is_an_oracle_of_attend():
     block, grid = model.layers[0].blocks[1], (11, 8)
     x = tensor(normal(2, 88, 8))
     with torch.no_grad():
-        assert relative(fused.attend(block, x, grid), block.attend(x, grid)) <= 1e-12
+        assert relative(fused._attend(block, x, grid), block.attend(x, grid)) <= 1e-12
 
 
 @pytest.mark.parametrize("onednn", [True, False])
 @VERSIONS
 def test_with_and_without_onednn(version, onednn, monkeypatch):
-    """In float32 on a processor, oneDNN has the linear layers, if this PyTorch has it."""
-    calls = []
-    layer = torch.nn.Linear.forward
-    monkeypatch.setattr(torch.nn.Linear, "forward", lambda self, x: (calls.append(self), layer(self, x))[1])
+    """In float32 on a processor, oneDNN computes the linear layers, if this PyTorch has it."""
     model, images = model_of(version=version), images_of()
     plain, _ = both(model, images)
-    calls.clear()
     monkeypatch.setattr(fused, "ONEDNN", fused.ONEDNN and onednn)
-    with torch.inference_mode():
+    with torch.inference_mode(), torch.profiler.profile() as profile:
         fast = model.float()(images.float())
     assert relative(fast, plain) < BOUNDS["float32"]
-    blocks = {part for part in model.layers.modules() if type(part).__name__ == "Mlp"}
-    assert any(part.fc1 in calls for part in blocks) != fused.ONEDNN
+    counts = {event.key: event.count for event in profile.key_averages()}
+    assert counts.get("mkldnn::_linear_pointwise", 0) == (4 * 5 if fused.ONEDNN else 0)  # of each block
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
@@ -165,12 +162,12 @@ def test_what_is_kept_is_used_again_and_goes_with_its_module():
     attn = model.layers[0].blocks[1].attn
     with torch.inference_mode():
         model(images)
-        first = [entry[1] for entry in fused.kept[attn].values()]
+        first = [entry[1] for entry in fused._kept[attn].values()]
         model(images)
-        assert all(entry[1] is one for entry, one in zip(fused.kept[attn].values(), first, strict=True))
-    count = len(fused.kept)
+        assert all(entry[1] is one for entry, one in zip(fused._kept[attn].values(), first, strict=True))
+    count = len(fused._kept)
     del model, attn
-    assert len(fused.kept) < count
+    assert len(fused._kept) < count
 
 
 def test_what_is_kept_fits_one_geometry():
@@ -182,7 +179,7 @@ def test_what_is_kept_fits_one_geometry():
 
 def test_training_after_inference_mode():
     """What inference made must serve autograd, which takes no tensors of inference mode."""
-    fused.known_geometry.cache_clear()
+    fused._known_geometry.cache_clear()
     model, images = model_of().use_attention("fused"), images_of()
     with torch.inference_mode():
         model(images)
@@ -233,23 +230,7 @@ def test_a_switch_changes_nothing_else():
         for parameter in model.parameters():
             parameter.data.zero_()
         assert torch.equal(other(images), expected)
-    assert all(layer.attention == "fused" for layer in other.layers)
-
-
-@VERSIONS
-@pytest.mark.parametrize("register", ["register_forward_hook", "register_forward_pre_hook"])
-def test_hooks_hear_what_they_hear_the_plain_way(version, register):
-    model, images = model_of(version=version), images_of()
-    plain, fast = both(model, images)
-    found = {}
-    for kind in ("plain", "fused"):
-        part = model.use_attention(kind).layers[1].blocks[2].attn.qkv
-        hook = getattr(part, register)(lambda part, inputs, *_, kind=kind: found.update({kind: inputs[0]}))
-        with torch.inference_mode():
-            assert relative(model(images), plain) <= 1e-12
-            hook.remove()
-            assert torch.equal(model(images), plain if kind == "plain" else fast)
-    assert relative(found["fused"], found["plain"]) <= 1e-12
+    assert all(layer.fast_forward is fused.forward for layer in other.layers)
 
 
 @pytest.mark.parametrize("kind", ["flash", "", None, True, 1])
@@ -257,7 +238,7 @@ def test_other_kinds_are_refused(kind):
     model = model_of()
     with pytest.raises(ValueError, match='expected "plain" or "fused"'):
         model.use_attention(kind)
-    assert all(layer.attention == "plain" for layer in model.layers)
+    assert all(layer.fast_forward is None for layer in model.layers)
 
 
 def test_backbone_and_stages():
@@ -288,3 +269,454 @@ def test_compiles_to_one_graph(version):
     logits.square().sum().backward()
     assert relative(logits.detach(), expected) <= 1e-12
     assert np.isfinite(model.patch_embed.proj.weight.grad.numpy()).all()
+
+
+# What isn't exactly as it was made: each of these changes a model, and must change what the fast path gives as well.
+
+
+class Adapter(torch.nn.Module):
+    """A layer with something added to it that keeps its names, as LoRA does."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+        self.down, self.up = (
+            torch.nn.Parameter(0.3 * tensor(normal(*shape, seed=9)))
+            for shape in ((layer.in_features, 2), (2, layer.out_features))
+        )
+
+    weight = property(lambda self: self.layer.weight)
+    bias = property(lambda self: self.layer.bias)
+    in_features = property(lambda self: self.layer.in_features)
+    out_features = property(lambda self: self.layer.out_features)
+
+    def forward(self, x):
+        return self.layer(x) + x @ self.down @ self.up
+
+
+class Times(torch.nn.Module):
+    """A parametrization with a number of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.factor = torch.nn.Parameter(torch.tensor(1.5))
+
+    def forward(self, weight):
+        return self.factor * weight
+
+
+class Loud(torch.Tensor):
+    """A tensor whose linear layers come out twice as large: what stands behind a weight can be anything."""
+
+    @classmethod
+    def __torch_function__(cls, function, types, args=(), kwargs=None):
+        args = [arg.as_subclass(torch.Tensor) if isinstance(arg, Loud) else arg for arg in args]
+        result = function(*args, **(kwargs or {}))
+        return 2 * result if function is torch.nn.functional.linear else result
+
+
+def replace(model, path, make):
+    """The part of `model` called `path` becomes make(part)."""
+    parent, _, name = path.rpartition(".")
+    part = model.get_submodule(path)
+    setattr(model.get_submodule(parent), name, make(part))
+
+
+def bent(x):
+    """Another x, in a way that no norm undoes."""
+    return x + 0.3 * x * x
+
+
+def subclass(part):
+    """The same part, of a class of its own that gives something else."""
+
+    class Bending(type(part)):
+        def forward(self, *inputs):
+            return bent(super().forward(*inputs))
+
+    part.__class__ = Bending
+    return part
+
+
+def patch_forward(part):
+    """A forward of its own, as an attribute of the part."""
+    forward = part.forward
+    part.forward = lambda *inputs: bent(forward(*inputs))
+
+
+def swap_method(part, name, method):
+    setattr(part, name, method)
+
+
+BLOCK = "layers.1.blocks.1"
+PLACES = "", ".norm1", ".attn", ".attn.qkv", ".attn.proj", ".attn.attn_drop", ".mlp", ".mlp.fc1", ".mlp.drop1", ".norm2"
+CHANGED = {
+    "an adapter on qkv": lambda m: replace(m, BLOCK + ".attn.qkv", Adapter),
+    "an adapter on fc1": lambda m: replace(m, BLOCK + ".mlp.fc1", Adapter),
+    "another norm": lambda m: replace(m, BLOCK + ".norm1", lambda _: torch.nn.Identity()),
+    "a known layer at another place": lambda m: replace(m, BLOCK + ".mlp.drop1", lambda _: torch.nn.ReLU()),
+    "a block in a wrapper": lambda m: replace(m, BLOCK, lambda block: Wrapper(block)),
+    "parametrized table": lambda m: parametrize(m.get_submodule(BLOCK + ".attn"), "relative_position_bias_table"),
+    "parametrized weight": lambda m: parametrize(m.get_submodule(BLOCK + ".attn.proj"), "weight"),
+    "weight norm": lambda m: weight_norm(m.get_submodule(BLOCK + ".mlp.fc2")),
+    "weight norm of old": lambda m: old_weight_norm(m.get_submodule(BLOCK + ".attn.qkv")),
+    "pruned": lambda m: prune(m.get_submodule(BLOCK + ".mlp.fc1")),
+    "another bias": lambda m: swap_method(
+        m.get_submodule(BLOCK + ".attn"), "relative_position_bias", lambda: tensor(normal(4, 9, 9, seed=4))
+    ),
+    "another shift": lambda m: swap_method(m.get_submodule(BLOCK), "shift_for", lambda grid: (2, 1)),
+    "a tensor of another class": lambda m: loud_weight(m.get_submodule(BLOCK + ".mlp.fc1")),
+    **{f"subclass of {BLOCK}{at}": lambda m, at=at: replace(m, BLOCK + at, subclass) for at in PLACES},
+    **{f"forward of {BLOCK}{at}": lambda m, at=at: patch_forward(m.get_submodule(BLOCK + at)) for at in PLACES},
+    **{
+        f"hook on {BLOCK}{at}": lambda m, at=at: m.get_submodule(BLOCK + at).register_forward_hook(
+            lambda part, inputs, output: bent(output)
+        )
+        for at in PLACES
+    },
+    **{
+        f"pre-hook on {BLOCK}{at}": lambda m, at=at: m.get_submodule(BLOCK + at).register_forward_pre_hook(
+            lambda part, inputs: (bent(inputs[0]), *inputs[1:])
+        )
+        for at in PLACES
+    },
+}
+
+
+class Wrapper(torch.nn.Module):
+    def __init__(self, block):
+        super().__init__()
+        self.block, self.dim, self.mlp = block, block.dim, block.mlp
+
+    def forward(self, x, grid):
+        return x - self.block(x, grid)
+
+
+def parametrize(part, name):
+    torch.nn.utils.parametrize.register_parametrization(part, name, Times().double())
+
+
+def weight_norm(part):
+    torch.nn.utils.parametrizations.weight_norm(part)
+    part.parametrizations.weight.original0.data *= 1.5
+
+
+def old_weight_norm(part):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.nn.utils.weight_norm(part)
+    part.weight_g.data *= 1.5
+
+
+def prune(part):
+    import torch.nn.utils.prune
+
+    torch.nn.utils.prune.l1_unstructured(part, "weight", 0.5)
+    part.weight_orig.data *= 1.5  # what the hook makes of it is computed only when the layer is called
+
+
+def loud_weight(part):
+    part._parameters["weight"] = part.weight.detach().as_subclass(Loud)
+
+
+def results(model, images, upstream):
+    """(logits without gradients, logits with them, every parameter's gradient)."""
+    with torch.no_grad():
+        first = model(images)
+    second = model(images)
+    wanted = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return [first, second.detach(), *torch.autograd.grad((second * upstream).sum(), wanted, materialize_grads=True)]
+
+
+@pytest.mark.parametrize("change", CHANGED)
+def test_what_was_changed_is_computed_the_plain_way(change):
+    images, upstream = images_of(), tensor(normal(3, 5, seed=1))
+    model = model_of(version=1 + (len(change) % 2 and "table" not in change))
+    before = both(model, images)[0]
+    CHANGED[change](model)
+    expected = results(model.use_attention("plain"), images, upstream)
+    found = results(model.use_attention("fused"), images, upstream)
+    assert relative(expected[0], before) > 1e-6  # it does change what the model gives
+    for ours, plain in zip(found, expected, strict=True):
+        assert relative(ours, plain) <= 1e-9
+    x = tensor(normal(2, 36, 16))
+    assert not fused.applies(model.layers[1].blocks, x)
+    assert fused.applies(model.layers[0].blocks, tensor(normal(2, 36, 8)))  # the other stage is as it was
+
+
+CLASSES = {
+    "attention": (swin_torch.window_attention.WindowAttention, "forward", lambda self, x, mask=None: 0.5 * x),
+    "its bias": (
+        swin_torch.window_attention.WindowAttention,
+        "relative_position_bias",
+        lambda self: self.relative_position_bias_table.new_zeros(self.num_heads, 1, 1),
+    ),
+    "mlp": (swin_torch.layers.Mlp, "forward", lambda self, x: 0.5 * x),
+    "linear": (torch.nn.Linear, "forward", lambda self, x: torch.nn.functional.linear(2 * x, self.weight)),
+    "block": (swin_torch.block.SwinTransformerBlock, "shift_for", lambda self, grid: (0, 0)),
+}
+
+
+@pytest.mark.parametrize("case", CLASSES)
+def test_a_class_whose_methods_were_changed_is_computed_the_plain_way(case, monkeypatch):
+    cls, name, method = CLASSES[case]
+    model, images = model_of(), images_of()
+    before = both(model, images)[0]
+    monkeypatch.setattr(cls, name, method)
+    plain, fast = both(model, images)
+    assert relative(plain, before) > 1e-6 and relative(fast, plain) <= 1e-12
+    monkeypatch.undo()
+    assert fused.applies(model.layers[0].blocks, tensor(normal(2, 36, 8)))
+
+
+GLOBAL = {
+    "forward hook": torch.nn.modules.module.register_module_forward_hook,
+    "forward pre-hook": torch.nn.modules.module.register_module_forward_pre_hook,
+    "backward hook": torch.nn.modules.module.register_module_full_backward_hook,
+    "backward pre-hook": torch.nn.modules.module.register_module_full_backward_pre_hook,
+}
+
+
+@pytest.mark.parametrize("case", GLOBAL)
+def test_global_hooks_fire_for_every_part(case):
+    model, images, seen = model_of(), images_of(), {}
+    for kind in ("plain", "fused"):
+        fired = seen[kind] = []
+        with GLOBAL[case](lambda part, *_, fired=fired: fired.append(type(part).__name__)):
+            model.use_attention(kind)(images.requires_grad_()).sum().backward()
+    assert seen["fused"] == seen["plain"] and "WindowAttention" in seen["plain"]
+
+
+@VERSIONS
+@pytest.mark.parametrize("register", ["register_full_backward_hook", "register_full_backward_pre_hook"])
+def test_backward_hooks_inside_a_block_fire(version, register):
+    model, images, seen = model_of(version=version), images_of(), {}
+    for kind in ("plain", "fused"):
+        fired = seen[kind] = []
+        part = model.use_attention(kind).get_submodule(BLOCK + ".attn")
+        with getattr(part, register)(lambda part, *gradients, fired=fired: fired.append(gradients[-1][0])):
+            model(images).square().sum().backward()
+    assert len(seen["plain"]) == 1 and relative(seen["fused"][0], seen["plain"][0]) <= 1e-9
+
+
+def test_a_hook_on_a_whole_stage_costs_no_speed():
+    model, seen = model_of(), []
+    model.layers[1].register_forward_hook(lambda part, inputs, output: seen.append(output))
+    both(model, images_of())
+    assert len(seen) == 2 and relative(seen[1], seen[0]) <= 1e-12
+    assert fused.applies(model.layers[1].blocks, seen[0])
+
+
+ORDINARY = {
+    "evaluation": lambda model: model,
+    "training": lambda model: model.train(),
+    "float16": lambda model: model.half(),
+    "a copy": copy.deepcopy,
+    "dropout": lambda model: model_of(drop_rate=0.1, attn_drop_rate=0.1, drop_path_rate=0.1),
+    "no qkv bias": lambda model: model_of(qkv_bias=False),
+    "no qkv bias, V2": lambda model: model_of(version=2, qkv_bias=False),
+    "V2": lambda model: model_of(version=2),
+    "hooks that are gone": lambda model: (model.layers[0].blocks[0].register_forward_hook(print).remove(), model)[1],
+    "frozen": lambda model: model.requires_grad_(False),
+}
+
+
+@pytest.mark.parametrize("case", ORDINARY)
+def test_the_fast_path_is_taken_by_every_ordinary_model(case, monkeypatch):
+    model = ORDINARY[case](model_of()).use_attention("fused")
+    taken, forward = [], fused.forward
+    for layer in model.layers:
+        layer.fast_forward = lambda blocks, x, grid: (taken.append(grid), forward(blocks, x, grid))[1]
+    images = images_of().to(model.patch_embed.proj.weight)
+    model(images)
+    with torch.inference_mode():
+        model(images)
+    with torch.device("cpu"):  # a default device is a mode, but one that changes nothing here
+        model(images)
+    assert taken == 3 * [(12, 12), (6, 6)]
+
+
+# Who doesn't compute numbers at once, or looks at each operation
+
+
+@VERSIONS
+def test_vmap_and_gradients_of_each_sample(version):
+    model, images = model_of(version=version).use_attention("fused"), images_of()
+    plain = copy.deepcopy(model).use_attention("plain")
+    state = {name: value.detach() for name, value in model.named_parameters()}
+
+    def loss(state, image, module):
+        return torch.func.functional_call(module, state, (image[None],)).square().sum()
+
+    for_each = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0, None))
+    found, expected = for_each(state, images, model), for_each(state, images, plain)
+    for name, gradient in found.items():
+        assert gradient.shape[0] == len(images) and relative(gradient, expected[name]) <= 1e-9
+    with torch.no_grad():
+        logits = torch.func.vmap(lambda image: model(image[None])[0])(images)
+        assert relative(logits, plain(images)) <= 1e-12
+
+
+@VERSIONS
+def test_derivatives_forward(version):
+    model, images, along = model_of(version=version), images_of(), tensor(normal(3, 3, 48, 48, seed=5))
+    step = 1e-6
+    with torch.no_grad():
+        plain = model.use_attention("plain")
+        expected = (plain(images + step * along) - plain(images - step * along)) / (2 * step)
+    model.use_attention("fused")
+    _, tangent = torch.func.jvp(model, (images,), (along,))
+    assert relative(tangent.detach(), expected) <= 1e-6
+    with torch.autograd.forward_ad.dual_level(), torch.no_grad():
+        dual = torch.autograd.forward_ad.make_dual(images, along)
+        assert relative(torch.autograd.forward_ad.unpack_dual(model(dual)).tangent, expected) <= 1e-6
+
+
+@VERSIONS
+def test_flop_counters_count_the_same(version):
+    from torch.utils.flop_counter import FlopCounterMode
+
+    model, images, flops = model_of(version=version).float(), images_of().float(), {}
+    for kind in ("plain", "fused"):
+        for enabled in (False, True):
+            with FlopCounterMode(display=False) as counter, torch.set_grad_enabled(enabled):
+                model.use_attention(kind)(images)
+            flops[kind, enabled] = counter.get_total_flops()
+    assert len(set(flops.values())) == 1 and flops["plain", True] > 1e6
+
+
+class Doubling(torch.overrides.TorchFunctionMode):
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        return 2 * result if function is torch.nn.functional.gelu else result
+
+
+def test_a_mode_that_changes_operations_changes_them():
+    model, images = model_of(), images_of()
+    before = both(model, images)[0]
+    with Doubling():
+        plain, fast = both(model, images)
+    assert relative(plain, before) > 1e-6 and relative(fast, plain) <= 1e-12
+
+
+@VERSIONS
+def test_fake_tensors_leave_nothing_behind(version):
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    model, images = model_of(version=version).use_attention("fused"), images_of()
+    with torch.no_grad():
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            assert model(torch.empty(3, 3, 48, 48, dtype=torch.float64)).shape == (3, 5)
+        plain, fast = both(model, images)
+    assert type(fast) is torch.Tensor and relative(fast, plain) <= 1e-12
+
+
+@VERSIONS
+def test_autocast_before_and_after_float32(version):
+    model, images = model_of(version=version).float(), images_of().float()
+    plain, fast = both(model, images)
+    assert relative(fast, plain) <= BOUNDS["float32"]
+    for _ in range(2):
+        with torch.inference_mode():
+            with torch.autocast("cpu", torch.bfloat16):
+                rough = model(images)
+            assert rough.dtype == torch.bfloat16 and relative(rough.float(), plain) <= BOUNDS["bfloat16"]
+            assert torch.equal(model(images), fast)
+
+
+@VERSIONS
+@pytest.mark.parametrize("buffer", ["relative_position_index", "relative_coords_table"])
+def test_buffers_are_among_what_a_kept_bias_is_made_of(version, buffer):
+    model, images = model_of(version=version).use_attention("fused"), images_of()
+    attn = model.get_submodule(BLOCK + ".attn")
+    if not hasattr(attn, buffer):
+        pytest.skip("V1 has no such table")
+    with torch.inference_mode():
+        before = model(images)
+        table = getattr(attn, buffer)
+        setattr(attn, buffer, table.flip(0))
+    plain, fast = both(model, images)
+    assert relative(plain, before) > 1e-6 and relative(fast, plain) <= 1e-12
+
+
+def one_stage(version):
+    """The smallest model that shifts: what is traced takes long with many blocks."""
+    model = model_of(version=version, img_size=24, depths=(2,), num_heads=(2,))
+    return model, tensor(normal(2, 3, 24, 24))
+
+
+@VERSIONS
+@pytest.mark.parametrize("kind, strict", [("plain", False), ("fused", False), ("fused", True)])
+def test_exported_for_any_batch(kind, strict, version):
+    model, images = one_stage(version)
+    batch = torch.export.Dim("batch", min=1, max=9)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.export.export(
+            model.use_attention(kind), (images,), dynamic_shapes=({0: batch},), strict=strict
+        ).module()
+        for n in (1, 2, 5):
+            more = tensor(normal(n, 3, 24, 24, seed=n))
+            assert relative(program(more), model(more)) <= 1e-12
+
+
+@VERSIONS
+@pytest.mark.parametrize("kind", ["plain", "fused"])
+def test_onnx_for_any_batch(kind, version, tmp_path):
+    for needed in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(needed, reason=f"{needed} is not installed: export to ONNX is not tested here")
+    import onnxruntime
+
+    model, images = one_stage(version)
+    model, images = model.float().use_attention(kind), images.float()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            model,
+            (images,),
+            tmp_path / "swin.onnx",
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            dynamo=True,
+            verbose=False,
+        )
+    session = onnxruntime.InferenceSession(tmp_path / "swin.onnx", providers=["CPUExecutionProvider"])
+    for n in (1, 2, 5):
+        more = tensor(normal(n, 3, 24, 24, seed=n)).float()
+        with torch.no_grad():
+            expected = model.use_attention("plain")(more)
+        (found,) = session.run(None, {session.get_inputs()[0].name: more.numpy()})
+        assert relative(torch.from_numpy(found), expected) <= BOUNDS["float32"]
+
+
+@pytest.mark.parametrize("kind", ["plain", "fused"])
+def test_the_same_errors(kind):
+    layer = model_of().use_attention(kind).layers[0]
+    for x, grid, error in (
+        (tensor(normal(2, 9, 8)), (3, 4), ValueError),
+        (tensor(normal(2, 12, 7)), (3, 4), ValueError),
+        (tensor(normal(2, 12, 8)).numpy(), (3, 4), TypeError),
+        (tensor(normal(2, 12, 8)).float(), (3, 4), RuntimeError),
+    ):
+        with pytest.raises(error) as raised:
+            layer(x, grid)
+        with pytest.raises(error) as plain:
+            layer.blocks[0](x, grid)
+        assert str(raised.value) == str(plain.value)
+
+
+def test_a_batch_of_no_images():
+    model = model_of()
+    found = [model.use_attention(kind).layers[0](torch.empty(0, 36, 8).double(), (6, 6)) for kind in ("plain", "fused")]
+    assert all(x.shape == (0, 36, 8) for x in found)
+
+
+@pytest.mark.parametrize("change", ["an adapter on qkv", f"hook on {BLOCK}.attn", f"forward of {BLOCK}.mlp"])
+def test_compiled_with_a_change_inside(change):
+    """Adapters and hooks that are there when it is compiled work as on the plain path."""
+    torch._dynamo.reset()
+    model, images = model_of(depths=(1, 2)), images_of()
+    CHANGED[change](model)
+    with torch.no_grad():
+        expected = model(images)
+        found = torch.compile(model.use_attention("fused"), backend="eager")(images)
+    assert relative(found, expected) <= 1e-12

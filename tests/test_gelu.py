@@ -1,6 +1,7 @@
 """GELU against Python's own error function, forward and backward."""
 
 import math
+import threading
 import warnings
 
 import numpy as np
@@ -72,3 +73,24 @@ def test_gelu32_of_any_number():
     write = np.full(2, np.nan, np.float32)
     F.write_gelu32(write, np.float32([np.nan, 0]))
     assert np.isnan(write[0]) and write[1] == 0
+
+
+def test_scratch_is_memory_that_is_used_again():
+    first = F.scratch("a test", (3, 4), np.float32)
+    assert first.shape == (3, 4) and first.dtype == np.float32 and first.flags["C_CONTIGUOUS"]
+    first[...] = 7
+    again = F.scratch("a test", (2, 3), np.float64)  # 48 bytes, as many as before
+    assert np.shares_memory(first, again) and again.shape == (2, 3) and again.dtype == np.float64
+    assert not np.shares_memory(first, F.scratch("another name", (3, 4), np.float32))
+    larger = F.scratch("a test", (100,), np.float64)
+    assert larger.shape == (100,)
+    assert np.shares_memory(larger, F.scratch("a test", (3, 4), np.float32))
+    assert F.scratch("a test", (0, 5), np.float32).shape == (0, 5)
+
+
+def test_scratch_belongs_to_one_thread():
+    ours, theirs = F.scratch("a test", (8,), np.float32), []
+    thread = threading.Thread(target=lambda: theirs.append(F.scratch("a test", (8,), np.float32)))
+    thread.start()
+    thread.join()
+    assert not np.shares_memory(ours, theirs[0])

@@ -199,9 +199,12 @@ def test_refuse(notebook, message):
 def test_clean_takes_out_widgets_counts_and_versions():
     result = nbformat.v4.new_output("execute_result", data={"text/plain": "2"}, execution_count=7)
     notebook = page(nbformat.v4.new_output("display_data", data={build.WIDGET: {}}), result, count=7)
+    still = nbformat.v4.new_output("display_data", data={build.WIDGET: {}, "text/plain": "x", "image/png": "A"})
+    notebook.cells[0].outputs.append(still)
     notebook.metadata["widgets"], notebook.cells[0].metadata["execution"] = {}, {"started": "now"}
     build.refuse(build.clean(notebook))
-    assert [out.output_type for out in notebook.cells[0].outputs] == ["execute_result"]
+    assert [out.output_type for out in notebook.cells[0].outputs] == ["execute_result", "display_data"]
+    assert set(notebook.cells[0].outputs[1].data) == {"text/plain", "image/png"}
     assert notebook.cells[0].outputs[0].execution_count == 1 and notebook.cells[0].metadata == {}
 
 

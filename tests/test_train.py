@@ -4,10 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
+import swin_torch
 from swin_numpy import SwinConfig, SwinTransformer
 from swin_numpy.functional import cross_entropy, cross_entropy_backward
-from swin_numpy.runtime import threads as cores
+from swin_numpy.runtime import threads
 from swin_numpy.train import ParallelTrainer, Trainer
 from swin_numpy.training.recipe import Recipe
 from tests import training
@@ -43,15 +45,15 @@ def test_a_step_has_the_gradients_of_the_whole_batch(n, kind):
 
 def test_the_same_digits_on_any_number_of_threads(monkeypatch):
     def trained(count):
-        monkeypatch.setattr(cores, "threads", lambda: count)
-        cores.pool.cache_clear()
+        monkeypatch.setattr(threads, "worker_count", lambda: count)
+        threads._pool.cache_clear()
         trainer = ParallelTrainer(SwinConfig(**{**vars(CONFIG), "drop_path_rate": 0.3, "drop_rate": 0.1}), Recipe())
         for step in range(3):
             trainer.step(*batch(6, step), 1e-2)
         return trainer.state_dict()
 
     first, *others = [trained(count) for count in (1, 2, 4)]
-    cores.pool.cache_clear()
+    threads._pool.cache_clear()
     assert all(np.array_equal(first[name], other[name]) for other in others for name in first)
 
 
@@ -93,3 +95,78 @@ def test_a_step_counts_what_it_got_right(package):
     classes = trainer.logits(x).argmax(axis=1)
     wrong = np.where(np.arange(8) < 3, classes, (classes + 1) % 10)
     assert trainer.step(x, wrong, lr=0.0) == 3 and trainer.steps == 1
+
+
+@PACKAGES
+@pytest.mark.parametrize("kind", ["Trainer", "ParallelTrainer"])
+def test_a_step_moves_matrices_by_the_recipe_s_decay_and_nothing_else_decays(package, kind):
+    """Where the gradient is 0, AdamW only decays: p becomes p (1 - lr * weight_decay)."""
+    recipe = Recipe(weight_decay=0.7, clip_grad=1e-9)  # so short a gradient is far below Adam's eps
+    trainer = trainer_of(package, recipe, kind=kind)
+    before = {name: value.copy() for name, value in trainer.weights().items()}
+    trainer.step(*training.batch(), lr=0.1)
+    decayed = {"qkv.weight", "proj.weight", "fc1.weight", "fc2.weight", "head.weight"}
+    for name, value in trainer.weights().items():
+        factor = 1 - 0.1 * 0.7 if any(name.endswith(end) for end in decayed) else 1
+        np.testing.assert_allclose(value, factor * before[name], rtol=0, atol=0.02, err_msg=name)
+        if factor != 1:
+            assert np.abs(value - before[name]).max() > 1e-3, name
+
+
+@PACKAGES
+def test_a_step_clips_smooths_and_moves_as_the_recipe_says(package):
+    """The first step of Adam is lr * g / (|g| + eps) with the clipped gradient g."""
+    x, y = training.batch()
+    recipe = Recipe(weight_decay=0.0, clip_grad=1e-6, label_smoothing=0.4)
+    trainer = trainer_of(package, recipe)
+    alone = SwinTransformer(TINY, dtype=np.float64)
+    alone.load_state_dict({name: np.array(value) for name, value in trainer.weights().items()})
+    logits = alone.train()(x.astype(np.float64))
+    alone.backward(cross_entropy_backward(logits, y, 0.4))
+    gradients = {name: np.asarray(parameter.grad) for name, parameter in alone.named_parameters()}
+    norm = np.sqrt(sum((gradient**2).sum() for gradient in gradients.values()))
+    before = {name: np.array(value) for name, value in trainer.weights().items()}
+    trainer.step(x, y, lr=0.01)
+    assert trainer.losses == [pytest.approx(cross_entropy(logits, y, 0.4), rel=1e-9)]
+    for name, value in trainer.weights().items():
+        clipped = gradients[name] * 1e-6 / (norm + 1e-6)
+        np.testing.assert_allclose(value - before[name], -0.01 * clipped / (abs(clipped) + 1e-8), rtol=0, atol=1e-8)
+
+
+@PACKAGES
+def test_the_seed_decides_the_first_weights(package):
+    one, same, other = (trainer_of(package, Recipe(seed=seed)).weights() for seed in (3, 3, 4))
+    assert all(np.array_equal(one[name], same[name]) for name in one)
+    assert not np.array_equal(one["head.weight"], other["head.weight"])
+
+
+def test_means_go_to_where_the_parameters_are_when_a_run_is_resumed():
+    """On a GPU Adam's means must be there too, and its count of steps must stay on the processor."""
+    trained = trainer_of(swin_torch, Recipe(), dtype="float64")
+    trained.step(*training.batch(), lr=1e-3)
+    state = trained.state_dict()
+    for device, dtype in (("meta", torch.float32), ("cpu", torch.float32), ("cpu", torch.float64)):
+        trainer = swin_torch.train.Trainer(TINY, Recipe(), device, dtype)
+        trainer.load_state_dict(state)
+        for parameter in trainer.model.parameters():
+            kept = trainer.optimizer.state[parameter]
+            assert kept["step"].device.type == "cpu" and kept["step"] == 1
+            for key in ("exp_avg", "exp_avg_sq"):
+                assert (kept[key].device, kept[key].dtype) == (parameter.device, dtype)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_run_resumed_on_a_gpu_goes_on_there():
+    straight, stopped, resumed = (swin_torch.train.Trainer(TINY, Recipe(), "cuda", torch.float64) for _ in range(3))
+    for trainer in (straight, stopped):
+        trainer.step(*training.batch(), lr=1e-2)
+    resumed.load_state_dict(stopped.state_dict())
+    for trainer in (straight, resumed):
+        trainer.step(*training.batch(), lr=1e-2)
+    np.testing.assert_allclose(resumed.losses, straight.losses, rtol=1e-12)
+
+
+def test_more_threads_than_make_sense_are_refused():
+    for number in (0, -1, swin_torch.train.MOST_THREADS + 1, 10**6):
+        with pytest.raises(ValueError, match=f"--threads: expected 1 to 256, got {number}"):
+            swin_torch.train.set_threads(number)

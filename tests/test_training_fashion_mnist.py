@@ -143,11 +143,14 @@ ZIPPED = gzip.compress(GOOD)
         (b"", "magic 00000803, got"),
         (b"\0\0\x0d\x03" + GOOD[4:], "magic 00000803, got 00000d03"),  # float32
         (idx(np.arange(24)), "magic 00000803, got 00000801"),  # labels in place of images
+        (b"\0\0\x08\x03" + b"\xff" * 12, "expected at most 1,073,741,824 bytes"),
+        (gzip.compress(b"\0\0\x08\x03" + b"\xff" * 12 + bytes(99)), "expected at most 1,073,741,824 bytes"),
+        (gzip.compress(GOOD + bytes(10**6)), "got 41 or more"),
         (ZIPPED[:-9], "can't be read"),
         (ZIPPED[:12] + b"\xff\xff\xff" + ZIPPED[15:], "can't be read"),
         (gzip.compress(GOOD[:-1]), "got 39"),
     ],
-    ids="short long header empty float32 labels short-gzip broken-gzip short-in-gzip".split(),
+    ids="short long header empty float32 labels huge huge-gzip long-gzip short-gzip broken-gzip short-in-gzip".split(),
 )
 def test_read_idx_refuses_damaged_files(tmp_path, content, message):
     (tmp_path / "file").write_bytes(content)
@@ -269,6 +272,42 @@ def test_shift_and_flip_against_a_loop(rng, furthest):
     np.testing.assert_array_equal(out, shift_and_flip_loop(images, down, right, mirrored))
 
 
+@pytest.mark.parametrize("reach", [(0, 3), (3, 0), (1, 20), (20, 1), (2, 10**9)])
+def test_shift_and_flip_with_another_reach_along_each_axis(rng, reach):
+    images = rng.integers(1, 256, (40, 6, 8), dtype=np.uint8)
+    down, right = (rng.integers(-far, far + 1, 40) for far in reach)
+    mirrored = rng.random(40) < 0.5
+    out = shift_and_flip(images, down, right, mirrored)
+    np.testing.assert_array_equal(out, shift_and_flip_loop(images, down, right, mirrored))
+
+
+def test_shift_and_flip_of_no_image():
+    nothing = np.zeros(0, int)
+    assert shift_and_flip(np.zeros((0, 6, 8), np.uint8), nothing, nothing, nothing > 0).shape == (0, 6, 8)
+
+
+def test_augment_moves_by_one_pixel_where_nothing_else_is_said(rng):
+    """augment and batches agree, and both directions are drawn."""
+    images, labels = some_images(rng)
+    assert np.array_equal(augment(images, np.random.default_rng(1)), augment(images, np.random.default_rng(1), 1))
+    assert not np.array_equal(augment(images, np.random.default_rng(1)), augment(images, np.random.default_rng(1), 2))
+    both = [next(batches(images, labels, 50, 3, 5, augmented=True, **shift))[0] for shift in ({}, {"max_shift": 1})]
+    np.testing.assert_array_equal(*both)
+    plain, asked = (next(batches(images, labels, 50, 3, 5, **how))[0] for how in ({}, {"augmented": False}))
+    np.testing.assert_array_equal(plain, asked)  # nothing is augmented unless it is asked for
+
+
+def test_the_numbers_drawn_for_a_seed_stay_the_same():
+    """A run is a function of its seed: what is drawn may not change from one version to the next."""
+    images = np.arange(40 * 28 * 28, dtype=np.uint32).reshape(40, 28, 28).astype(np.uint8)
+    order = [labels.tolist() for _, labels in batches(images, np.arange(40), 10, seed=3, epoch=5)]
+    expected = np.random.default_rng((3, 5, 0)).permutation(40).reshape(4, 10)
+    assert order == expected.tolist()
+    for step, (x, _) in enumerate(batches(images, np.arange(40), 10, seed=3, epoch=5, augmented=True)):
+        drawn = augment(images[expected[step]], np.random.default_rng((3, 5, 1 + step)))
+        np.testing.assert_array_equal(x, standardise(drawn))
+
+
 def test_augment_draws_every_shift_and_flip_about_equally(rng):
     image = np.zeros((1, 28, 28), np.uint8)
     image[0, 10, 12], image[0, 10, 13] = 1, 2  # 1 left of 2, unless mirrored
@@ -372,6 +411,8 @@ def test_batches_refuse_what_does_not_fit_at_the_call(rng):
         ((images, labels, 12, {"start": -1}), "expected 0 to 4"),
         ((images, labels, 12, {"rank": 2, "ranks": 2}), "rank=2, ranks=2"),
         ((images, labels, 12, {"ranks": 5}), "ranks dividing batch_size=12"),
+        ((images, labels, 12, {"rank": -1, "ranks": 2}), "rank=-1, ranks=2"),
+        ((images, labels, 12, {"augmented": True, "max_shift": -1}), "max_shift: expected at least 0, got -1"),
     ):
         *arguments, options = wrong
         with pytest.raises(DataError, match=message):

@@ -25,6 +25,17 @@ def test_learning_rate_by_step():
     assert none.learning_rate(0, 10) == 1.0
 
 
+@pytest.mark.parametrize("epochs, warmup", [(5, 1), (5, 0), (2, 2)])
+def test_the_learning_rate_begins_and_ends_where_the_recipe_says(epochs, warmup):
+    recipe = Recipe(epochs=epochs, warmup_epochs=warmup, base_lr=1.0, min_lr=0.1, warmup_lr=0.2)
+    assert recipe.learning_rate(0, 10) == (0.2 if warmup else 1.0)
+    assert recipe.learning_rate(10 * warmup, 10) == 1.0
+    if warmup < epochs:
+        assert recipe.learning_rate(10 * epochs, 10) == recipe.learning_rate(10**6, 10) == pytest.approx(0.1, rel=1e-15)
+        before = 0.1 + 0.9 * (1 + math.cos(math.pi * (1 - 1 / (10 * (epochs - warmup))))) / 2
+        assert recipe.learning_rate(10 * epochs - 1, 10) == pytest.approx(before, rel=1e-12)
+
+
 def test_steps_per_epoch():
     assert Recipe(batch_size=8).steps_per_epoch(40) == Recipe(batch_size=8).steps_per_epoch(47) == 5
     with pytest.raises(ValueError, match="batch_size: expected at most 7"):

@@ -95,12 +95,12 @@ export function gridLines(context, h, w, M, offset = 0) {
 /** The seam of a map that was rolled by `shift`. */
 export function seam(context, h, w, shift) {
   if (shift <= 0) return;
-  for (const [color, width] of [
-    ["#ffffff", 5],
-    [COLORS.seam, 3],
+  for (const [color, width, dash] of [
+    ["#ffffff", 4.5, []],
+    [COLORS.seam, 2.5, [7, 5]],
   ]) {
-    line(context, 0, h - shift, w, h - shift, color, width, [9, 4]);
-    line(context, w - shift, 0, w - shift, h, color, width, [9, 4]);
+    line(context, 0, h - shift, w, h - shift, color, width, dash);
+    line(context, w - shift, 0, w - shift, h, color, width, dash);
   }
 }
 

@@ -1,7 +1,7 @@
 // Start everything: language, light or dark, the film on the overview, the check against swin_numpy.
 
 import { data, state, change, onChange, run, bundledPicture, liveliestChannel } from "./state.js";
-import { sheet, COLORS } from "./draw.js";
+import { sheet, ramp, COLORS } from "./draw.js";
 import { fillTexts, say } from "./text.js";
 import { startPicture } from "./picture.js";
 import { startWalk, goTo, isStep, shiftMap } from "./walk.js";
@@ -134,7 +134,13 @@ function startCheck() {
 
 function start() {
   const { style } = root;
-  for (const [name, color] of Object.entries({ seam: COLORS.seam, numpy: COLORS.numpy, q: COLORS.Q, k: COLORS.K }))
+  for (const [name, color] of Object.entries({
+    numpy: COLORS.numpy,
+    q: COLORS.Q,
+    k: COLORS.K,
+    negative: ramp("signed", 0.2),
+    positive: ramp("signed", 0.8),
+  }))
     style.setProperty(`--${name}`, color);
   startHeader();
   run(state.pixels); // the first run is slow, until the browser has compiled it

@@ -241,7 +241,7 @@ function drawWalk() {
   const { step } = state;
   document.getElementById("player").hidden = step !== "shift";
   mapCanvas.setAttribute("aria-label", say("map.label", { step: say(`step.${step}`), ...place() }));
-  document.getElementById("map-hint").textContent = say(`hint.${HINTS[step] ?? "token"}`, mapFacts());
+  document.getElementById("map-hint").innerHTML = say(`hint.${HINTS[step] ?? "token"}`, mapFacts());
   const now = `${step} ${state.language}`;
   if (shown !== now) fillWalk(step);
   shown = now;

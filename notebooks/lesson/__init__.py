@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from IPython.display import Markdown, display
 
-from .controls import slider
+from .controls import slider, steps
 from .exercises import check, solution
 from .twins import side_by_side, there_and_back
 

@@ -3,7 +3,7 @@
 #
 # ![Six beats on a map with a photograph: walls between windows, the map rolls up and left, the seam, ordinary windows cut again, the mask, the map rolls back](../figures/gallery/cyclic_shift.gif)
 #
-# Windows make attention cheap, and they build walls: no token ever hears of anything outside its window. Swin
+# Windows make attention cheap, and they build walls: no token ever learns of anything outside its window. Swin
 # takes the walls down without giving up the windows. In every second block the windows lie elsewhere. How that is
 # done with one roll of the map and one mask is the heart of Swin, and the part that is most often copied without
 # being understood.
@@ -42,9 +42,7 @@ from swin_numpy.training.fashion_mnist import (
     standardise,
 )
 
-torch.set_num_threads(
-    1
-)  # the arrays here are small: waking several threads costs more than it saves
+torch.set_num_threads(1)  # small arrays: more threads would only wait
 rng = np.random.default_rng(5)
 images = preprocess(load_image(photo_path("coffee")))  # (1, 3, 224, 224)
 image = denormalise(images)[0]  # (224, 224, 3), to draw
@@ -70,19 +68,8 @@ windows.windows_on_image(image, patch_size=8, window_size=7, shift=3)
 # Here $z^l$ are the tokens after block $l$ and LN is a layer norm (each line is followed by an MLP; all this is
 # chapter 06). $M$ is the side of a window in tokens. The shift is $s = \lfloor M/2 \rfloor$, half a window rounded
 # down: 3 for $M = 7$.
-#
-# Why half? Walls move with any shift that is not a multiple of $M$. But take the wall above row $M$, and the moved
-# window that it now cuts. How many of its rows lie above the old wall, and how many below?
-
-# %%
-for shift in range(1, 7):
-    rows = np.arange(shift, shift + 7)  # the moved window, M = 7; old wall above row 7
-    print(f"shift {shift}: {(rows < 7).sum()} rows above, {(rows >= 7).sum()} below")
 
 # %% [markdown]
-# With a shift of 1 a single row below the old wall meets those above; with 6 a single row above meets those below.
-# Half a window is fairest to both sides; 3 and 4 are equally good for $M = 7$.
-
 # %% [markdown]
 # But look at the right picture: the windows at the border are smaller. On a map of 8 × 8 with $M = 4$, $s = 2$:
 
@@ -156,26 +143,6 @@ agree(
 agree("there and back", cyclic_shift(cyclic_shift(x, 2), -2), x)
 
 # %% [markdown]
-# **Not each window by itself.** Rolling inside the windows only rearranges each window. The same tokens are
-# together as before, and attention doesn't mind the order (but for the bias, which it would get wrong).
-
-# %%
-cut = window_partition(numbers[None, :, :, None], 4)[
-    0, :, :, 0
-]  # (4 windows, 16 tokens)
-each_rolled = np.roll(cut.reshape(4, 4, 4), (-2, -2), axis=(1, 2)).reshape(4, 16)
-map_rolled = window_partition(cyclic_shift(numbers[None, :, :, None], 2), 4)[0, :, :, 0]
-for name, tokens in (
-    ("each window rolled", each_rolled),
-    ("the whole map rolled", map_rolled),
-):
-    same = [
-        set(old) == set(new)
-        for old, new in zip(cut.tolist(), tokens.tolist(), strict=True)
-    ]
-    print(f"{name:20}: does window k still hold its tokens? {same}")
-
-# %% [markdown]
 # **And back.** After attention the map is rolled back by the same amount. The residual connection adds the result
 # to the tokens as they were, place by place; without rolling back, token 0 would get the result of token 18.
 # (Trap 4.)
@@ -183,7 +150,7 @@ for name, tokens in (
 # The same on a photograph. Move the shift in the notebook; it is given in tokens of 8 × 8 pixels.
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 def shifted_photo(shift):
     """The photograph before and after; one token is 8 x 8 pixels."""
     rolled = cyclic_shift(image[None], 8 * shift)[0]
@@ -275,7 +242,7 @@ for size in ((8, 8, 4, 2), (14, 21, 7, 3), (12, 8, 4, 1)):
 # %% [markdown]
 # Now count, for the first stage of Swin-T: 56 × 56 tokens, $M = 7$, $s = 3$.
 
-# %%
+# %% jupyter={"source_hidden": true}
 mask56 = shift_mask(56, 56, 7, 3)
 touched = (mask56 != 0).any(axis=(1, 2))  # has window k any blocked pair?
 print(f"windows with a blocked pair: {touched.sum()} of {len(touched)}")
@@ -292,46 +259,6 @@ print("the same, in the windows' places:\n", touched.reshape(8, 8).astype(int))
 assert (np.diagonal(mask56, axis1=1, axis2=2) == 0).all()
 fewest = int((mask56 == 0).sum(axis=2).min())
 print(f"fewest keys that any query may look at: {fewest} (a corner of 3 × 3 tokens)")
-
-# %% [markdown]
-# **And the nine labels of the official code?** It cuts the rolled map into three strips each way and numbers the nine
-# pieces. The mask comes out the same.
-
-
-# %%
-def strips_of(M, s):
-    return slice(0, -M), slice(-M, -s), slice(-s, None)
-
-
-def nine_labels(H, W, M, s):
-    labels = np.zeros((H, W), dtype=int)
-    for number, (rows, columns) in enumerate(product(strips_of(M, s), strips_of(M, s))):
-        labels[rows, columns] = number
-    return labels
-
-
-def mask_from(labels, M):
-    """Labels (h, w) → mask: -100 where query and key have different labels."""
-    cut = window_partition(labels[None, :, :, None], M)[0, :, :, 0]  # (windows, tokens)
-    return np.where(cut[:, :, None] != cut[:, None, :], -100.0, 0.0)
-
-
-print(nine_labels(8, 8, 4, 2))
-for size in ((8, 8, 4, 2), (56, 56, 7, 3), (14, 21, 7, 3)):
-    agree(
-        f"{size}, nine labels and two bits",
-        mask_from(nine_labels(*size), size[2]),
-        shift_mask(*size),
-    )
-
-# %% [markdown]
-# Why are two bits enough where nine labels are used? Labels matter only where two of them meet *inside a window*.
-# The first border of the strips, $-M$, is a border between windows anyway, so it never parts anything.
-
-# %%
-cut = window_partition(nine_labels(8, 8, 4, 2)[None, :, :, None], 4)[0, :, :, 0]
-for k, labels in enumerate(cut):
-    print(f"window {k}: labels that meet", sorted(set(labels.tolist())))
 
 # %% [markdown]
 # **05.3** One bit along one axis: which of the `n` places of the *rolled* axis hold tokens that wrapped around?
@@ -371,7 +298,7 @@ solution("05.4")
 #
 # One row of scores, four keys, and the last two shall be blocked. Three ways to do it:
 
-# %%
+# %% jupyter={"source_hidden": true}
 scores = np.array([2.0, 1.0, 0.5, 3.0])
 keep = np.array([1.0, 1.0, 0.0, 0.0])
 ways = {
@@ -407,17 +334,16 @@ print("with a blocked score of 130:", far.round(3))
 # %% [markdown]
 # ## 5 · The whole of SW-MSA
 #
-# Pad, shift, cut into windows, attention with mask, put together, shift back, cut the padding off. Once more,
-# both twins:
+# Shift, cut into windows, attention with mask, put together, shift back. `mask_for` makes the mask; the listing of the
+# whole path, which also pads, is in [chapter 06](06_swin_block.ipynb).
 
 # %%
 side_by_side("block.SwinTransformerBlock.attend")
-side_by_side("block.SwinTransformerBlock.in_windows")
 
 # %%
 side_by_side("block.SwinTransformerBlock.mask_for")
 
-# %%
+# %% jupyter={"source_hidden": true}
 size = {
     "dim": 12,
     "num_heads": 3,
@@ -447,7 +373,7 @@ agree(
 # each. The bias comes from the tokens' coordinates on the map.
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 def attend_tokens(attn, tokens, row, column, M):
     """Attention among tokens (m, c) that lie at row (m,), column (m,) of the map."""
     q, k, v = rearrange(
@@ -471,7 +397,7 @@ def attend_true_windows(attn, x, M, s):
     return out
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 true = np.stack(
     [attend_true_windows(in_numpy.attn, one.reshape(8, 8, 12), 4, 2) for one in x]
 )
@@ -484,27 +410,9 @@ agree(
 # %% [markdown]
 # The same, to the last digits. The mask is no approximation. Shift + mask is a way to *compute* attention over
 # unequal windows with equal arrays.
-#
-# The alternative in the paper is to pad every border window up to $M \times M$. Then there are more windows:
-
-# %%
-print("map      windows: shift + mask   padded   attention costs")
-for side in (56, 28, 14):
-    rolled, padded = (
-        (side // 7) ** 2,
-        len(np.split(np.arange(side), range(3, side, 7))) ** 2,
-    )
-    print(
-        f"{side:2} × {side:2} {rolled:21} {padded:9} {padded / rolled:12.2f} times as much"
-    )
 
 # %% [markdown]
-# The smaller the map, the more padding hurts. Others collect tokens in another way, say every eighth token (a
-# "shuffle"). No mask is needed then, but tokens that meet are no neighbours: that is another attention, not the
-# same one by other means.
-
-# %% [markdown]
-# ## 7 · How far a token sees
+# ## 6 · How far a token sees
 
 # %% [markdown]
 # ### Q27: How does information travel, and after how many blocks does a token hear of the whole map?
@@ -515,7 +423,7 @@ for side in (56, 28, 14):
 # (The -100 lets about $10^{-44}$ through, which float64 can hold. So "not zero" means above $10^{-30}$.)
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 def reached(shift, side, query, blocks=8):
     """Maps (side, side) of bool: from which tokens does `query` hear through the last 1, 2, … blocks?"""
     torch.manual_seed(0)
@@ -550,7 +458,7 @@ reach(without, shifting, query, window_size=7)
 # Without the shift a token never leaves its window, however deep the model is. With it, every block adds half a
 # window on each side: 4 tokens on one, 3 on the other. On the 56 × 56 map of stage 1, from a token in the middle:
 
-# %%
+# %% jupyter={"source_hidden": true}
 area = {
     "W-MSA only": [seen.sum() for seen in reached(0, 56, (28, 28))],
     "W-MSA and SW-MSA": [seen.sum() for seen in reached(3, 56, (28, 28))],
@@ -563,29 +471,128 @@ assert area["W-MSA and SW-MSA"] == [
 curves(area, xlabel="blocks", ylabel="tokens that can matter", x=range(1, 9))
 
 # %% [markdown]
-# So $k$ blocks reach a square of $7k \times 7k$ tokens: a large map needs many blocks. Swin has another means:
-# patch merging (chapter 07) halves the map after each stage, and a window then covers twice as many pixels each
-# way. Measured on a whole model of Swin-T's depth: from one token of each stage back to the pixels of a 224 × 224
-# image.
+# ## Deeper: questions, details and traps
+
+# %% [markdown]
+# ### Not each window by itself
+#
+# Rolling inside the windows only rearranges each window. The same tokens are
+# together as before, and attention doesn't mind the order (but for the bias, which it would get wrong).
 
 # %%
-whole = swin_torch.SwinTransformer(
-    swin_numpy.SwinConfig(embed_dim=6, num_heads=(1, 1, 1, 1))
-).eval()
-pixels = torch.randn(1, 3, 224, 224, requires_grad=True)
-for stage, (out, (h, w)) in enumerate(whole.forward_stages(pixels), 1):
-    pixels.grad = None
-    (out[0, h // 2 * w + w // 2] @ torch.randn(out.shape[-1])).backward(
-        retain_graph=True
-    )
-    seen = (pixels.grad[0].abs().sum(0) > 1e-30).numpy()
-    rows, columns = seen.any(1).sum(), seen.any(0).sum()
-    print(
-        f"stage {stage}: one token depends on {rows:3} × {columns:3} pixels = {seen.mean():.0%}"
+cut = window_partition(numbers[None, :, :, None], 4)[
+    0, :, :, 0
+]  # (4 windows, 16 tokens)
+each_rolled = np.roll(cut.reshape(4, 4, 4), (-2, -2), axis=(1, 2)).reshape(4, 16)
+map_rolled = window_partition(cyclic_shift(numbers[None, :, :, None], 2), 4)[0, :, :, 0]
+for name, tokens in (
+    ("each window rolled", each_rolled),
+    ("the whole map rolled", map_rolled),
+):
+    same = [
+        set(old) == set(new)
+        for old, new in zip(cut.tolist(), tokens.tolist(), strict=True)
+    ]
+    print(f"{name:20}: does window k still hold its tokens? {same}")
+
+# %% [markdown]
+# ### Why half a window?
+#
+# Why half? Walls move with any shift that is not a multiple of $M$. But take the wall above row $M$, and the moved
+# window that it now cuts. How many of its rows lie above the old wall, and how many below?
+
+# %%
+for shift in range(1, 7):
+    rows = np.arange(shift, shift + 7)  # the moved window, M = 7; old wall above row 7
+    print(f"shift {shift}: {(rows < 7).sum()} rows above, {(rows >= 7).sum()} below")
+
+# %% [markdown]
+# With a shift of 1 a single row below the old wall meets those above; with 6 a single row above meets those below.
+# Half a window is fairest to both sides; 3 and 4 are equally good for $M = 7$.
+
+# %% [markdown]
+# ### The nine labels of the official code
+#
+# It cuts the rolled map into three strips each way and numbers the nine
+# pieces. The mask comes out the same.
+
+
+# %%
+def strips_of(M, s):
+    return slice(0, -M), slice(-M, -s), slice(-s, None)
+
+
+def nine_labels(H, W, M, s):
+    labels = np.zeros((H, W), dtype=int)
+    for number, (rows, columns) in enumerate(product(strips_of(M, s), strips_of(M, s))):
+        labels[rows, columns] = number
+    return labels
+
+
+def mask_from(labels, M):
+    """Labels (h, w) → mask: -100 where query and key have different labels."""
+    cut = window_partition(labels[None, :, :, None], M)[0, :, :, 0]  # (windows, tokens)
+    return np.where(cut[:, :, None] != cut[:, None, :], -100.0, 0.0)
+
+
+print(nine_labels(8, 8, 4, 2))
+for size in ((8, 8, 4, 2), (56, 56, 7, 3), (14, 21, 7, 3)):
+    agree(
+        f"{size}, nine labels and two bits",
+        mask_from(nine_labels(*size), size[2]),
+        shift_mask(*size),
     )
 
 # %% [markdown]
-# ## Deeper: questions, details and traps
+# Why are two bits enough where nine labels are used? Labels matter only where two of them meet *inside a window*.
+# The first border of the strips, $-M$, is a border between windows anyway, so it never parts anything.
+
+# %%
+cut = window_partition(nine_labels(8, 8, 4, 2)[None, :, :, None], 4)[0, :, :, 0]
+for k, labels in enumerate(cut):
+    print(f"window {k}: labels that meet", sorted(set(labels.tolist())))
+
+# %% [markdown]
+# ### Q26: Why is the shift towards the top-left (negative), and would another direction work?
+#
+# `roll(x, -s)` moves the map up and left, so that a window that starts at row s starts at row 0 afterwards: cutting finds
+# it in its place. Another direction works as well, if the mask goes with it: roll down and right, and the seam lies $s$ rows
+# below the top, in the *first* windows. The moved windows are then others (borders at $M - s$, $2M - s$, …), and for
+# $M = 2s$ they are the same. Labels for that direction, checked against the loop over true windows:
+
+# %%
+H, W, M, s = 8, 8, 4, 2
+down, right = np.arange(H) < s, np.arange(W) < s
+other_labels = 2 * down[:, None] + right[None, :]
+cut = window_partition(cyclic_shift(np.arange(64).reshape(1, 8, 8, 1), -s), M)[
+    0, :, :, 0
+]
+sees = np.zeros((64, 64), bool)
+for tokens, mask_of_window in zip(cut, mask_from(other_labels, M) == 0, strict=True):
+    sees[np.ix_(tokens, tokens)] = mask_of_window
+row, column = np.divmod(np.arange(64), 8)
+moved = np.stack([(row + s) // M, (column + s) // M])  # borders at M - s, …
+print(
+    "same pairs as in the true windows:",
+    np.array_equal(sees, (moved[:, :, None] == moved[:, None]).all(0)),
+)
+
+# %% [markdown]
+# ### Q34: Why does the last stage at 224 have no shift and no mask, and why do segmentation/detection versions differ there?
+#
+# At 224 pixels the map of stage 4 has 7 × 7 tokens: one window. There is no wall to move, and a shift with mask would only
+# cut the one window in four. So the classification code sets the shift to 0 where a window covers the map. Detection code
+# is built for no size in particular and always shifts every second block, whatever map comes; its weights were trained
+# so. `Backbone.from_checkpoint` keeps to that for such files (`always_shift`).
+
+# %%
+for always in (False, True):
+    config = swin_numpy.SwinConfig(always_shift=always, img_size=None)
+    blocks = swin_torch.SwinTransformer(config).layers[3].blocks
+    print(
+        f"always_shift={always!s:5} stage 4, map of 7 × 7: shifts",
+        [block.shift_for((7, 7)) for block in blocks],
+    )
 
 # %% [markdown]
 # ### Q30: Does unsqueeze(1) - unsqueeze(2) block both rows and columns, and does the order matter?
@@ -622,10 +629,11 @@ def outcome(weights, free):
         return "NaN"
     if torch.allclose(weights, weights[0]):
         return "all keys alike"
+    off = (weights.double() - free.double()).abs().max().item()
     return (
         "as if nothing were blocked"
-        if torch.allclose(weights, free, atol=0.1)
-        else "something else"
+        if off < 1e-4
+        else f"nearly as if nothing were blocked: up to {off:.2f} off"
     )
 
 
@@ -650,11 +658,12 @@ for dtype in (torch.float32, torch.bfloat16, torch.float16):
 # %% [markdown]
 # - **Partly blocked**: every value works in every format. With -100 the weight is exactly 0 in the 16-bit
 #   formats, and about $10^{-44}$ in float32, a number so small that some devices round it to 0.
-# - **Fully blocked**: -inf gives NaN, since $-\infty - (-\infty)$ is not a number. -1e9 is -inf already in
-#   float16. -100 gives the weights as if nothing were blocked: all scores move alike, and the softmax doesn't
-#   notice. Values so large that the format has no digits left for the scores make all keys alike.
-# - **In Swin** no row is ever fully blocked (section 3). So each of these is safe *here*, and -100 is the
-#   published one.
+# - **Fully blocked**: -inf gives NaN, since $-\infty - (-\infty)$ is not a number, and -1e9 is -inf already in float16.
+#   -100 gives nearly the weights without a mask, up to the digits that the format has left near 100: in bfloat16 numbers
+#   there are 0.5 apart. Values so large that no digits are left for the scores make all keys alike.
+# - **In Swin** no row is ever fully blocked (section 3). So -100 and -inf, and whatever lies between them and fits the
+#   format, give the same answer there up to rounding, as long as no score comes near 100. -100 is the published value.
+#   (In V2 a score can reach 100 and more: there the size matters, see [chapter 12](12_swin_v2.ipynb).)
 #
 # Two more things are often said. One is true as it stands, the other needs care:
 
@@ -681,6 +690,51 @@ for dtype in (torch.float16, torch.bfloat16, torch.float32):
 # "finfo.min plus a negative bias overflows": only if the bias is large enough to be felt. In float16 numbers near
 # the end are 32 apart, so -15 is rounded away and -16 is the first that overflows to -inf; in bfloat16 and
 # float32 no usual bias does. Two masks of finfo.min on top of each other always do.
+
+# %% [markdown]
+# ### Windows filled up instead
+#
+# The alternative in the paper is to pad every border window up to $M \times M$. Then there are more windows:
+
+# %%
+print("map      windows: shift + mask   padded   attention costs")
+for side in (56, 28, 14):
+    rolled, padded = (
+        (side // 7) ** 2,
+        len(np.split(np.arange(side), range(3, side, 7))) ** 2,
+    )
+    print(
+        f"{side:2} × {side:2} {rolled:21} {padded:9} {padded / rolled:12.2f} times as much"
+    )
+
+# %% [markdown]
+# The smaller the map, the more padding hurts. Others collect tokens in another way, say every eighth token (a
+# "shuffle"). No mask is needed then, but tokens that meet are no neighbours: that is another attention, not the
+# same one by other means.
+
+# %% [markdown]
+# ### Seeing through the whole model
+#
+# So $k$ blocks reach a square of $7k \times 7k$ tokens: a large map needs many blocks. Swin has another means:
+# patch merging (chapter 07) halves the map after each stage, and a window then covers twice as many pixels each
+# way. Measured on a whole model of Swin-T's depth: from one token of each stage back to the pixels of a 224 × 224
+# image.
+
+# %%
+whole = swin_torch.SwinTransformer(
+    swin_numpy.SwinConfig(embed_dim=6, num_heads=(1, 1, 1, 1))
+).eval()
+pixels = torch.randn(1, 3, 224, 224, requires_grad=True)
+for stage, (out, (h, w)) in enumerate(whole.forward_stages(pixels), 1):
+    pixels.grad = None
+    (out[0, h // 2 * w + w // 2] @ torch.randn(out.shape[-1])).backward(
+        retain_graph=True
+    )
+    seen = (pixels.grad[0].abs().sum(0) > 1e-30).numpy()
+    rows, columns = seen.any(1).sum(), seen.any(0).sum()
+    print(
+        f"stage {stage}: one token depends on {rows:3} × {columns:3} pixels = {seen.mean():.0%}"
+    )
 
 # %% [markdown]
 # ### Q33: How does one mask per window meet the scores of a batch, and why is it M2 x M2 in all stages?
@@ -764,7 +818,7 @@ print(
 # blocks. We make it in the block, because there it can't be the wrong one.
 
 # %% [markdown]
-# ### 6 · The whole map at a glance
+# ### The whole map at a glance
 #
 # Lay the attention weights of all windows out as one large matrix: a row for each query token *of the map*, a
 # column for each key token, tokens numbered row by row as in section 2. A pair in no common window has no entry.
@@ -895,8 +949,16 @@ picture = np.repeat(cloth[0][..., None], 3, axis=2)
 attention_rows(picture, list(looked.values()), query, list(looked))
 
 # %%
-left = np.nansum(looked["not masked"][:, : grid[1] // 2])
-print(f"weight that would go to the other edge: {left:.0%}")
+unmasked = looked["not masked"]
+left, keys = unmasked[:, : grid[1] // 2], np.isfinite(unmasked)
+print(
+    f"keys at the other edge: {keys[:, : grid[1] // 2].sum() / keys.sum():.0%} of those in the window"
+)
+print(f"weight that would go there: {np.nansum(left):.0%}")
+
+# %% [markdown]
+# No more than even weights would give: the model was trained with the mask and has no special liking for the far side. But
+# what it would take from there is not its neighbourhood.
 
 # %% [markdown]
 # ### Q35: How can I test that my own mask is right?
@@ -942,7 +1004,8 @@ print("verdict:", verdict(mask_from(labels, 4), 8, 8, 4, 2))
 assert verdict(mask_from(labels, 4), 8, 8, 4, 2) != "right"
 
 # %% [markdown]
-# It never separates columns. A look at the window at the bottom left shows nothing wrong: the others are.
+# It never separates columns. A look at a window on the left shows nothing wrong, nor does the one at the top left: the
+# windows at the right edge are the ones to look at.
 #
 # The property has one limit, which is rarely told: it needs at least two windows along each axis. If the map *is*
 # one window, no two tokens are $M$ apart, and yet a shift glues opposite borders together:
@@ -1099,8 +1162,8 @@ report(
 
 # %% [markdown]
 # **Trap 3: padding after the roll.** A map of 5 × 5 needs padding to 8 × 8. Pad, then roll: the zeros travel
-# along, and the seam lies where the mask expects it. Roll, then pad (a bug that was found in a widely used
-# library): the zeros come behind the wrapped strip, so the seam lies higher than the mask believes. With numbers
+# along, and the seam lies where the mask expects it. Roll, then pad (timm 1.0 does, in V1
+# and V2; torchvision and transformers pad first): the zeros come behind the wrapped strip, so the seam lies higher than the mask believes. With numbers
 # (-1 is padding):
 
 

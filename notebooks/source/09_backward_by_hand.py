@@ -1,6 +1,8 @@
 # %% [markdown]
 # # 09 · The backward pass, by hand
 #
+# ![The Swin block: norm, attention, a sum, norm, MLP, a sum; backward walks the same path from the last sum to the first norm](../figures/gallery/block_version_1.png)
+#
 # Training asks one question of every number in the model: *if it grew a little, how much would the loss grow?* The
 # answers are the gradients. PyTorch's autograd finds them unseen. `swin_numpy` has no autograd: under each forward
 # stands a backward, written by hand. In this chapter you write them too.
@@ -38,6 +40,7 @@ from swin_numpy import (
 )
 from swin_numpy import functional as F
 from swin_numpy.attention import scaled_dot_product, scaled_dot_product_backward
+from swin_numpy.gelu import gelu, gelu_backward
 from swin_numpy.pictures.images import denormalise, load_image, preprocess
 
 rng = np.random.default_rng(9)
@@ -74,7 +77,7 @@ print(f"dy and dx together: {2 * numbers * 4 / 1e6:.1f} MB")
 # On the diagonal, an input lifts its own output. Off it the slope is negative: more for one is less for the others.
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 def jacobian(y):
     """y (c,), the output of softmax → J (c, c)."""
     J = np.empty((len(y), len(y)))
@@ -87,6 +90,17 @@ y = F.softmax(np.log([1.0, 2.0, 3.0]))
 J = jacobian(y)
 print("6 · y  =", (6 * y).round(10))
 print((36 * J).round(10), "= 36 · J")
+
+# %% jupyter={"source_hidden": true}
+random_x = rng.normal(size=7)
+normed_x = (random_x - random_x.mean()) / random_x.std()
+of_norm = (np.eye(7) - 1 / 7 - np.outer(normed_x, normed_x) / 7) / random_x.std()
+show_maps(
+    {
+        "J of softmax, 7 numbers": jacobian(F.softmax(random_x)),
+        "J of layer norm, 7 numbers": of_norm,
+    }
+)
 
 # %% [markdown]
 # Check one by hand: 36 · ⅙ · (1 - ⅙) = 5. Now look at the columns: 5 - 2 - 3 = 0, and so in all of them. The outputs
@@ -102,7 +116,7 @@ print("J.T @ (6, 0, 0):", J.T @ [6, 0, 0])
 # are three backwards of softmax. Only one is right. With ones, all three pass the comparison with autograd:
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 def nothing(dy, y):
     return 0 * dy
 
@@ -152,7 +166,7 @@ solution("09.1")
 # Here v is a random direction. One direction tests all numbers of dx at once: a wrong one would have to cancel out by
 # accident. How small should h be? Try all of them:
 
-# %%
+# %% jupyter={"source_hidden": true}
 x, dy, v = rng.normal(size=(3, 40, 8))
 exact = (F.softmax_backward(dy, F.softmax(x)) * v).sum()
 
@@ -169,7 +183,7 @@ def both_sides(x, v, h):
     return (loss(x + h * v) - loss(x - h * v)) / (2 * h)
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 steps = 10.0 ** np.arange(-12, 0.1, 0.5)
 errors = {}
 for name, measure, dtype in (
@@ -181,7 +195,7 @@ for name, measure, dtype in (
     errors[name] = error = np.abs(np.array(slopes, float) / exact - 1)
     print(f"{name}: best step {steps[error.argmin()]:.0e}, error {error.min():.0e}")
 
-# %%
+# %% jupyter={"source_hidden": true}
 scale = abs(loss(x) / exact)
 guides = {
     "truncation ∝ h": errors["one side, float64"][-6] * (steps / steps[-6]),
@@ -192,25 +206,10 @@ axes = {"xlabel": "step h", "ylabel": "relative error", "logx": True, "logy": Tr
 curves(errors, x=steps, guides=guides, **axes)
 
 # %% [markdown]
-# Every curve is a V. On the right, the step is too long: the function bends on the way, **truncation**. The line of one
-# side falls with h; from both sides the bend of one cancels that of the other, and the error falls with h². On the left
-# the step is too short: two losses that are almost equal are subtracted, and what is left is mostly their last digit,
-# **rounding**, which then gets divided by h. In float32 rounding starts so early that it swallows nearly everything.
-# Where its curve is flat, x + h v is x again: no change at all, and an error of 100 %.
-#
-# The best step is where both meet: about the square root of the machine's ε for one side, its cube root for two.
-
-# %%
-for dtype in (np.float64, np.float32):
-    eps = np.finfo(dtype).eps
-    root, cube_root = eps ** (1 / 2), eps ** (1 / 3)
-    print(f"{dtype.__name__}: ε = {eps:.0e}, √ε = {root:.0e}, ∛ε = {cube_root:.0e}")
-
-# %% [markdown]
 # So: **float64, both sides, a step near 1e-5**. That gives about ten digits here; sixteen are out of reach.
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 def slope(loss, value, direction, h=5e-6):
     """How fast loss() grows when `value`, an array, moves along `direction`."""
     start, sides = value.copy(), []
@@ -246,7 +245,7 @@ solution("09.5")
 # say:
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 def linear_backward_by_loop(dy, x, W):
     """dy (tokens, out), x (tokens, in), W (out, in) → dx, dW, db."""
     dx, dW, db = np.zeros(x.shape), np.zeros(W.shape), np.zeros(len(W))
@@ -293,7 +292,7 @@ solution("09.2")
 # $$\frac{\partial n_i}{\partial x_j} = \frac{1}{\sigma}\Big(\delta_{ij} - \frac1c - \frac{n_i n_j}{c}\Big)$$
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 def norm_jacobian(x, eps=1e-5):
     """J (c, c) of the layer norm of one token (c,), without weight and bias."""
     sigma = math.sqrt(x.var() + eps)
@@ -319,7 +318,7 @@ print("all grow away from the mean:", J @ (token - 2))
 # %%
 there_and_back("functional.layer_norm")
 
-# %%
+# %% jupyter={"source_hidden": true}
 x, dy = 3 * rng.normal(size=(2, 4, 6)) + 1, rng.normal(size=(2, 4, 6))
 weight, bias = rng.normal(size=(2, 6))
 by_loop = np.empty(x.shape)
@@ -335,21 +334,13 @@ for name, got, tensor in zip(("dx", "dweight", "dbias"), ours, tensors, strict=T
     agree(f"layer norm, autograd: {name}", got, tensor.grad)
 
 # %% [markdown]
-# A fresh layer norm has the weight 1. Then ones upstream are "all alike", the first lost direction, and the gradient
-# is zero again. A second function for which the popular test tests nothing:
-
-# %%
-dx, _, _ = F.layer_norm_backward(np.ones(x.shape), x, np.ones(6))
-print("largest |dx|:", np.abs(dx).max())
-
-# %% [markdown]
 # ## Attention
 #
 # Three steps forward: scores = Q Kᵀ / √d, weights = softmax(scores), Z = weights · V. By loop, each line of the forward
 # (in the comments) is a product of two numbers, and sends a gradient to both of them:
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 def attend_backward_by_loop(dZ, Q, K, V, weights):
     """One head: dZ and Q, K, V (m, d), weights (m, m) → dQ, dK, dV."""
     dQ, dK, dV = np.zeros(Q.shape), np.zeros(K.shape), np.zeros(V.shape)
@@ -375,7 +366,7 @@ def attend_backward_by_loop(dZ, Q, K, V, weights):
 # %%
 there_and_back("attention.scaled_dot_product")
 
-# %%
+# %% jupyter={"source_hidden": true}
 Q, K, V, dZ = rng.normal(size=(4, 5, 3))  # five tokens, d = 3
 kept = scaled_dot_product(Q, K, V)
 ours = scaled_dot_product_backward(dZ, kept)
@@ -385,6 +376,11 @@ by_loop = attend_backward_by_loop(dZ, Q, K, V, kept.weights)
 for name, got, loop, tensor in zip("QKV", ours, by_loop, tensors, strict=True):
     agree(f"d{name}, loop", got, loop)
     agree(f"d{name}, autograd", got, tensor.grad)
+
+# %% jupyter={"source_hidden": true}
+show_maps(
+    {"weights": kept.weights, "dscores": F.softmax_backward(dZ @ V.T, kept.weights)}
+)
 
 # %% [markdown]
 # Each **row** of dscores sums to zero, by what we saw of softmax. An amount added to all scores of a query changes
@@ -402,7 +398,7 @@ print("column sums:", dscores.sum(axis=0).round(3))
 # 2 × 2 there are 16 pairs, but only 9 offsets, so 9 entries. Several pairs read the same one. Turned round: each pair
 # brings a gradient, and adds it to the entry it had read.
 
-# %%
+# %% jupyter={"source_hidden": true}
 M = 2
 index = swin_numpy.relative_position_index(M)  # (i, j) → entry
 dB = rng.integers(-9, 10, size=index.shape) / 10  # simple numbers to add
@@ -425,53 +421,7 @@ print("loop:               ", dtable.round(1))
 print("dtable[index] += dB:", lost.round(1))
 
 # %% [markdown]
-# Two ways are right: `np.add.at`, which does additions one by one, and `np.bincount` with the gradients as weights,
-# which is meant for counting how often a number occurs, and sums weights just as well.
-
-# %%
-by_add_at = np.zeros(dtable.shape)
-np.add.at(by_add_at, index, dB)
-by_bincount = np.bincount(index.ravel(), dB.ravel(), len(dtable))
-agree("np.add.at", by_add_at, dtable)
-agree("np.bincount", by_bincount, dtable)
-
-# %%
-M, heads = 7, 3
-index = swin_numpy.relative_position_index(M)
-dB = rng.normal(size=(heads, M * M, M * M))  # (a, i, j)
-counts = np.bincount(index.ravel())
-print(f"M = 7: {index.size:,} pairs read {counts.size} entries")
-print(f"an entry is read {counts.min()} to {counts.max()} times")
-
-
-def with_add_at():
-    dtable = np.zeros((counts.size, heads))
-    np.add.at(dtable, index, dB.transpose(1, 2, 0))
-    return dtable
-
-
-def with_bincount():
-    entry = index.ravel()
-    return np.stack([np.bincount(entry, head.ravel(), counts.size) for head in dB], 1)
-
-
-# %%
-def microseconds(run):
-    """The fastest of 20 runs."""
-    times = []
-    for _ in range(20):
-        start = perf_counter()
-        run()
-        times.append(perf_counter() - start)
-    return 1e6 * min(times)
-
-
-agree("both ways", with_bincount(), with_add_at())
-for run in (with_add_at, with_bincount):
-    print(f"{run.__name__:14} {microseconds(run):6.0f} µs")
-
-# %% [markdown]
-# The library takes `bincount`. One thing comes before it: the same B is added in every window of every image. What the
+# The library takes `np.bincount` for that. One thing comes before it: the same B is added in every window of every image. What the
 # forward repeats, the backward sums, so `backward` first sums dscores over n and k.
 
 # %%
@@ -519,7 +469,7 @@ solution("09.3")
 # $$\sum dy \cdot f(x) = \sum \text{backward}(dy) \cdot x \qquad \text{for all } x \text{ and } dy$$
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 def is_backward(forward, backward, x):
     y = forward(x)
     dy = rng.normal(size=y.shape)
@@ -546,7 +496,7 @@ def scatter_add(dy, shape=(2, 6, 9, 5)):
 rows = np.array([3, 0, 3, 3])  # row 3 is read three times
 mask = rng.integers(0, 2, size=(2, 6, 9, 5)) * 2.0
 
-# %%
+# %% jupyter={"source_hidden": true}
 arrow, turned = "n h w (a d) -> n a (h w) d", "n a (h w) d -> n h w (a d)"
 forwards = {
     "rearrange": lambda x: rearrange(x, arrow, a=5),
@@ -560,7 +510,7 @@ forwards = {
     "dropout": lambda x: x * mask,
 }
 
-# %%
+# %% jupyter={"source_hidden": true}
 backwards = {
     "rearrange": lambda dy: rearrange(dy, turned, h=6),
     "window_partition": lambda dy: window_reverse(dy, 3, 6, 9),
@@ -576,20 +526,15 @@ for name, backward in backwards.items():
     assert is_backward(forwards[name], backward, rng.normal(size=(2, 6, 9, 5))), name
 print("right:", ", ".join(backwards))
 
-# %% [markdown]
-# A test must be able to fail. Some mistakes that are easy to make, all with the right shape:
-
-# %%
-mistakes = {
-    ("roll", "rolled the same way"): lambda dy: cyclic_shift(dy, 1),
-    ("mean", "not divided"): lambda dy: repeat(dy, "n w c -> n h w c", h=6),
-    ("repeat", "averaged"): lambda dy: dy.mean(axis=-1),
-    ("dropout", "another mask"): lambda dy: dy * np.roll(mask, 1),
-    ("window_partition", "only reshaped"): lambda dy: dy.reshape(2, 6, 9, 5),
-}
-for (name, mistake), backward in mistakes.items():
-    passes = is_backward(forwards[name], backward, rng.normal(size=(2, 6, 9, 5)))
-    print(f"{name}, {mistake}: {'passes' if passes else 'refused'}")
+# %% jupyter={"source_hidden": true}
+ones = np.eye(16).reshape(16, 4, 4, 1)  # each token alone
+as_matrix = window_partition(cyclic_shift(ones, 1), 2).reshape(16, 16).T
+show_maps(
+    {
+        "P: shift and cut": as_matrix != 0,
+        "P transposed: join and shift back": as_matrix.T != 0,
+    }
+)
 
 # %% [markdown]
 # **09.4** Patch merging pads odd sides with zeros, then does `n (h p1) (w p2) c -> n (h w) (p2 p1 c)`. Turn it round.
@@ -629,17 +574,12 @@ side_by_side("block.SwinTransformerBlock.in_windows")
 # cut, work, put together, shift back, crop. Read backwards, each step is undone by the gradient of its mirror image, so
 # the gradient takes the same path, and only attention is replaced by its backward.
 
-# %%
-there_and_back("window_attention.WindowAttention.forward")
-there_and_back("window_attention.WindowAttention.compare")
-there_and_back("window_attention.WindowAttention.project")
-
 # %% [markdown]
 # Now everything at once: a block with a shift, on 5 × 6 tokens that windows of 4 don't fit, with random parameters. dx
 # and the gradients of all parameters, against autograd:
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 def random_parameters(module):
     """{official name: array}: norm weights of 1 and biases of 0 would hide mistakes."""
     shapes = {name: p.shape for name, p in module.named_parameters()}
@@ -654,7 +594,7 @@ ours.load_state_dict(state)
 tensors = {name: torch.from_numpy(value) for name, value in state.items()}
 _ = theirs.load_state_dict(tensors)
 
-# %%
+# %% jupyter={"source_hidden": true}
 grid = 5, 6
 x, dy = rng.normal(size=(2, 2, 30, 12))
 x_torch = torch.from_numpy(x).requires_grad_()
@@ -669,7 +609,7 @@ for name, p in ours.named_parameters():
 # %% [markdown]
 # And measured, without PyTorch and without calculus. One random direction for the input, and one for each parameter:
 
-# %%
+# %% jupyter={"source_hidden": true}
 gradients = {"x": dx} | {name: p.grad for name, p in ours.named_parameters()}
 values = {"x": x} | dict(ours.named_parameters())
 worst = 0
@@ -684,6 +624,115 @@ print(f"x and {len(values) - 1} parameters: largest relative error {worst:.0e}")
 
 # %% [markdown]
 # ## Deeper: questions, details and traps
+
+# %% [markdown]
+# ### The attention of a block, there and back
+
+# %%
+there_and_back("window_attention.WindowAttention.forward")
+there_and_back("window_attention.WindowAttention.compare")
+there_and_back("window_attention.WindowAttention.project")
+
+# %% [markdown]
+# ### Why the curves are V-shaped
+#
+# Every curve is a V. On the right, the step is too long: the function bends on the way, **truncation**. The line of one
+# side falls with h; from both sides the bend of one cancels that of the other, and the error falls with h². On the left
+# the step is too short: two losses that are almost equal are subtracted, and what is left is mostly their last digit,
+# **rounding**, which then gets divided by h. In float32 rounding starts so early that it swallows nearly everything.
+# Where its curve is flat, x + h v is x again: no change at all, and an error of 100 %.
+#
+# The best step is where both meet: about the square root of the machine's ε for one side, its cube root for two.
+
+# %% jupyter={"source_hidden": true}
+for dtype in (np.float64, np.float32):
+    eps = np.finfo(dtype).eps
+    root, cube_root = eps ** (1 / 2), eps ** (1 / 3)
+    print(f"{dtype.__name__}: ε = {eps:.0e}, √ε = {root:.0e}, ∛ε = {cube_root:.0e}")
+
+# %% [markdown]
+# ### Two ways to scatter, and how long they take
+#
+# Two ways are right: `np.add.at`, which does additions one by one, and `np.bincount` with the gradients as weights,
+# which is meant for counting how often a number occurs, and sums weights just as well.
+
+# %%
+by_add_at = np.zeros(dtable.shape)
+np.add.at(by_add_at, index, dB)
+by_bincount = np.bincount(index.ravel(), dB.ravel(), len(dtable))
+agree("np.add.at", by_add_at, dtable)
+agree("np.bincount", by_bincount, dtable)
+
+# %%
+M, heads = 7, 3
+index = swin_numpy.relative_position_index(M)
+dB = rng.normal(size=(heads, M * M, M * M))  # (a, i, j)
+counts = np.bincount(index.ravel())
+print(f"M = 7: {index.size:,} pairs read {counts.size} entries")
+print(f"an entry is read {counts.min()} to {counts.max()} times")
+
+
+def with_add_at():
+    dtable = np.zeros((counts.size, heads))
+    np.add.at(dtable, index, dB.transpose(1, 2, 0))
+    return dtable
+
+
+def with_add_at_by_head():
+    entry = index.ravel()
+    dtable = np.zeros((heads, counts.size))
+    for row, head in zip(dtable, dB, strict=True):
+        np.add.at(row, entry, head.ravel())  # one head at a time, as bincount gets them
+    return dtable.T
+
+
+def with_bincount():
+    entry = index.ravel()
+    return np.stack([np.bincount(entry, head.ravel(), counts.size) for head in dB], 1)
+
+
+# %% jupyter={"source_hidden": true}
+def microseconds(run):
+    """The fastest of 20 runs."""
+    times = []
+    for _ in range(20):
+        start = perf_counter()
+        run()
+        times.append(perf_counter() - start)
+    return 1e6 * min(times)
+
+
+agree("both ways", with_bincount(), with_add_at())
+for run in (with_add_at, with_add_at_by_head, with_bincount):
+    print(f"{run.__name__:14} {microseconds(run):6.0f} µs")
+
+# %% [markdown]
+# ### Ones, once more
+#
+# A fresh layer norm has the weight 1. Then ones upstream are "all alike", the first lost direction, and the gradient
+# is zero again. A second function for which the popular test tests nothing:
+
+# %%
+x6 = rng.normal(size=(4, 6))
+dx, _, _ = F.layer_norm_backward(np.ones(x6.shape), x6, np.ones(6))
+print("largest |dx|:", np.abs(dx).max())
+
+# %% [markdown]
+# ### Arrows turned the wrong way
+#
+# A test must be able to fail. Some mistakes that are easy to make, all with the right shape:
+
+# %%
+mistakes = {
+    ("roll", "rolled the same way"): lambda dy: cyclic_shift(dy, 1),
+    ("mean", "not divided"): lambda dy: repeat(dy, "n w c -> n h w c", h=6),
+    ("repeat", "averaged"): lambda dy: dy.mean(axis=-1),
+    ("dropout", "another mask"): lambda dy: dy * np.roll(mask, 1),
+    ("window_partition", "only reshaped"): lambda dy: dy.reshape(2, 6, 9, 5),
+}
+for (name, mistake), backward in mistakes.items():
+    passes = is_backward(forwards[name], backward, rng.normal(size=(2, 6, 9, 5)))
+    print(f"{name}, {mistake}: {'passes' if passes else 'refused'}")
 
 # %% [markdown]
 # ### Without the matrix
@@ -721,8 +770,8 @@ agree("softmax backward, autograd", F.softmax_backward(dy, y), x_torch.grad)
 
 # %%
 x, dy, v = 2 * rng.normal(size=(3, 50))
-dx = F.gelu_backward(dy, x, F.gelu(x))
-measured = slope(lambda: (dy * F.gelu(x)).sum(), x, v)
+dx = gelu_backward(dy, x, gelu(x))
+measured = slope(lambda: (dy * gelu(x)).sum(), x, v)
 agree("GELU, measured", measured, (dx * v).sum(), 1e-8)
 
 # %%
@@ -944,7 +993,9 @@ print(f"parameters:                            {parameters / 1e6:5.0f} MB")
 print(f"their gradients:                       {parameters / 1e6:5.0f} MB")
 print(f"kept for one image:                    {activations / 1e6:5.0f} MB")
 print(f"kept for a batch of 16:                {16 * activations / 1e6:5.0f} MB")
+print(f"AdamW's two moments:                   {2 * parameters / 1e6:5.0f} MB")
 print(f"only the blocks' inputs, of one image: {inputs / 1e6:5.0f} MB")
+print(f"and the largest block, run again:      {by_hand / 1e6:5.0f} MB")
 
 # %% [markdown]
 # So memory in training is a matter of the batch. There are two ways to keep less:
@@ -952,7 +1003,8 @@ print(f"only the blocks' inputs, of one image: {inputs / 1e6:5.0f} MB")
 # - **Choose what to keep.** `softmax_backward` works from the output alone. `layer_norm_backward` computes mean and
 #   deviation a second time rather than keep the normed tokens beside x.
 # - **Keep the inputs of the blocks only**, and run each block's forward again just before its backward. That is
-#   **gradient checkpointing**: one more forward for the memory of the last line. Chapter 10 measures it.
+#   **gradient checkpointing**: one more forward, for the memory of the last two lines (the block that is being run again
+#   keeps its arrays meanwhile). Chapter 10 measures it.
 
 # %% [markdown]
 # ### Traps
@@ -1033,8 +1085,8 @@ except RuntimeError as error:
 # NumPy has no such guard. The check is the comparison with finite differences; and a backward must leave its dy alone
 # too, for a sum may have handed the same array to two branches.
 #
-# **6. Mean or sum?** The loss is a mean over the batch, the features are a mean over tokens. Whoever forgets a division
-# gets a gradient that points in the right direction and is n times too long. With a batch of one nobody notices.
+# **6. Mean or sum?** The loss is a mean over the batch. Whoever forgets that division gets a gradient that points in the
+# right direction and is n times too long; with a batch of one nobody notices.
 
 # %%
 for n in (1, 8):
@@ -1042,6 +1094,33 @@ for n in (1, 8):
     measured = slope(partial(F.cross_entropy, logits, labels), logits, v)
     forgotten = ((F.softmax(logits) - np.eye(3)[labels]) * v).sum()  # not divided by n
     print(f"batch of {n}: gradient / measured slope = {forgotten / measured:.3f}")
+
+# %% [markdown]
+# The features are a mean too, over the tokens. To forget *that* division shows with any batch, and it turns the gradient
+# of the parameters: what lies before the mean grows, what lies behind it doesn't.
+
+# %%
+small = swin_numpy.SwinConfig(
+    img_size=32, embed_dim=12, depths=(2,), num_heads=(3,), window_size=4, num_classes=5
+)
+both = []
+for factor in (1, 64):  # 64 tokens
+    net = swin_numpy.SwinTransformer(small, seed=1, dtype=np.float64).train()
+    pictures = np.random.default_rng(1).normal(size=(1, 3, 32, 32))
+    dlogits = F.cross_entropy_backward(net(pictures), np.array([2]))
+    net.backward(dlogits)
+    both.append(
+        np.concatenate(
+            [
+                p.grad.ravel() * (1 if "head" in name else factor)
+                for name, p in net.named_parameters()
+            ]
+        )
+    )
+right, forgot = both
+print(
+    f"cosine of the two gradients: {right @ forgot / np.linalg.norm(right) / np.linalg.norm(forgot):.2f}"
+)
 
 # %% [markdown]
 # **7. The second path.** y = x + branch(x), and backward only comes back through the branch:

@@ -46,7 +46,7 @@ from figures.maps import show_maps
 from figures.measure import curves, disagreement
 from swin_numpy import cyclic_shift, functional, gelu, shift_mask, window_partition
 from swin_numpy.pictures.images import load_image, preprocess
-from swin_numpy.runtime.environment import cores, environment
+from swin_numpy.runtime.environment import core_count, environment
 from swin_numpy.runtime.trace import record
 from swin_torch.compare import BOUNDS, compare, make_twins, verdict, worst
 
@@ -471,7 +471,7 @@ race(
 # next. This is the heart of the NumPy twin's fast way; steps 1 to 5 and 7 are all in it:
 
 # %%
-print(inspect.getsource(swin_numpy.fused.group_through))
+print(inspect.getsource(swin_numpy.fused.group_forward))
 
 # %% [markdown]
 # `use_attention("fused")` switches it on, in both twins. Weights, results and names are the same.
@@ -1017,8 +1017,8 @@ print(
 # threads may run. So each thread takes a part of the array. (On the wall clock: that is where the gain shows.)
 
 # %%
-halves = np.array_split(hidden, cores())
-pool = ThreadPoolExecutor(cores())
+halves = np.array_split(hidden, core_count())
+pool = ThreadPoolExecutor(core_count())
 
 
 def with_threads():
@@ -1030,8 +1030,8 @@ def without_threads():
 
 
 agree("step 9", with_threads(), without_threads(), 0)
-print(f"{cores()} cores")
-calls = {"one thread": without_threads, f"{cores()} threads": with_threads}
+print(f"{core_count()} cores")
+calls = {"one thread": without_threads, f"{core_count()} threads": with_threads}
 race("9 threads (GELU)", calls, clock=perf_counter)
 
 # %% [markdown]

@@ -16,7 +16,9 @@ import torch
 import swin_numpy.train
 import swin_torch.train
 from swin_numpy.config import CONFIGS, get_config
+from swin_numpy.runtime.command import exit_status
 from swin_numpy.runtime.environment import environment
+from swin_numpy.runtime.replace import write_text
 from swin_numpy.training.fashion_mnist import MODEL
 from swin_numpy.training.recipe import Recipe
 from swin_torch.compare import device_name, find_device
@@ -209,11 +211,16 @@ def time_batches(args):
 
 
 def main(arguments=None):
+    """Run the command with these arguments, by default those of the process. Returns the exit status."""
     args = parse(arguments)
-    try:
-        find_device(args.device, args.dtype[0])
-    except ValueError as error:
-        sys.exit(f"python -m tests.benchmarks: {error}")
+    return exit_status("python -m tests.benchmarks", lambda: measure_all(args, arguments))
+
+
+def measure_all(args, arguments):
+    """Measure and print what the arguments say. Raises ValueError or OSError for what can't be done."""
+    find_device(args.device, args.dtype[0])
+    if args.json:
+        Path(args.json).parent.mkdir(parents=True, exist_ok=True)  # if that fails, say so before the work
     where = environment("numpy", "torch", "timm", "torchvision", "transformers")
     report = {
         "machine": where,
@@ -228,8 +235,7 @@ def main(arguments=None):
     report["growth"] = time_growth(args) if "growth" in args.only else {}
     report["batches"] = time_batches(args) if "growth" in args.only else {}
     if args.json:
-        Path(args.json).parent.mkdir(parents=True, exist_ok=True)
-        Path(args.json).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        write_text(args.json, json.dumps(report, indent=1) + "\n")
     if args.plot:
         from figures.speed import bench
 
@@ -237,4 +243,4 @@ def main(arguments=None):
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
