@@ -34,6 +34,14 @@ class WindowAttention(Module):
         self.proj = Linear(dim, dim)
         self.proj_drop = Dropout(proj_drop)
 
+    def _load_from_state_dict(self, *arguments):
+        """What follows from the sizes isn't in a checkpoint. After to_empty() or on "meta" it has to be made again."""
+        super()._load_from_state_dict(*arguments)
+        self._make_buffers(next(self.parameters(recurse=False)).device)
+
+    def _make_buffers(self, device):
+        self.relative_position_index = relative_position_index(self.window_size).to(device)
+
     def forward(self, x, mask=None):
         """x (n, k, m, c), mask (k, m, m) → (n, k, m, c). Raises ValueError for another shape."""
         q, k, v = self.project(x)
@@ -87,8 +95,14 @@ class WindowAttentionV2(WindowAttention):
         self.logit_scale = Parameter(torch.full((num_heads, 1, 1), math.log(10)))
         self.cpb_mlp = Sequential(Linear(2, 512), ReLU(), Linear(512, num_heads, bias=False))
         self.sigmoid = Sigmoid()
+        self.pretrained_window_size = pretrained_window_size
         offsets = relative_coordinates(window_size, pretrained_window_size)
         self.register_buffer("relative_coords_table", offsets, persistent=False)
+
+    def _make_buffers(self, device):
+        super()._make_buffers(device)
+        offsets = relative_coordinates(self.window_size, self.pretrained_window_size)
+        self.relative_coords_table = offsets.to(device, self.relative_coords_table.dtype)
 
     def project(self, x):
         """x (n, k, m, c) → q, k, v, each (n, k, a, m, d). Raises ValueError for another shape."""

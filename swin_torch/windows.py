@@ -17,7 +17,8 @@ from .module import check_shape
 def pair(value):
     """7 → (7, 7); (7, 9) → (7, 9). Raises TypeError for anything else."""
     two = tuple(value) if isinstance(value, tuple | list) else (value, value)
-    if len(two) != 2 or not all(isinstance(number, Integral) for number in two):
+    numbers = (Integral, torch.Tensor) if torch.jit.is_tracing() else Integral  # what is traced has tensors for sizes
+    if len(two) != 2 or not all(isinstance(number, numbers) for number in two):
         raise TypeError(f"expected an int or a pair of them, got {value!r}")
     return two
 

@@ -558,6 +558,7 @@ def test_vmap_and_gradients_of_each_sample(version):
 
 
 @VERSIONS
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
 def test_derivatives_forward(version):
     model, images, along = model_of(version=version), images_of(), tensor(normal(3, 3, 48, 48, seed=5))
     step = 1e-6
@@ -658,6 +659,17 @@ def test_exported_for_any_batch(kind, strict, version):
         for n in (1, 2, 5):
             more = tensor(normal(n, 3, 24, 24, seed=n))
             assert relative(program(more), model(more)) <= 1e-12
+
+
+@VERSIONS
+@pytest.mark.parametrize("kind", ["plain", "fused"])
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore:.*deprecated:DeprecationWarning")
+def test_traced_for_any_batch(kind, version):
+    model, images = one_stage(version)
+    traced = torch.jit.trace(model.use_attention(kind), images, check_trace=False)
+    for n in (1, 2, 5):
+        more = tensor(normal(n, 3, 24, 24, seed=n))
+        assert relative(traced(more).detach(), model(more).detach()) <= 1e-12
 
 
 @VERSIONS

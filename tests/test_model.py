@@ -1,5 +1,6 @@
 """The whole model: every option, every step, twin against twin; sizes, seeds, parameter counts, memory."""
 
+import warnings
 from dataclasses import replace
 from unittest.mock import patch
 
@@ -537,3 +538,35 @@ assert "torch" not in sys.modules
 def test_peak_memory_of_a_forward():
     """The whole process: interpreter, libraries, 113 MB of weights, and one image's way through Swin-T."""
     assert peak_memory(ONE_FORWARD) < 400
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("way", ["assign", "to_empty", "to_empty in a wrapper"])
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_model_made_without_memory_is_whole_once_it_is_loaded(version, way, dtype):
+    """The index and V2's table of offsets are in no checkpoint: they have to be made again."""
+    config = SwinConfig(
+        img_size=28,
+        embed_dim=8,
+        depths=(2,),
+        num_heads=(2,),
+        window_size=3,
+        version=version,
+        pretrained_window_sizes=(2,),
+    )
+    expected, images = swin_torch.SwinTransformer(config).to(dtype).eval(), torch.ones(2, 3, 28, 28, dtype=dtype)
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = swin_torch.SwinTransformer(config).to(dtype).eval()
+    if way == "assign":
+        model.load_state_dict(expected.state_dict(), assign=True)
+    else:
+        model.to_empty(device="cpu")
+        for buffer in model.buffers():
+            buffer.fill_(-1)
+        whole = torch.nn.Sequential(model) if "wrapper" in way else model
+        prefix = "0." if "wrapper" in way else ""
+        whole.load_state_dict({prefix + name: value for name, value in expected.state_dict().items()})
+    with torch.no_grad():
+        assert torch.equal(model(images), expected(images))
+    assert all(ours.dtype == theirs.dtype for ours, theirs in zip(model.buffers(), expected.buffers(), strict=True))
