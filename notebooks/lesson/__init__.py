@@ -10,6 +10,7 @@ import numpy as np
 from IPython.display import Markdown, display
 
 from .controls import slider, steps
+from .evidence import compare_runs, compare_times, fresh_and_trained, moved, unmoved
 from .exercises import check, solution
 from .twins import side_by_side, there_and_back
 
@@ -18,12 +19,16 @@ if str(FOLDER.parent) not in sys.path:
     sys.path.append(str(FOLDER.parent))  # the chapters draw with figures/, which isn't installed with the packages
 
 
-def agree(what, a, b, bound=1e-10):
+def agree(what, a, b, bound=1e-10, models=()):
     """Assert that two arrays or tensors are the same but for rounding, and print by how much they differ.
 
     The difference is relative: max |a - b| / max |b|. Raises AssertionError for another shape, for NaN, or if the
-    difference exceeds `bound`.
+    difference exceeds `bound`; and if a parameter of one of the `models` that made a and b is still all zeros or all
+    ones: models that agree with fresh biases and norms may still treat them differently. `moved` moves them.
     """
+    for model in models:
+        names = unmoved(model)
+        assert not names, f"{what}: {names[0]} and {len(names) - 1} more are still zeros or ones: call moved(...) first"
     a, b = as_float64(a), as_float64(b)
     assert a.shape == b.shape, f"{what}: expected one shape, got {a.shape} and {b.shape}"
     with np.errstate(invalid="ignore"):  # inf - inf: the comparison below decides
