@@ -1,21 +1,13 @@
 """Sliders and step buttons. On a page without a running kernel a still picture stands in their place."""
 
-from html import escape
 from io import BytesIO
-from textwrap import wrap
 
-import numpy as np
 from IPython.display import display
-from matplotlib import get_data_path
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image as Picture
 
-from figures.style import png_bytes, styled
+from figures.style import PAGE, SCREEN, png_bytes
 
-QUICK = 110  # dots per inch of a picture that is about to be replaced
-PAGE = 1034  # pixels: the width of a notebook's page
 FITS = {"max_width": "100%", "max_height": "500px"}  # with its controls, on a screen of 1280 x 800
-LETTERS, LINE = 17, 24  # pixels: size of the type, height of a line
 
 
 def slider(draw, **ranges):
@@ -35,33 +27,33 @@ def slider(draw, **ranges):
         return draw(**{name: bar.value for name, bar in bars.items()})
 
     first = figure()
-    picture = Image(value=quick_png(first), format="png", layout=Layout(**FITS))
+    picture = Image(value=png_bytes(first, quick=True), format="png", layout=Layout(**FITS))
 
     def redraw(_):
-        picture.value = quick_png(figure())
+        picture.value = png_bytes(figure(), quick=True)
 
     for bar in bars.values():
         bar.observe(redraw, "value")
-    show(VBox([HBox(list(bars.values()), layout=Layout(flex_flow="row wrap")), picture]), png_bytes(first), alt(first))
+    show(VBox([HBox(list(bars.values()), layout=Layout(flex_flow="row wrap")), picture]), *first._repr_png_())
 
 
 def steps(beats):
     """Show one beat at a time, with buttons: beats is a list of (title, sentence, figure or PNG as bytes).
 
-    On a page without a running kernel all pictures stand below each other, each under its title and sentence.
+    The pictures carry their titles and sentences themselves; here these make the alternative text. On a page without a
+    running kernel all pictures stand together. Raises ValueError for no beat at all.
     """
-    from ipywidgets import HTML, Button, HBox, Image, Layout, Play, VBox
+    from ipywidgets import Button, HBox, Image, Label, Layout, Play, VBox
 
     if not beats:
         raise ValueError("beats: expected at least one (title, sentence, picture), got none")
-    stills = [quick_png(picture) for _, _, picture in beats]
-    text, picture = HTML(), Image(format="png", layout=Layout(**FITS))
+    stills = [picture if isinstance(picture, bytes) else png_bytes(picture, quick=True) for _, _, picture in beats]
+    place, picture = Label(), Image(format="png", layout=Layout(**FITS))
     back, on = Button(description="◀ Previous"), Button(description="Next ▶")
-    play = Play(min=0, max=len(beats) - 1, interval=2000, show_repeat=False)
+    play = Play(min=0, max=len(beats) - 1, interval=2500, show_repeat=False)
 
     def turn(_=None):
-        title, sentence, _ = beats[play.value]
-        text.value = f"<b>{play.value + 1} of {len(beats)} · {escape(title)}</b><br>{escape(sentence)}"
+        place.value = f"{play.value + 1} of {len(beats)}"
         picture.value = stills[play.value]
         back.disabled, on.disabled = play.value == 0, play.value == len(beats) - 1
 
@@ -69,53 +61,24 @@ def steps(beats):
     back.on_click(lambda _: setattr(play, "value", max(play.value - 1, 0)))
     on.on_click(lambda _: setattr(play, "value", min(play.value + 1, len(beats) - 1)))
     turn()
-    words = " ".join(f"{k} · {title}: {sentence}" for k, (title, sentence, _) in enumerate(beats, 1))
-    show(VBox([HBox([back, play, on]), text, picture]), one_below_the_other(beats, stills), words)
+    words = " ".join(f"{title}: {sentence}" for title, sentence, _ in beats)
+    show(VBox([HBox([back, play, on, place]), picture]), all_in_one(stills), {"alt": words})
 
 
-def show(widget, still, words):
-    """Display one output: `widget` where a kernel runs, else the PNG `still`, described by `words`."""
-    data = widget._repr_mimebundle_() | {"image/png": still, "text/plain": words}
-    display(data, raw=True, metadata={"image/png": {"alt": words}})
+def show(widget, still, metadata):
+    """Display one output: `widget` where a kernel runs, else the PNG `still`; metadata["alt"] says what it shows."""
+    data = widget._repr_mimebundle_() | {"image/png": still, "text/plain": metadata["alt"]}
+    display(data, raw=True, metadata={"image/png": metadata})
 
 
-@styled
-def quick_png(picture):
-    """A figure as PNG, in a tenth of a second: no palette, little compression. Bytes stay as they are."""
-    if isinstance(picture, bytes):
-        return picture
-    picture.set_dpi(QUICK)
-    canvas = FigureCanvasAgg(picture)
-    canvas.draw()
-    buffer = BytesIO()
-    Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB").save(buffer, "png", compress_level=1)
-    return buffer.getvalue()
-
-
-def alt(picture):
-    """What a figure says that it shows."""
-    return getattr(picture, "alt", None) or "picture"
-
-
-def one_below_the_other(beats, stills):
-    """All beats as one PNG of 256 colours, in as many columns as the page has room for."""
-    images = [Image.open(BytesIO(still)).convert("RGB") for still in stills]
-    width = max(image.width for image in images)
-    columns = max(1, PAGE // width)
-    bold, plain = (
-        ImageFont.truetype(f"{get_data_path()}/fonts/ttf/DejaVuSans{kind}.ttf", LETTERS) for kind in ("-Bold", "")
-    )
-    texts = [wrap(sentence, int(width / (0.58 * LETTERS))) for _, sentence, _ in beats]
-    head = LINE * (2 + max(map(len, texts)))
-    height = head + max(image.height for image in images)
-    rows = -(-len(beats) // columns)
-    sheet = Image.new("RGB", (columns * width, rows * height), "white")
-    pen = ImageDraw.Draw(sheet)
-    for k, ((title, _, _), lines, image) in enumerate(zip(beats, texts, images, strict=True)):
-        x, y = k % columns * width, k // columns * height
-        pen.text((x + 8, y + LINE // 2), f"{k + 1} · {title}", fill="black", font=bold)
-        pen.text((x + 8, y + LINE * 3 // 2), "\n".join(lines), fill="black", font=plain)
-        sheet.paste(image, (x, y + head))
+def all_in_one(stills):
+    """PNGs as one PNG of 256 colours, row by row, in as many columns as a page has room for."""
+    pictures = [Picture.open(BytesIO(still)).convert("RGB") for still in stills]
+    width, height = max(picture.width for picture in pictures), max(picture.height for picture in pictures)
+    columns = min(len(stills), max(1, int(PAGE * SCREEN) // width))
+    sheet = Picture.new("RGB", (columns * width, -(-len(stills) // columns) * height), "white")
+    for k, picture in enumerate(pictures):
+        sheet.paste(picture, (k % columns * width, k // columns * height))
     buffer = BytesIO()
     sheet.quantize(256).save(buffer, "png", optimize=True)
     return buffer.getvalue()
