@@ -182,3 +182,60 @@ def wrong_5_one_missing(largest, M):
 
 def wrong_5_natural_log(largest, M):
     return round(8 * (M - 1) / (math.exp(3 * largest) - 1)) + 1
+
+
+# Right answers in other styles
+
+
+def right_1_clipped_after(logit_scale):
+    return np.minimum(np.exp(logit_scale), 100.0)
+
+
+def right_1_clip(logit_scale):
+    return np.exp(np.clip(logit_scale, None, math.log(100)))
+
+
+def right_2_divided_after(q, k, logit_scale, bias):
+    lengths = np.sqrt((q**2).sum(-1))[..., :, None] * np.sqrt((k**2).sum(-1))[..., None, :]
+    return min(math.exp(logit_scale), 100) * (q @ np.swapaxes(k, -1, -2)) / lengths + bias
+
+
+def right_2_einsum(q, k, logit_scale, bias):
+    dots = np.einsum("...id,...jd->...ij", q, k)
+    lengths = np.einsum("...i,...j->...ij", np.linalg.norm(q, axis=-1), np.linalg.norm(k, axis=-1))
+    return np.exp(np.minimum(logit_scale, np.log(100))) * dots / lengths + bias
+
+
+def right_3_powers(dy, x):
+    square = (x * x).sum(-1, keepdims=True)
+    return dy / square**0.5 - x * (dy * x).sum(-1, keepdims=True) / square**1.5
+
+
+def right_3_matrix(dy, x):
+    """dx = dy · J with the whole Jacobian (I - yyᵀ) / |x| of each vector."""
+    length = np.linalg.norm(x, axis=-1)[..., None, None]
+    y = x[..., None] / length
+    jacobian = (np.eye(x.shape[-1]) - y * np.swapaxes(y, -1, -2)) / length
+    return (dy[..., None, :] @ jacobian)[..., 0, :]
+
+
+def right_4_named(x, norm1, attend, norm2, mlp):
+    attended = attend(x)
+    between = x + norm1(attended)
+    changed = mlp(between)
+    return norm2(changed) + between
+
+
+def right_4_loop(x, norm1, attend, norm2, mlp):
+    for branch, norm in ((attend, norm1), (mlp, norm2)):
+        x = norm(branch(x)) + x
+    return x
+
+
+def right_5_search(largest, M):
+    return min(range(2, 200), key=lambda M0: abs(math.log2(1 + 8 * (M - 1) / (M0 - 1)) / 3 - largest))
+
+
+def right_5_powers_of_8(largest, M):
+    x = 8**largest - 1
+    return int(8 * (M - 1) / x + 1.5)
