@@ -112,21 +112,28 @@ def test_question_without_answer_is_said_to_be_coming():
 # The exercises
 
 
-def wrong_answers(number):
-    """{name: function} of an exercise's wrong answers, such as wrong_2 and wrong_2_rows."""
+def tries(kind, number):
+    """{name: function} of an exercise's "wrong" or "right" answers, such as wrong_2 and wrong_2_rows."""
     names = lesson.exercises.exercise(number, "check").__globals__
-    return {name: names[name] for name in names if re.fullmatch(rf"wrong_{number[3:]}(_\w+)?", name)}
+    return {name: names[name] for name in names if re.fullmatch(rf"{kind}_{number[3:]}(_\w+)?", name)}
 
 
 @each_exercise
 def test_solution_is_right_and_typical_mistakes_get_a_hint(number):
     assert lesson.exercises.hint_for(number, lesson.exercises.exercise(number, "solution")) is None
-    wrong = wrong_answers(number)
+    wrong = tries("wrong", number)
     assert wrong, "no wrong answer to try"
     for name, answer in wrong.items():
         hint = lesson.exercises.hint_for(number, answer)
         assert hint and hint.startswith(f"✗ {number}: ") and len(hint) > 20, f"{name} was accepted: {hint}"
         assert "your code stopped" not in hint, f"{name}: {hint}"
+
+
+@each_exercise
+def test_right_answers_in_another_style_are_accepted(number):
+    for name, answer in tries("right", number).items():
+        hint = lesson.exercises.hint_for(number, answer)
+        assert hint is None, f"{name}: {hint}"
 
 
 @each_exercise

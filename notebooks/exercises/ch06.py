@@ -1,6 +1,7 @@
 """Exercises of chapter 06, the Swin block."""
 
 import numpy as np
+import torch
 
 from swin_numpy import SwinTransformerBlock
 from swin_numpy.functional import layer_norm
@@ -42,6 +43,15 @@ def _sum(x, branch):
 def solution_1(x, norm1, attend, norm2, mlp):
     x = x + attend(norm1(x))
     return x + mlp(norm2(x))
+
+
+def right_1_named(x, norm1, attend, norm2, mlp):
+    between = attend(norm1(x)) + x
+    return between + mlp(norm2(between))
+
+
+def right_1_one_line(x, norm1, attend, norm2, mlp):
+    return (x := x + attend(norm1(x))) + mlp(norm2(x))
 
 
 def wrong_1_no_residual(x, norm1, attend, norm2, mlp):
@@ -89,6 +99,18 @@ def solution_2(x, weight, bias, eps=1e-5):
     return (x - mean) / np.sqrt(variance + eps) * weight + bias
 
 
+def right_2_by_moments(x, weight, bias, eps=1e-5):
+    c = x.shape[-1]
+    mean = (x.sum(-1) / c)[..., None]
+    variance = ((x - mean) ** 2).sum(-1, keepdims=True) / c
+    return weight * (x - mean) * (variance + eps) ** -0.5 + bias
+
+
+def right_2_torch(x, weight, bias, eps=1e-5):
+    x, weight, bias = (torch.from_numpy(np.asarray(value)) for value in (x, weight, bias))
+    return torch.nn.functional.layer_norm(x, x.shape[-1:], weight, bias, eps).numpy()
+
+
 def wrong_2_over_tokens(x, weight, bias, eps=1e-5):
     return (x - x.mean(1, keepdims=True)) / np.sqrt(x.var(1, keepdims=True) + eps) * weight + bias
 
@@ -132,6 +154,15 @@ def solution_3(x, rate, rng):
     return x * kept / (1 - rate)
 
 
+def right_3_where(x, rate, rng):
+    dropped = rng.random(len(x)) < rate
+    return np.where(dropped[:, None, None], 0, x / (1 - rate))
+
+
+def right_3_loop(x, rate, rng):
+    return np.stack([image / (1 - rate) if rng.random() > rate else 0 * image for image in x])
+
+
 def wrong_3_dropout(x, rate, rng):
     return x * (rng.random(x.shape) >= rate) / (1 - rate)
 
@@ -150,7 +181,7 @@ def wrong_3_keep_rate(x, rate, rng):
 
 def check_4(answer):
     """answer(depths, last_rate): rates by stage."""
-    for depths, last in (((2, 2, 6, 2), 0.2), ((1, 3), 0.3), ((1,), 0.1)):
+    for depths, last in (((2, 2, 6, 2), 0.2), ((1, 3), 0.3), ((2, 1, 2), 0.5)):
         got, wanted = answer(depths, last), solution_4(depths, last)
         if [len(stage) for stage in got] != list(depths):
             return f"depths {depths}: expected as many rates as blocks, got {[len(stage) for stage in got]}"
@@ -165,6 +196,16 @@ def check_4(answer):
 def solution_4(depths, last_rate):
     rates = iter(np.linspace(0, last_rate, sum(depths)).tolist())
     return [[next(rates) for _ in range(depth)] for depth in depths]
+
+
+def right_4_slices(depths, last_rate):
+    ends = np.cumsum(depths)
+    rates = [last_rate * block / (ends[-1] - 1) for block in range(ends[-1])]
+    return [rates[end - depth : end] for end, depth in zip(ends, depths, strict=True)]
+
+
+def right_4_split(depths, last_rate):
+    return np.split(np.linspace(0, last_rate, sum(depths)), np.cumsum(depths)[:-1])
 
 
 def wrong_4_constant(depths, last_rate):
@@ -182,7 +223,7 @@ def wrong_4_never_reaches(depths, last_rate):
 
 def check_5(answer):
     """answer(C, heads, M): parameters of a block."""
-    for C, heads, M in ((8, 2, 2), (96, 3, 7)):
+    for C, heads, M in ((8, 2, 2), (96, 3, 7), (48, 6, 4)):
         block = SwinTransformerBlock(C, heads, window_size=M)
         sizes = {name: value.size for name, value in block.named_parameters()}
         gap = answer(C, heads, M) - sum(sizes.values())
@@ -197,6 +238,15 @@ def solution_5(C, heads, M):
     attention = 3 * C * C + 3 * C + C * C + C + (2 * M - 1) ** 2 * heads
     mlp = 4 * C * C + 4 * C + 4 * C * C + C
     return norms + attention + mlp
+
+
+def right_5_by_factors(C, heads, M):
+    return 12 * C**2 + 13 * C + heads * (2 * M - 1) ** 2
+
+
+def right_5_by_layer(C, heads, M):
+    shapes = (C, 3 * C), (C, C), (C, 4 * C), (4 * C, C)
+    return sum((rows + 1) * columns for rows, columns in shapes) + 4 * C + (4 * M * M - 4 * M + 1) * heads
 
 
 def wrong_5_no_table(C, heads, M):
