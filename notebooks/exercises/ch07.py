@@ -23,8 +23,10 @@ def expect(got, wanted):
 
 def check_1(answer):
     """answer(x, grid): gather."""
-    x = addresses(2, 4, 6, 2)
-    return expect(answer(x, (4, 6)), solution_1(x, (4, 6)))
+    for grid in ((4, 6), (6, 2)):
+        x = addresses(2, *grid, 2)
+        if hint := expect(answer(x, grid), solution_1(x, grid)):
+            return f"grid {grid}: {hint}"
 
 
 def solution_1(x, grid):
@@ -32,6 +34,16 @@ def solution_1(x, grid):
     x = x.reshape(n, *grid, c)
     four = [x[:, 0::2, 0::2], x[:, 1::2, 0::2], x[:, 0::2, 1::2], x[:, 1::2, 1::2]]
     return np.concatenate(four, axis=-1).reshape(n, -1, 4 * c)
+
+
+def right_1_einops(x, grid):
+    return rearrange(x, "n (h p1 w p2) c -> n (h w) (p2 p1 c)", h=grid[0] // 2, p1=2, p2=2)
+
+
+def right_1_transpose(x, grid):
+    (n, _, c), (h, w) = x.shape, grid
+    x = x.reshape(n, h // 2, 2, w // 2, 2, c).transpose(0, 1, 3, 4, 2, 5)
+    return x.reshape(n, h * w // 4, 4 * c)
 
 
 def wrong_1_row_by_row(x, grid):
@@ -65,8 +77,22 @@ def solution_2(q, C):
     return neighbour % 2, neighbour // 2, channel
 
 
+def right_2_unravel(q, C):
+    column, row, channel = np.unravel_index(q, (2, 2, C))
+    return row, column, channel
+
+
+def right_2_list(q, C):
+    row, column = [(0, 0), (1, 0), (0, 1), (1, 1)][q // C]
+    return row, column, q % C
+
+
 def wrong_2_row_by_row(q, C):
     return q // C // 2, q // C % 2, q % C
+
+
+def wrong_2_column_row(q, C):
+    return right_2_list(q, C)[1], right_2_list(q, C)[0], q % C
 
 
 def wrong_2_channel_first(q, C):
@@ -93,6 +119,15 @@ def solution_3(C):
     return rearrange(np.arange(4 * C), "(c p1 p2) -> (p2 p1 c)", c=C, p1=2, p2=2)
 
 
+def right_3_sums(C):
+    row, column, channel = (part.ravel() for part in np.indices((2, 2, C)).transpose(0, 2, 1, 3))
+    return 4 * channel + 2 * row + column
+
+
+def right_3_loop(C):
+    return [4 * c + 2 * p1 + p2 for p2 in range(2) for p1 in range(2) for c in range(C)]
+
+
 def wrong_3_backwards(C):
     return rearrange(np.arange(4 * C), "(p2 p1 c) -> (c p1 p2)", c=C, p1=2, p2=2)
 
@@ -107,8 +142,10 @@ def wrong_3_nothing(C):
 
 def check_4(answer):
     """answer(x, grid): the gathering turned round."""
-    x = addresses(2, 4, 6, 2)
-    return expect(answer(solution_1(x, (4, 6)), (2, 3)), x)
+    for grid in ((2, 3), (4, 1)):
+        x = addresses(2, 2 * grid[0], 2 * grid[1], 2)
+        if hint := expect(answer(solution_1(x, (2 * grid[0], 2 * grid[1])), grid), x):
+            return f"grid {grid}: {hint}"
 
 
 def solution_4(x, grid):
@@ -119,12 +156,25 @@ def solution_4(x, grid):
     return out.reshape(n, -1, c)
 
 
+def right_4_einops(x, grid):
+    return rearrange(x, "n (h w) (p2 p1 c) -> n (h p1 w p2) c", h=grid[0], p1=2, p2=2)
+
+
+def right_4_transpose(x, grid):
+    x = x.reshape(len(x), *grid, 2, 2, -1).transpose(0, 1, 4, 2, 3, 5)
+    return x.reshape(len(x), 4 * grid[0] * grid[1], -1)
+
+
 def wrong_4_swin_unet(x, grid):
     return rearrange(x, "n (h w) (p1 p2 c) -> n (h p1 w p2) c", h=grid[0], p1=2, p2=2)
 
 
 def wrong_4_reshape(x, grid):
     return x.reshape(len(x), -1, x.shape[-1] // 4)
+
+
+def wrong_4_swapped_grid(x, grid):
+    return solution_4(x, grid[::-1])
 
 
 def check_5(answer):
@@ -145,9 +195,25 @@ def solution_5(weight):
     return rearrange(weight, "e (p2 p1 c) -> e c p1 p2", p1=2, p2=2)
 
 
+def right_5_transpose(weight):
+    e = len(weight)
+    return weight.reshape(e, 2, 2, -1).transpose(0, 3, 2, 1)
+
+
+def right_5_parts(weight):
+    parts = np.split(weight, 4, axis=1)  # (0, 0), (1, 0), (0, 1), (1, 1)
+    kernel = np.empty((len(weight), parts[0].shape[1], 2, 2), weight.dtype)
+    kernel[..., 0, 0], kernel[..., 1, 0], kernel[..., 0, 1], kernel[..., 1, 1] = parts
+    return kernel
+
+
 def wrong_5_transposed(weight):
     return rearrange(weight, "e (p1 p2 c) -> e c p1 p2", p1=2, p2=2)
 
 
 def wrong_5_reshape(weight):
     return weight.reshape(len(weight), -1, 2, 2)
+
+
+def wrong_5_channels_last(weight):
+    return rearrange(weight, "e (p2 p1 c) -> e p1 p2 c", p1=2, p2=2)

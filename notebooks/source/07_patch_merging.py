@@ -3,16 +3,16 @@
 #
 # ![Patch merging: four neighbouring tokens become one row of four times the channels, normed and mapped to twice the channels](../figures/gallery/patch_merging.png)
 #
-# Blocks never change the shape of a map. Between the stages something has to: a pyramid of maps, fine ones first and
-# coarse ones later, is what makes Swin useful wherever a convolutional network was. Patch merging is that step, in
+# Blocks never change the shape of a map. Between the stages something has to: detectors and segmenters expect a pyramid
+# of maps, fine ones first and coarse ones later, as convolutional networks give them. Patch merging is that step, in
 # three lines.
 #
 # **After this chapter you can explain**
 #
 # - which four tokens become one, and where each of their channels goes;
-# - why this is a 2 × 2 convolution with stride 2, a space-to-depth, and no pooling;
+# - how it compares with a 2 × 2 convolution of stride 2, with space-to-depth, and with pooling;
 # - why the order of the four neighbours matters for official weights, and how to translate from another order;
-# - what happens to maps with odd sides;
+# - what happens to maps with odd sides, and in which order `F.pad` wants its numbers;
 # - why nothing can undo a patch merging exactly.
 
 # %% jupyter={"source_hidden": true}
@@ -21,13 +21,14 @@ from dataclasses import replace
 import numpy as np
 import torch
 from einops import rearrange
-from lesson import agree, check, side_by_side, slider, solution
+from lesson import agree, check, side_by_side, solution
 
 import swin_torch
 from figures import photo_path
 from figures.maps import show_maps
 from figures.measure import bars
 from figures.model import merging, pyramid
+from figures.shapes import shape_line
 from figures.windows import steps
 from swin_numpy import CONFIGS, PatchMerging, SwinTransformer
 from swin_numpy.functional import layer_norm, linear
@@ -82,7 +83,7 @@ print(four)
 
 # %% [markdown]
 # Now norm and matrix. For $W$ we take two rows that ask something about the square: *right minus left*, and *lower
-# minus upper*. The norm subtracts the mean and divides by the spread: of 0, 4, 1, 5 these are 2.5 and 2.06.
+# minus upper*. The norm subtracts the mean and divides by the spread (of 0, 4, 1, 5: printed below).
 
 # %%
 W = np.array([[-0.5, -0.5, 0.5, 0.5], [-0.5, 0.5, -0.5, 0.5]])
@@ -112,7 +113,7 @@ agree("slices and loop", by_slices, [gather_by_loop(image) for image in x], boun
 agree("slices and arrow", by_slices, by_arrow, bound=0)
 
 # %% [markdown]
-# Nothing is lost so far; numbers have only moved from places to channels. With a photograph one can see it. Let each
+# Nothing is lost so far: numbers have only moved from places to channels. With a photograph one can see it. Let each
 # pixel be a token with three channels. The four slices are four small pictures, and they look alike:
 
 # %%
@@ -124,7 +125,7 @@ show_maps(quarters)
 
 # %% [markdown]
 # They are not the same, though. Each difference is a picture of edges: what changes from a pixel to its neighbour. A
-# matrix $W$ after the gathering can learn to keep it.
+# matrix $W$ after the gathering can keep some of it; a mean of the four would throw it away.
 
 # %%
 grey = {(a, b): pixels[a::2, b::2].mean(-1) for a, b in offsets}  # mean of the colours
@@ -177,7 +178,7 @@ side_by_side("patches.PatchMerging.neighbours")
 side_by_side("patches.PatchMerging.forward")
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 def twins(dim):
     """Both PatchMergings with the same random parameters, and these parameters."""
     numpy_merging = PatchMerging(dim).to(np.float64)
@@ -211,18 +212,24 @@ print("grid (6, 10) →", grid, torch_grid)
 config = CONFIGS["swin_tiny_patch4_window7_224"]
 model = SwinTransformer(config, seed=0, dtype=np.float64)
 z, grid = model.embed(photo)
-stages = [("stage 1", z.shape[2], grid)]
-print(f"{z.shape!s:14} grid {grid!s:9} {z[0].size:7,} numbers")
-for index, layer in enumerate(model.layers[:-1], 2):
-    z, grid = layer.downsample(z, grid)
-    stages.append((f"stage {index}", z.shape[2], grid))
-    parameters = sum(value.size for _, value in layer.downsample.named_parameters())
-    merged = f"from a merging with {parameters:9,} parameters"
-    print(f"{z.shape!s:14} grid {grid!s:9} {z[0].size:7,} numbers, {merged}")
+line, stages = [("tokens", z.shape)], [("stage 1", z.shape[2], grid)]
+for stage, layer in enumerate(model.layers[:-1], 2):
+    merge = layer.downsample
+    four, _ = merge.neighbours(z, grid)
+    z, grid = merge(z, grid)
+    line += [("4 neighbours, norm", four.shape), ("reduction", z.shape)]
+    stages.append((f"stage {stage}", z.shape[2], grid))
+    parameters = sum(value.size for _, value in merge.named_parameters())
+    print(
+        f"into stage {stage}: {parameters:9,} parameters, {z[0].size:7,} numbers come out"
+    )
+shape_line(line)
+
+# %%
 pyramid(stages, config.window_size)
 
 # %% [markdown]
-# Each merging halves how many numbers there are. And a window of 7 × 7 tokens, drawn on the fronts, covers a larger and
+# A quarter of the tokens, twice the channels: each merging halves how many numbers there are. And a window of 7 × 7 tokens, drawn on the fronts, covers a larger and
 # larger part of the image: in stage 4 all of it.
 
 # %% [markdown]
@@ -245,8 +252,8 @@ numbers = unfold(as_image)[0, :, 0].long().tolist()
 assert numbers == rearrange(labels, "p1 p2 c -> (c p1 p2)").tolist()
 
 # %% [markdown]
-# A model that is trained with any of them works equally well: what follows is a matrix, and it learns whatever order
-# it gets. But **weights and order belong together**. Official weights on Unfold's order run without any error:
+# What follows is a norm and a matrix, which can be permuted to suit any order (below): no order is better than another.
+# But **weights and order belong together**. Official weights on Unfold's order run without any error:
 
 
 # %%
@@ -286,7 +293,7 @@ half["norm.weight"], half["norm.bias"] = p["norm.weight"], p["norm.bias"]
 print("matrix permuted, norm forgotten:", off(merge(x, "(c p1 p2)", half), right))
 
 # %% [markdown]
-# In a fresh model the norm's weights are all 1 and its biases 0, and forgetting the norm goes unnoticed. Test a
+# In a fresh model the norm's weights are all 1 and its biases 0, and forgetting the norm goes unnoticed. So test a
 # translation with random parameters.
 
 # %% [markdown]
@@ -309,39 +316,60 @@ solution("07.3")
 # ## Deeper: questions, details and traps
 
 # %% [markdown]
-# ### Why is 2C enough?
+# ### What can 2C of 4C keep?
 #
-# 4C numbers go into a merging and 2C come out. What gets lost? Neighbours are alike, so less than one would think. Take
-# the photograph's squares of 2 × 2 pixels: 12 numbers each. The best k sums of these 12 (found by principal
-# components) give the photograph back like this:
+# 4C numbers go into a merging and 2C come out. How much is lost? Try pixels, where one can look: squares of 2 × 2 pixels
+# are 12 numbers each in colour, 4 in grey. Keep the best half of the sums (found by principal components), and do the
+# same for the photograph's pixels in random order:
+
+
+# %% jupyter={"source_hidden": true}
+def squares(image):
+    """(h, w, c) → a row of 4c numbers for each square, (h/2·w/2, 4c)."""
+    return rearrange(image, "(h p1) (w p2) c -> (h w) (p2 p1 c)", p1=2, p2=2)
+
+
+def half_kept(image):
+    """Share of the variance of an image's squares that the best half of the directions keeps, and these."""
+    variance, directions = np.linalg.eigh(np.cov(squares(image).T))  # smallest first
+    half = len(variance) // 2
+    return variance[half:].sum() / variance.sum(), directions[:, half:]
+
+
+def back(image):
+    """`image` (h, w, c), seen through the best half."""
+    rows, (_, kept) = squares(image), half_kept(image)
+    guess = rows.mean(0) + (rows - rows.mean(0)) @ kept @ kept.T
+    return rearrange(
+        guess, "(h w) (p2 p1 c) -> (h p1) (w p2) c", h=len(image) // 2, p1=2, p2=2
+    )
+
 
 # %%
-squares = rearrange(pixels / 255, "(h p1) (w p2) c -> (h w) (p2 p1 c)", p1=2, p2=2)
-mean = squares.mean(0)
-variance, directions = np.linalg.eigh(np.cov(squares.T))  # smallest first
-back = "(h w) (p2 p1 c) -> (h p1) (w p2) c"
-
-
-def draw(k):
-    kept = directions[:, 12 - k :]
-    guess = mean + (squares - mean) @ kept @ kept.T
-    image = rearrange(guess, back, h=112, p1=2, p2=2).clip(0, 1)
-    share = variance[12 - k :].sum() / variance.sum()
-    eye = slice(50, 120), slice(20, 90)
-    pictures = {"12 numbers a square": pixels[eye] / 255, f"{k} of 12": image[eye]}
-    figure = show_maps(pictures, 2)
-    figure.suptitle(f"{k} of 12 numbers keep {share:.2%} of the variance", fontsize=11)
-    return figure
-
-
-slider(draw, k=(1, 12, 1, 6))
+colour = pixels / 255
+mixed = rng.permutation(colour.reshape(-1, 3)).reshape(colour.shape)
+images = {"colour": colour, "grey": colour.mean(-1, keepdims=True)}
+images |= {"colour, mixed": mixed, "grey, mixed": mixed.mean(-1, keepdims=True)}
+for name, image in images.items():
+    print(
+        f"{name:14} half of {4 * image.shape[2]:2} numbers keeps {half_kept(image)[0]:6.2%} of the variance"
+    )
+eye, pictures = (slice(50, 120), slice(20, 90)), {}
+for name in ("colour", "grey"):
+    seen = back(images[name]).clip(0, 1)
+    pictures[name], pictures[f"{name}, from half"] = images[name][eye], seen[eye]
+show_maps(
+    {name: image.repeat(3 // image.shape[2], 2) for name, image in pictures.items()}
+)
 
 # %% [markdown]
-# Six of twelve, which is 2C of 4C, and the eye can hardly tell. Tokens deep in a network are less alike than pixels,
-# but the matrix is learned, and free to keep what the task needs.
+# In colour hardly anything seems to be lost, but most of that is no merit of neighbours: the three colours of a pixel
+# say almost the same, and half of 12 numbers is enough even for pixels that aren't neighbours at all. In grey,
+# neighbours make the difference between the second row and the fourth, and some of the detail does go. What tokens deep
+# in a network lose isn't shown by this; there the matrix is learned.
 
 # %% [markdown]
-# ### Why not a strided convolution? It is one
+# ### Why not a strided convolution? It is one, but for the norm
 #
 # Without the norm, gathering and $W$ are exactly a convolution whose kernel covers 2 × 2 tokens and moves by 2. The
 # matrix (2C, 4C) only has to be seen as a kernel (2C, C, 2, 2).
@@ -431,41 +459,66 @@ for name, small in (("trained", trained), ("fresh", fresh)):
     print(f"{name:8}", ",  ".join(f"{part} {share:.0%}" for part, share in shares))
 
 # %% [markdown]
-# Size is one thing, use another. Take parts out of the trained matrix, and let the model name pictures that it never
-# saw:
+# Size is one thing, use another. Take parts out of the trained matrix, and let the model name 1,000 pictures that it
+# wasn't trained on:
+
+
+# %% jupyter={"source_hidden": true}
+twin = swin_torch.SwinTransformer.from_checkpoint(TRAINED)  # the faster of the two
+clothes = fashion_mnist(SUBSET, "test")
+few, truth = torch.from_numpy(standardise(clothes.images[:1000])), clothes.labels[:1000]
+learned = parts_of(trained)
+with torch.inference_mode():
+    stage_1 = twin.layers[0](
+        *twin.embed(few)
+    )  # what comes before the merging stays the same
+
+
+@torch.inference_mode()
+def accuracy(kept):
+    """Share of right answers if the merging has only the parts `kept`."""
+    weight = rearrange(
+        signs @ (learned * np.isin(PARTS, kept)[:, None]),
+        "e (p1 p2) c -> e (p2 p1 c)",
+        p1=2,
+    )
+    merging = twin.layers[0].downsample
+    merging.reduction.weight.copy_(torch.from_numpy(weight))
+    x, grid = merging(stage_1, (14, 14))
+    logits = twin.head(twin.norm(twin.layers[1](x, grid)).mean(1))
+    return (logits.argmax(1).numpy() == truth).mean()
 
 
 # %%
-def accuracy(kept):
-    """Share of right answers if the merging has only the parts `kept`."""
-    parts = learned * np.isin(PARTS, kept)[:, None]
-    back = rearrange(signs @ parts, "e (p1 p2) c -> e (p2 p1 c)", p1=2)
-    trained.layers[0].downsample.reduction.weight[...] = back
-    return (trained(standardise(few)).argmax(1) == truth).mean()
-
-
-clothes = fashion_mnist(SUBSET, "test")
-few, truth = clothes.images[:300], clothes.labels[:300]
-learned = parts_of(trained)
-right = {"only the mean": accuracy(["mean"])}
+right = {
+    "only the mean": accuracy(["mean"]),
+    "only the differences": accuracy(PARTS[1:]),
+}
 for part in PARTS:
     right[f"without {part}"] = accuracy([other for other in PARTS if other != part])
-right["all four"] = accuracy(PARTS)  # last: so the weight is whole again
-agree("the parts put together", parts_of(trained), learned, 1e-6)  # float32
-assert right["all four"] > max(0.85, right["only the mean"])
+right["all four"] = accuracy(PARTS)
+error = np.sqrt(right["all four"] * (1 - right["all four"]) / len(truth))
+print(f"standard error of one bar, from {len(truth):,} pictures: about {error:.1%}")
+assert right["only the mean"] > right["only the differences"] + 5 * error
+assert (
+    right["all four"]
+    > max(right["only the mean"], right["only the differences"]) + 5 * error
+)
 bars(right, "right answers", "the trained model with parts of its merging", "{:.1%}")
 
 # %% [markdown]
-# The part that mean pooling would keep is not enough: this model has learned to use differences between neighbours too.
-# (It was trained with all four parts. One that was trained with pooling would arrange itself with the mean; what that
-# costs, only another training can tell. Chapter 10 does such experiments.)
+# Neither the mean alone nor the differences alone will do: this model uses both, and the mean most. Which single
+# difference matters can't be told where bars differ by no more than the error. (It was trained with all four parts. One
+# that was trained with pooling would adapt to the mean; what that costs, only another training can tell. Chapter 10 does
+# such experiments.)
 
 # %% [markdown]
 # ### The same step under other names
 #
-# Moving places into channels is called **space-to-depth**. YOLOv5 begins with it (its `Focus` layer, with the four
-# slices in the same order as here), and PyTorch has `pixel_unshuffle`. The latter orders the 4C channels in another
-# way: `(c p1 p2)`. So it equals our gathering up to a permutation of channels:
+# Moving places into channels is called **space-to-depth**. YOLOv5 began with it until version 6.0 of 2021 replaced it by
+# a convolution (its `Focus` layer in `models/common.py`, with the four slices in the same order as here), and PyTorch
+# has `pixel_unshuffle`. The latter orders the 4C channels in another way: `(c p1 p2)`. So it equals our gathering up to
+# a permutation of channels:
 
 # %%
 unshuffled = torch.nn.functional.pixel_unshuffle(as_images, 2)
@@ -500,8 +553,8 @@ for version, channels_in_norm in ((1, 4), (2, 2)):
     print(f"V{version} {parameters:15,} {work:14,} {touched:20,}")
 
 # %% [markdown]
-# So cost is no reason: it is the same matrix, and the norm is cheap either way. The reason is what comes out. Make the
-# stream that goes in a hundred times larger, or the matrix, and look at the spread of the new tokens (norms fresh,
+# So cost is hardly the reason: it is the same matrix, and the norm touches few numbers either way. The papers don't give
+# one for this norm. What can be seen is what comes out. Make the stream that goes in a hundred times larger, or the matrix, and look at the spread of the new tokens (norms fresh,
 # that is, weights 1 and biases 0):
 
 # %%
@@ -520,9 +573,8 @@ for name, stream, q in (
 
 # %% [markdown]
 # A norm on either side makes the step blind to how large the stream was. The difference is what the next stage starts
-# from. In V1 the size of the stream follows the matrix, as every pre-norm branch follows its own (chapter 6). In V2
-# each stage starts from spread 1 (times the norm's own weights), whatever training made of the matrix. Each version
-# does here what it does in its blocks: norm before the matrices, or after them.
+# from. In V1 its size follows the matrix; in V2 each stage starts from spread 1 (times the norm's own weights), whatever
+# training made of the matrix. Each version does here what it does in its blocks: norm before the matrices, or after.
 
 # %% [markdown]
 # ### Q42: What should happen when H or W is odd?
@@ -541,9 +593,9 @@ except ValueError as error:
     print("ValueError:", error)
 
 # %% [markdown]
-# Microsoft's classification code has an assertion for this and stops. Its detection code, torchvision and this package
-# add a row or a column of zeros, so that 7 becomes 8, and then 4. Rounding **up** means that nothing is left out. H and
-# W are independent.
+# Microsoft's classification code (`models/swin_transformer.py`) has an assertion for this and stops. Its detection code,
+# torchvision (`_patch_merging_pad`) and this package add a row or a column of zeros, so that 7 becomes 8, and then 4.
+# Rounding **up** means that nothing is left out. H and W are independent.
 
 # %%
 for grid_in in ((7, 7), (5, 8), (8, 5), (1, 1)):
@@ -568,6 +620,34 @@ print(y_odd[0, :, 0].reshape(h, w).round(2))
 # such tokens. Multiples of 32 avoid it: 4 pixels a patch, halved three times, and 4 · 2 · 2 · 2 = 32.
 
 # %% [markdown]
+# ### Q43: In which order does F.pad take its numbers for an NHWC tensor?
+#
+# From the **last** axis backwards, two numbers for each: (before, after). In (n, h, w, c) the last axis is c, then comes
+# w, then h. So zeros to the right and below are `F.pad(x, (0, 0, 0, W % 2, 0, H % 2))`. NumPy's `np.pad` starts from the
+# first axis. Three ways to write it for a map of 5 × 6 tokens, where one row is missing:
+
+# %%
+x = torch.from_numpy(rng.normal(size=(1, 5, 6, 3)))
+H, W = x.shape[1:3]
+pad = torch.nn.functional.pad
+ways = {
+    "(0, 0, 0, W % 2, 0, H % 2)": pad(x, (0, 0, 0, W % 2, 0, H % 2)),
+    "(0, 0, 0, H % 2, 0, W % 2)": pad(x, (0, 0, 0, H % 2, 0, W % 2)),
+    "(0, W % 2, 0, H % 2)": pad(x, (0, W % 2, 0, H % 2)),
+}
+for numbers, padded in ways.items():
+    print(f"{numbers:28} {tuple(x.shape)} → {tuple(padded.shape)}")
+by_numpy = np.pad(x.numpy(), ((0, 0), (0, H % 2), (0, W % 2), (0, 0)))
+agree(
+    "np.pad, from the first axis", ways["(0, 0, 0, W % 2, 0, H % 2)"], by_numpy, bound=0
+)
+
+# %% [markdown]
+# The second has H and W swapped, and adds a column instead of the row. The third is right for images (n, c, h, w), where
+# w is last and h before it; here it pads w by H % 2, and would pad the **channels** by W % 2. On square maps of odd side
+# the second goes unnoticed, so test with H even and W odd, and the other way round.
+
+# %% [markdown]
 # ### Q44: Does a Swin-Unet style patch expanding invert patch merging?
 #
 # Swin-Unet goes down with patch merging and up again with *patch expanding*: a matrix makes 2C channels out of C, and
@@ -584,8 +664,8 @@ maps = {"before": names} | {f"up again, {order}": x for order, x in up.items()}
 steps({title: x[0, :, :, 0] for title, x in maps.items()}, 2)
 
 # %% [markdown]
-# In every square the two off-diagonal tokens have changed places: 1 and 4, 3 and 6, … The fix is to go up by the order
-# one came down, `(p2 p1 c)`.
+# In every square the two off-diagonal tokens have changed places: 1 and 4, 3 and 6, … The fix is to go up in the order
+# in which one came down, `(p2 p1 c)`.
 
 # %%
 agree("down and up, one order", up["(p2 p1 c)"], names, bound=0)
@@ -608,7 +688,7 @@ other = rearrange(other, "n h w (p2 p1 c) -> n (h p1) (w p2) c", p1=2, p2=2)
 agree("rows of the matrix permuted", other, one)
 
 # %% [markdown]
-# An inverse it is not in any order. The reduction maps 4C numbers to 2C: half of the directions go to zero, and no
+# Patch expanding isn't an inverse in any order. The reduction maps 4C numbers to 2C: half of the directions go to zero, and no
 # matrix brings them back. And before that, the norm has forgotten mean and spread of the square. The best guess:
 
 # %%
@@ -620,7 +700,7 @@ lost = ((v - guess) ** 2).sum() / (v**2).sum()
 print(f"random numbers: {lost:.0%} of their energy is lost")
 
 # %% [markdown]
-# That is why a U-shaped network carries the fine maps across by skip connections.
+# A U-shaped network has its fine maps carried across by skip connections, and needn't get them back from the coarse ones.
 
 # %% [markdown]
 # **07.4** Turn the gathering round: every token of 4c channels back to a square of four tokens. `grid` is that of the
@@ -654,7 +734,7 @@ print("reshaped: ", labels.reshape(1, 6, 4)[0, :3].tolist())
 
 # %% [markdown]
 # The check, as in the chapter before: change one token, and see that exactly one new token feels it, and that four
-# tokens of a square are felt by the same one.
+# tokens of a square are felt by the same one. (It finds H and W swapped, too.)
 
 
 # %%
@@ -681,20 +761,9 @@ for name, f in (("gathered", gathered), ("reshaped", reshaped)):
     print(name, square, "felt at", [felt_at(f, i, j) for i, j in square])
 
 # %% [markdown]
-# **2. H and W swapped.** (4, 6) and (6, 4) have the same number of tokens. The check is the same:
-
-
-# %%
-def swapped(x):
-    return numpy_merging(x, (6, 4))[0]
-
-
-print("swapped ", square, "felt at", [felt_at(swapped, i, j) for i, j in square])
-
-# %% [markdown]
-# **3. The matrix with a bias, or the norm on C.** `Linear(4 * C, 2 * C)` has a bias unless told otherwise; a norm
-# before the gathering has C weights instead of 4C. Both models train. Official weights tell: a strict load lists what
-# is missing, unexpected or of another shape.
+# **2. The matrix with a bias, or the norm on C.** `Linear(4 * C, 2 * C)` has a bias unless told otherwise; a norm
+# before the gathering has C weights instead of 4C. Official weights tell: a strict load lists what is missing,
+# unexpected or of another shape.
 
 # %%
 official = {name: value.shape for name, value in p.items()}
@@ -706,8 +775,8 @@ except ValueError as error:
     print(error)
 
 # %% [markdown]
-# **4. The dropped row.** To get rid of odd sides, some code cuts the last row or column off. No error, and a strip of
-# the image that no later layer will ever see. Poke the last token of a 5 × 5 map:
+# **3. The dropped row.** One way to get rid of an odd side is to cut the last row or column off. No error, and a strip of
+# the map that no later layer will see. Poke the last token of a 5 × 5 map:
 
 # %%
 x5 = rng.normal(size=(1, 5, 5, 3))
