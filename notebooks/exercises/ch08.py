@@ -1,10 +1,13 @@
 """Exercises of chapter 08, the whole model."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
+from einops import rearrange
 
 from swin_numpy import CONFIGS, SwinConfig, SwinTransformer
+from swin_numpy.weights.shapes import model_shapes
 
 
 def check_1(answer):
@@ -21,6 +24,19 @@ def solution_1(image_size, patch_size, stages):
     grids = [grid]
     while len(grids) < stages:
         grids.append(tuple(-(-side // 2) for side in grids[-1]))
+    return grids
+
+
+def right_1_ceil(image_size, patch_size, stages):
+    return [tuple(math.ceil(side / (patch_size * 2**stage)) for side in image_size) for stage in range(stages)]
+
+
+def right_1_loop(image_size, patch_size, stages):
+    h, w = ((side + patch_size - 1) // patch_size for side in image_size)
+    grids = []
+    for _ in range(stages):
+        grids.append([h, w])
+        h, w = (h + 1) // 2, (w + 1) // 2
     return grids
 
 
@@ -60,6 +76,21 @@ def solution_2(grids, depths, window_size):
     return plan
 
 
+def right_2_by_index(grids, depths, window_size):
+    plan = []
+    for (h, w), depth in zip(grids, depths, strict=True):
+        small = h <= window_size or w <= window_size
+        window = min(h, w, window_size)
+        plan += [(window, 0 if small or i % 2 == 0 else window_size // 2) for i in range(depth)]
+    return plan
+
+
+def right_2_arrays(grids, depths, window_size):
+    sides = np.repeat(np.min(grids, axis=1), depths)
+    odd = np.concatenate([np.arange(depth) % 2 for depth in depths])
+    return list(zip(np.minimum(sides, window_size), odd * (sides > window_size) * (window_size // 2), strict=True))
+
+
 def wrong_2_always_shifts(grids, depths, window_size):
     return [(window_size, window_size // 2 * (i % 2)) for depth in depths for i in range(depth)]
 
@@ -97,6 +128,14 @@ def solution_3(stages):
         n, _, c = tokens.shape
         maps.append(tokens.transpose(0, 2, 1).reshape(n, c, h, w))
     return maps
+
+
+def right_3_einops(stages):
+    return [rearrange(tokens, "n (h w) c -> n c h w", h=h) for tokens, (h, w) in stages]
+
+
+def right_3_moveaxis(stages):
+    return tuple(np.moveaxis(tokens.reshape(len(tokens), h, w, -1), -1, 1) for tokens, (h, w) in stages)
 
 
 def wrong_3_reshape(stages):
@@ -142,6 +181,14 @@ def solution_4(tokens, norm, weight, bias):
     return features @ weight.T + bias
 
 
+def right_4_head_first(tokens, norm, weight, bias):
+    return (norm(tokens) @ weight.T + bias).mean(1)  # the head is linear
+
+
+def right_4_einsum(tokens, norm, weight, bias):
+    return np.einsum("nlc,kc->nk", norm(tokens), weight) / tokens.shape[1] + bias
+
+
 def wrong_4_mean_first(tokens, norm, weight, bias):
     return norm(tokens.mean(1)) @ weight.T + bias
 
@@ -156,18 +203,24 @@ def wrong_4_no_norm(tokens, norm, weight, bias):
 
 def check_5(answer):
     """answer(config): number of parameters; the paper's four models."""
-    tiny = SwinConfig(img_size=32, embed_dim=8, depths=(1, 2), num_heads=(1, 2), window_size=4, num_classes=3)
+    sizes = {"embed_dim": 8, "num_heads": (1, 2), "num_classes": 3}
+    own = {
+        "a model with depths (1, 2), width 8, windows of 4": SwinConfig(
+            img_size=32, depths=(1, 2), window_size=4, **sizes
+        ),
+        "a model whose second map, 6 × 6, is smaller than its windows of 7": SwinConfig(
+            img_size=48, depths=(2, 1), mlp_ratio=2.0, in_chans=1, **sizes
+        ),
+    }
     expected = {
-        "a model with depths (1, 2), width 8, windows of 4": (
-            tiny,
-            sum(value.size for _, value in SwinTransformer(tiny).named_parameters()),
-        )
+        name: (config, sum(value.size for _, value in SwinTransformer(config).named_parameters()))
+        for name, config in own.items()
     }
     paper = {"tiny": 28_288_354, "small": 49_606_258, "base": 87_768_224, "large": 196_532_476}
     for size, count in paper.items():
         expected[f"Swin-{size[0].upper()}"] = CONFIGS[f"swin_{size}_patch4_window7_224"], count
     for name, (config, wanted) in expected.items():
-        if got := answer(config) - wanted:
+        if got := int(answer(config)) - wanted:
             return f"{name} has {wanted:,} parameters; yours has {abs(got):,} too {'many' if got > 0 else 'few'}"
 
 
@@ -184,6 +237,24 @@ def solution_5(config):
         if stage < len(config.depths) - 1:
             count += 2 * 4 * C + 4 * C * 2 * C  # patch merging: norm over 4C, matrix without bias
     return count + 2 * C + C * config.num_classes + config.num_classes  # last norm, head
+
+
+def right_5_by_shapes(config):
+    return sum(math.prod(shape) for shape in model_shapes(config).values())
+
+
+def right_5_by_factors(config):
+    C, patch = config.embed_dim, config.in_chans * config.patch_size**2
+    count = C * (patch + 3)
+    for stage, (depth, heads) in enumerate(zip(config.depths, config.num_heads, strict=True)):
+        C, M = config.widths[stage], config.windows[stage]
+        count += depth * (C * C * (4 + 2 * config.mlp_ratio) + C * (9 + config.mlp_ratio) + heads * (2 * M - 1) ** 2)
+        count += 8 * C * (C + 1) if stage + 1 < len(config.depths) else 0
+    return int(count + 2 * C + (C + 1) * config.num_classes)
+
+
+def wrong_5_windows_never_shrink(config):
+    return solution_5(replace(config, img_size=4096))
 
 
 def wrong_5_merging_in_every_stage(config):

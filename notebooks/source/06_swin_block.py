@@ -132,7 +132,7 @@ for token in stream_2:
         f"asked {asked:6.3f}, after GELU {gelu_by_erf(asked):6.3f}, stream {token.round(3)}"
     )
 maps = {"the stream": stream, "+ attention": stream_1, "+ MLP": stream_2}
-show_maps({f"{name} (token, channel)": x for name, x in maps.items()}, columns=3)
+show_maps(maps, columns=3, bar="a row a token, a column a channel")
 
 # %% [markdown]
 # The second token's answer is a clear yes, and it gains the most in channel 1. That is a whole block. Now as code that

@@ -8,13 +8,15 @@
 #
 # **After this chapter you can explain**
 #
-# - what `depths=(2, 2, 6, 2)` means, and what each of the twelve blocks costs;
+# - what `depths=(2, 2, 6, 2)` means, how T, S, B and L differ, and what each of the twelve blocks of T costs;
 # - what comes out of each stage, and how to use it for detection or segmentation;
+# - why one tool reports 3.1 G for Swin-T, another 4.5 and a third 9;
 # - how far a token has seen after each block;
 # - why the last stage doesn't shift, and what happens to the logits if it does;
 # - how closely two implementations can and should agree, in float64, float32 and bfloat16.
 
 # %% jupyter={"source_hidden": true}
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -27,10 +29,11 @@ import swin_torch
 from figures import photo_path
 from figures.cost import cost_by_block
 from figures.maps import show_maps
-from figures.measure import disagreement
-from figures.model import architecture
+from figures.measure import bars, disagreement
+from figures.shapes import shape_line
 from swin_numpy import CONFIGS, SwinConfig, SwinTransformer, cyclic_shift, shift_mask
 from swin_numpy.functional import softmax
+from swin_numpy.layers import LayerNorm
 from swin_numpy.pictures.images import denormalise, load_image, preprocess, to_array
 from swin_numpy.runtime.trace import record
 from swin_numpy.training.fashion_mnist import (
@@ -41,6 +44,7 @@ from swin_numpy.training.fashion_mnist import (
     standardise,
 )
 from swin_numpy.weights.names import convert_state_dict
+from swin_numpy.weights.shapes import model_shapes
 from swin_numpy.windows import window_partition
 from swin_torch.compare import measure
 
@@ -52,14 +56,9 @@ photo = preprocess(load_image(photo_path("chelsea")), 224).astype(np.float64)
 # ## The idea
 #
 # A Swin Transformer is a patch embedding, then **stages** of blocks with a patch merging between one stage and the
-# next, then a norm, the mean over all tokens, and one matrix that turns features into logits, one for each class.
-
-# %%
-config = CONFIGS["swin_tiny_patch4_window7_224"]
-c = config
-sizes = c.depths, c.num_heads, c.window_size, c.num_classes
-image = denormalise(preprocess(load_image(photo_path("chelsea"))))[0]
-architecture(c.img_size, c.patch_size, c.embed_dim, *sizes, image=image)
+# next, then a norm, the mean over all tokens, and one matrix that turns features into logits, one for each class. The
+# picture above is Swin-T at 224 × 224 pixels. Below its stages it shows two successive blocks: W-MSA and SW-MSA take
+# turns, except in stage 4, whose map of 7 × 7 tokens is a single window. There both blocks are W-MSA.
 
 # %% [markdown]
 # ## By hand: a model that fits on the page
@@ -79,22 +78,22 @@ images = rng.normal(size=(2, 3, 32, 32))
 
 # %%
 x, grid = model.patch_embed(images)
-print("patch embedding", x.shape, grid)
-for stage, layer in enumerate(model.layers, 1):
+line = [("images", images.shape), ("embed", x.shape)]
+for layer in model.layers:
     for block in layer.blocks:
         x = block(x, grid)
-        print(f"stage {stage}, block ", x.shape, grid, "shift", block.shift_size)
+        line.append(("SW-MSA" if block.shift_size else "W-MSA", x.shape))
     if layer.downsample is not None:
         x, grid = layer.downsample(x, grid)
-        print("patch merging  ", x.shape, grid)
+        line.append(("merging", x.shape))
 x = model.norm(x).mean(axis=1)
 logits = model.head(x)
-print("mean of tokens ", x.shape)
-print("logits         ", logits.shape)
+line += [("norm, mean", x.shape), ("head", logits.shape)]
+shape_line(line)
 
 # %% [markdown]
 # Blocks keep the shape, merging changes it, and at the end every token counts the same: a plain mean. (The last block
-# has shift 0. It should; see the traps.)
+# would have been an SW-MSA, but its map of 4 × 4 is one window; see the traps.)
 
 # %% [markdown]
 # **08.4** From the last tokens to logits. `norm` is a function of (…, c).
@@ -133,15 +132,29 @@ agree("NumPy and PyTorch", model(images), twin(torch.from_numpy(images)))
 # ## Swin-T
 #
 # Now the real size, in float64, with the random weights that training would start from: both twins draw the same
-# numbers from the same seed. The paper's table gives 28 M parameters and 4.5 G multiply-adds for 224 × 224 pixels.
-# Counted exactly, the official model has 28,288,354 parameters.
+# numbers from the same seed. The paper's table 1 gives 29 M parameters and 4.5 G FLOPs, which are multiply-adds, for
+# 224 × 224 pixels. Counted exactly, the official model has 28,288,354 parameters.
 
 # %%
+config = CONFIGS["swin_tiny_patch4_window7_224"]
 numpy_model = SwinTransformer(config, seed=0, dtype=np.float64)
 torch_model = swin_torch.SwinTransformer(config, seed=0).double().eval()
 count = sum(value.size for _, value in numpy_model.named_parameters())
 assert count == sum(value.numel() for value in torch_model.parameters()) == 28_288_354
 print(f"{count:,} parameters in both")
+
+# %%
+images = torch.from_numpy(photo)
+line = [("image", photo.shape)]
+with torch.inference_mode():
+    for step in record(torch_model, images):
+        name = step.what
+        if "block" in name:
+            stage = int(step.name.split(".")[1])
+            name = f"stage {stage + 1}: {config.depths[stage]} blocks"
+        if name != line[-1][0]:
+            line.append((name, tuple(step.output.shape)))
+shape_line(line)
 
 # %% [markdown]
 # **08.1** The grid (h, w) of every stage for an image of `image_size` = (H, W) pixels, of any size; nothing is dropped.
@@ -162,10 +175,16 @@ solution("08.1")
 # ## A photograph through both twins
 #
 # `record` hooks every part of a model and keeps what it gave. Once in NumPy, float64; then PyTorch in float64, float32
-# and bfloat16, each measured against it: largest difference / largest value.
+# and bfloat16, each measured against it: largest difference / largest value. First every parameter is moved a little:
+# at the start all biases and tables are zero and all norms one, and a twin that forgot them would agree just as well.
 
 # %%
-images = torch.from_numpy(photo)
+moves = np.random.default_rng(0)
+exact = numpy_model.state_dict()
+exact = {k: v + 0.02 * moves.normal(size=v.shape) for k, v in exact.items()}
+numpy_model.load_state_dict(exact)
+exact = {name: torch.from_numpy(value) for name, value in exact.items()}
+torch_model.load_state_dict(exact)
 numpy_steps = record(numpy_model, photo)
 gaps = {}
 for dtype in (torch.float64, torch.float32, torch.bfloat16):
@@ -175,37 +194,43 @@ for dtype in (torch.float64, torch.float32, torch.bfloat16):
     name = str(dtype).removeprefix("torch.")
     gaps[name] = [measure(*pair).relative for pair in pairs]
 
-exact = numpy_model.state_dict()  # bfloat16 has cut the weights of the other short
-exact = {name: torch.from_numpy(value) for name, value in exact.items()}
-_ = torch_model.double().load_state_dict(exact)
-
-# %%
-print(f"{'step':22} {'what':22} {'shape':>14}", *(f"{name:>9}" for name in gaps))
-for step, *differences in zip(numpy_steps, *gaps.values(), strict=True):
-    shape = "×".join(map(str, step.output.shape))
-    columns = [f"{gap:9.1e}" for gap in differences]
-    print(f"{step.name:22} {step.what:22} {shape:>14}", *columns)
-
-# %%
-names = [step.name for step in numpy_steps]
-disagreement(names, gaps, "largest difference / largest value")
+_ = torch_model.double().load_state_dict(exact)  # bfloat16 had cut them short
 
 # %% [markdown]
-# Three lines, far apart, and none of them jumps. In float64 the twins differ by a few roundings, in float32 by a few
-# larger ones, and bfloat16 keeps only two to three digits to begin with. A wrong axis or a forgotten bias would lift
-# *all* lines, at the block that has it, to the size of the mistake. A small mistake could pass for rounding in
-# bfloat16. In float64 it has nowhere to hide.
+# That gives three lines, a point for each step. Would they show a mistake? Leave out one bias of one block, the `qkv.bias` of `layers.1.blocks.1`, and measure
+# again in float64:
+
+# %%
+forgotten = "layers.1.blocks.1.attn.qkv.bias"
+torch_model.load_state_dict(exact | {forgotten: torch.zeros_like(exact[forgotten])})
+with torch.inference_mode():
+    broken = record(torch_model, images)
+_ = torch_model.load_state_dict(exact)
+pairs = zip(numpy_steps, broken, strict=True)
+lines = gaps | {"float64, a bias missing": [measure(*pair).relative for pair in pairs]}
+names = [step.name for step in numpy_steps]
+disagreement(names, lines, "largest difference / largest value")
 
 # %%
 worst = {name: max(values) for name, values in gaps.items()}
-assert worst["float64"] < 1e-12 < worst["float32"] < 1e-4 < worst["bfloat16"] < 0.1
-probabilities = softmax(numpy_steps[-1].output[0])
-best = np.argsort(-probabilities)[:5]
-print("most probable:", ", ".join(f"class {k} ({probabilities[k]:.2%})" for k in best))
+assert worst["float64"] < 1e-12 < worst["float32"] < 1e-4 < worst["bfloat16"] < 0.2
+at = names.index("layers.1.blocks.1")
+wrong = lines["float64, a bias missing"]
+print(
+    f"the mistake, at its block: {wrong[at]:.1e}; before it at most {max(wrong[:at]):.1e}"
+)
+print(f"rounding of bfloat16 at that block: {gaps['bfloat16'][at]:.1e}")
+print("largest gaps:", {name: f"{gap:.1e}" for name, gap in worst.items()})
+assert max(wrong[:at]) < 1e-12 and min(wrong[at:]) > 1e-6
 
 # %% [markdown]
-# The weights are random, so the five classes mean nothing; even the best of the 1000 has only a few in a thousand.
-# Chapter 11 shows how published weights get into the same two models. A small trained model is there already:
+# Without the mistake there are three lines, far apart, and none of them jumps: a few roundings of float64, of float32, and
+# of bfloat16, which keeps only two to three digits to begin with. The mistake leaves the float64 line at its block, by
+# many orders of magnitude, and never comes back. Against the rounding of bfloat16 it would hardly have been noticed. So
+# twins are compared in float64, with parameters that aren't zero or one.
+#
+# The weights are random, so the 1000 logits mean nothing. Chapter 11 shows how published weights get into the same two
+# models.
 
 # %% [markdown]
 # ## A backbone: what the stages give
@@ -228,7 +253,7 @@ for (tokens, grid), step in zip(stages, ends, strict=True):
 # red, green and blue. The network is untrained: what shows is the photograph, mixed by random matrices.
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 def as_colours(tokens, grid):
     """tokens (1, h·w, c) → (h, w, 3) in 0 … 1: three principal components."""
     x = np.asarray(tokens)[0]
@@ -261,32 +286,33 @@ check("08.3", my_feature_maps)
 solution("08.3")
 
 # %% [markdown]
-# ### Weights that know something
+# ## Weights that know something
 #
 # The repository ships a Swin that was trained to tell ten kinds of clothes apart (chapter 10). It is the same class
-# with another `SwinConfig`: two stages, windows of 7, grey images of 28 × 28 pixels. Both twins read its file and look
-# at pictures that were held out, so no weight was ever fitted to them.
+# with another `SwinConfig`: two stages, windows of 7, grey images of 28 × 28 pixels. Both twins read its file; the faster
+# one then looks at all 2,000 test pictures in the repository, to which no weight was fitted.
 
 # %%
 clothes = fashion_mnist(SUBSET, "test")
-few, truth = clothes.images[:300], clothes.labels[:300]
 trained = SwinTransformer.from_checkpoint(TRAINED).to(np.float64)
 twin = swin_torch.SwinTransformer.from_checkpoint(TRAINED).double()
-inputs = standardise(few).astype(np.float64)
-logits = trained(inputs)
+inputs, truth = standardise(clothes.images).astype(np.float64), clothes.labels
 with torch.inference_mode():
-    agree("logits of the trained twins", logits, twin(torch.tensor(inputs)), 1e-9)
+    logits = twin(torch.tensor(inputs)).numpy()
+agree("logits of the trained twins", trained(inputs[:20]), logits[:20], 1e-9)
 said, sure = logits.argmax(1), softmax(logits).max(1)
+share = np.mean(said == truth)
+error = np.sqrt(share * (1 - share) / len(truth))
 print(f"{trained.config.depths=}, {trained.config.num_heads=}")
-print(f"right: {np.mean(said == truth):.1%} of {len(few)} held-out images")
-assert np.mean(said == truth) > 0.85
+print(f"right: {share:.1%} ± {error:.1%} of {len(truth):,} test images")
+assert share > 0.85
 
 # %% [markdown]
 # The first eight that the model gets right, and the first four that it gets wrong (✗), with the probability that it
-# gives to its answer. That tells how sure the model is, which is not the same as how often it is right.
+# gives to its answer.
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 def verdict(i):
     """What the model says of image i, and how sure it is; with ✗ and what it is, if wrong."""
     text = f"{CLASSES[said[i]]} {sure[i]:.0%}"
@@ -295,16 +321,16 @@ def verdict(i):
 
 right, wrong = np.flatnonzero(said == truth), np.flatnonzero(said != truth)
 examples = [*right[:8], *wrong[:4]]
-show_maps(few[examples], columns=6, titles=[verdict(i) for i in examples])
+show_maps(clothes.images[examples], columns=6, titles=[verdict(i) for i in examples])
 
 # %%
 for name, group in (("right", right), ("wrong", wrong)):
     mean = sure[group].mean()
-    print(f"{len(group):3} times {name}: mean probability of the answer {mean:.1%}")
+    print(f"{len(group):5} times {name}: mean probability of the answer {mean:.1%}")
 
 # %% [markdown]
-# Softmax turns any logits into numbers that sum to 1; only training gives them a meaning. Through random weights, the
-# photograph above got a few in a thousand for the best class.
+# The model is less sure where it is wrong, and still far from unsure: a probability of softmax says how sure a model is,
+# not how often it is right (chapter 10 compares the two).
 
 # %% [markdown]
 # ## Deeper: questions, details and traps
@@ -317,7 +343,7 @@ for name, group in (("right", right), ("wrong", wrong)):
 # its matrix products (formula of chapter 6).
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 def block_cost(width, grid, M):
     """Multiply-adds of one block: qkv and proj, Q Kᵀ and weights · V, and the MLP."""
     hw = grid[0] * grid[1]
@@ -373,18 +399,40 @@ for deep in range(4):
 # %% [markdown]
 # The work is nearly the same wherever the blocks are; the parameters are not. Early stages would be cheap in
 # parameters, but their windows see little of the image. In stage 4 one window is the whole image already, and the
-# same four blocks cost most. Stage 3 lies in between. That is what can be computed. The rest is experience: the paper
-# gives the depths without deriving them, and ResNet-50 (3, 4, 6, 3) was deepest there, too. The larger models put all
-# their extra blocks into stage 3:
-
-# %%
-for name in ("tiny", "small", "base", "large"):
-    preset = CONFIGS[f"swin_{name}_patch4_window7_224"]
-    print(f"{name:6} depths {preset.depths}, widths {preset.widths}")
+# same four blocks cost most. Stage 3 lies in between. That is what can be computed. The paper gives the depths without
+# deriving them; ResNet-50 (3, 4, 6, 3) was deepest there, too (He et al. 2016, table 1).
 
 # %% [markdown]
-# **08.5** Count the parameters of any Swin Transformer from its `config` alone. It has to find the paper's numbers for
-# T, S, B and L. (Qkv bias, no absolute position embedding. Mind the norms, and what the last stage hasn't.)
+# ### Q46: How do T, S, B and L differ in width, depth and heads, and what channel counts must a decoder expect?
+#
+# In three numbers: the width C of stage 1, the depth of stage 3, and the heads, which follow from C. Everything else is
+# the same, or computed from these (published V1 models for 224 × 224 pixels, windows of 7):
+
+# %%
+print(
+    "   depths         heads            channels of the four maps   C/head   parameters"
+)
+for name in ("tiny", "small", "base", "large"):
+    c = CONFIGS[f"swin_{name}_patch4_window7_224"]
+    size = sum(np.prod(shape) for shape in model_shapes(c).values())
+    per_head = {
+        width // heads for width, heads in zip(c.widths, c.num_heads, strict=True)
+    }
+    assert len(per_head) == 1 and c.widths == tuple(
+        c.embed_dim * 2**i for i in range(4)
+    )
+    columns = f"{c.depths!s:14} {c.num_heads!s:16} {c.widths!s:26}"
+    print(f"{name[0].upper()}  {columns} {per_head.pop():6} {size:14,}")
+assert [tokens.shape[2] for tokens, _ in stages] == list(config.widths)
+
+# %% [markdown]
+# So a decoder has to be told C, 2C, 4C, 8C: T and S fit the same decoder, B and L each need their own. Its maps have
+# strides of 4, 8, 16 and 32 pixels in all four. Don't type the numbers: `config.widths` has them.
+
+# %% [markdown]
+# **08.5** Count the parameters of a Swin Transformer V1 from its `config` alone, T, S, B and L among them. (As published:
+# with biases of qkv and the norm after the patch embedding, without absolute position embedding. Mind the norms, windows
+# that shrink to a small map, and what the last stage hasn't.)
 
 
 # %%
@@ -399,15 +447,87 @@ check("08.5", my_count)
 solution("08.5")
 
 # %% [markdown]
+# ### Q48: Why do tools report 3.1, 4.5 or 9 G for Swin-T (MAC versus FLOP, missed matmuls)?
+#
+# Because they count different things. PyTorch's counter above watches every matrix product, and takes a multiply-add
+# (MAC) for two operations (FLOP). The paper calls a multiply-add one FLOP. Other tools hook **modules**: they see what
+# `nn.Linear` and `nn.Conv2d` do, but not products that are written as `q @ k.mT`. And where code takes a module's weight
+# and calls `F.linear` itself, as torchvision does for `qkv` and `proj` (`shifted_window_attention`), they miss these too.
+
+# %% jupyter={"source_hidden": true}
+in_modules = {"other": 0, "qkv and proj": 0}
+
+
+def count_up(module, inputs, out):
+    macs = out.numel() * module.weight[0].numel()
+    attention = module.weight.shape[1] > 3 and name_of[module].split(".")[-2] == "attn"
+    in_modules["qkv and proj" if attention else "other"] += macs
+
+
+name_of, hooks = {}, []
+for name, module in torch_model.named_modules():
+    if isinstance(module, (torch.nn.Linear, torch.nn.Conv2d)):
+        name_of[module] = f"model.{name}"
+        hooks.append(module.register_forward_hook(count_up))
+with torch.inference_mode():
+    torch_model(images)
+for hook in hooks:
+    hook.remove()
+
+# %%
+seen = sum(in_modules.values())
+inside = work - seen  # Q Kᵀ and weights · V
+grids = zip(config.depths, config.widths, config.grids, strict=True)
+assert inside == sum(n * 2 * 49 * h * w * C for n, C, (h, w) in grids)
+counts = {
+    "FLOP: a multiply-add is two": counter.get_total_flops(),
+    "MAC: every product once": work,
+    "modules only: no Q Kᵀ, no weights · V": seen,
+    "all products but qkv and proj": work - in_modules["qkv and proj"],
+    "modules only, without qkv and proj": in_modules["other"],
+}
+bars({name: value / 1e9 for name, value in counts.items()}, "G", form="{:.2f}")
+
+# %% [markdown]
+# 9 and 4.5 are the same number in two units (Microsoft's issue 340). ptflops reports 3.13 G for torchvision's `swin_t`
+# with one of its backends and 4.5 G with the other (its issue 142); the fourth bar comes near it. All bars count matrix
+# products only, no norms, softmax or GELU. So always say what was counted.
+
+# %% [markdown]
 # ### An implementation by others
 #
 # Twins can share a mistake: both were written with the same idea in mind. So here is a third implementation, written
-# by others, in Hugging Face's `transformers`. It starts from random weights of its own, and we take them over;
-# `convert_state_dict` only gives them their official names, and joins their three matrices for Q, K and V to one. (A
-# narrow model, to be quick. If the package isn't installed, the cell says so and goes on.)
+# by others, in Hugging Face's `transformers`, as a small model for 56 × 56 pixels. We move every one of its parameters
+# off its initial value and take them over; `convert_state_dict` gives them their official names, and joins their three
+# matrices for Q, K and V to one. Compared are the logits, and for a random gradient of the logits that of the pixels: our
+# backward pass by hand (chapter 9) against their autograd. (If the package isn't installed, the cells say so and go on.)
+
+
+# %% jupyter={"source_hidden": true}
+def take_over(state):
+    """Our NumPy model with their parameters → its logits, and the pixels' gradient."""
+    ours.load_state_dict(state)
+    return ours(part), ours.backward(upstream)
+
+
+def swap_norms(state):
+    other = {"norm1": "norm2", "norm2": "norm1"}
+    return {re.sub("norm[12]", lambda m: other[m[0]], k): v for k, v in state.items()}
+
+
+def changed(word, change):
+    return lambda state: {k: change(v) if word in k else v for k, v in state.items()}
+
+
+MISTAKES = {
+    "none": lambda state: state,
+    "bias tables dropped": changed("bias_table", np.zeros_like),
+    "bias of j to i, not of i to j": changed("bias_table", lambda v: v[::-1]),
+    "biases of qkv dropped": changed("qkv.bias", np.zeros_like),
+    "norms of a block swapped": swap_norms,
+}
 
 # %%
-narrow = replace(config, embed_dim=24, num_heads=(1, 2, 4, 8))
 try:
     from transformers import SwinConfig as TheirConfig
     from transformers import SwinForImageClassification
@@ -415,12 +535,39 @@ except ImportError:
     print("skipped: transformers is not installed (pip install transformers)")
 else:
     torch.manual_seed(0)
-    sizes = TheirConfig(embed_dim=24, num_heads=(1, 2, 4, 8), num_labels=1000)
-    theirs = SwinForImageClassification(sizes).double().eval()
-    ours = SwinTransformer(narrow, dtype=np.float64)
-    ours.load_state_dict(convert_state_dict(theirs.state_dict()))
-    with torch.inference_mode():
-        agree("logits, transformers and NumPy", ours(photo), theirs(images).logits)
+    sizes = {"embed_dim": 24, "depths": (2, 2), "num_heads": (1, 2)}
+    theirs = TheirConfig(image_size=56, num_labels=10, **sizes)
+    theirs = SwinForImageClassification(theirs).double().eval()
+    small = SwinConfig(img_size=56, num_classes=10, drop_path_rate=0.0, **sizes)
+    ours = SwinTransformer(small, dtype=np.float64).train()  # backward needs train()
+    part = photo[:, :, 80:136, 60:116]
+    upstream = rng.normal(size=(1, 10))
+    for moved in (0.0, 0.2):
+        print("parameters as they start" if not moved else "every parameter moved")
+        for value in theirs.parameters():
+            value.data += moved * torch.randn_like(value)
+        pixels_in = torch.from_numpy(part).requires_grad_()
+        wanted = theirs(pixels_in).logits
+        wanted.backward(torch.from_numpy(upstream))
+        state = convert_state_dict(theirs.state_dict())
+        state = {name: np.asarray(value) for name, value in state.items()}
+        for name, mistake in MISTAKES.items():
+            got = take_over(mistake(state))
+            pairs = (got[0], wanted.detach().numpy()), (got[1], pixels_in.grad.numpy())
+            logits_off, gradient_off = (
+                np.abs(a - b).max() / np.abs(b).max() for a, b in pairs
+            )
+            print(
+                f"   mistake: {name:30} logits {logits_off:8.1e}  gradient {gradient_off:8.1e}"
+            )
+            assert not moved or (max(logits_off, gradient_off) < 1e-10) == (
+                name == "none"
+            )
+
+# %% [markdown]
+# Read the upper half first: with parameters as they start, all four mistakes pass. Tables and biases are zero there, and
+# all norms are alike, so such a comparison shows little. Moved, the three implementations still agree to rounding, and
+# every mistake stands out.
 
 # %% [markdown]
 # ### Q49: Why do the layer outputs come one scale too small (28, 14, 7, 7)?
@@ -455,8 +602,29 @@ for mine, (tokens, _) in zip(before, stages, strict=True):
 
 # %% [markdown]
 # Take the tensors **before** merging. In this package a `BasicLayer` owns the merging, for the sake of the official
-# names, but its `forward` runs the blocks only. One more thing to know for detection: the four maps come without a
-# norm (the stream is never normed, chapter 6), so backbones add a norm of their own to each.
+# names, but its `forward` runs the blocks only.
+
+# %% [markdown]
+# ### Q50: Why is a separate LayerNorm put on each stage output for detection and segmentation?
+#
+# The last thing that a pre-norm block does is to add; no norm follows it (chapter 6). In a classifier that doesn't
+# matter, since the next reader of the stream brings its own: the norm of the patch merging, or the last norm. A detector
+# taps the stream before these. How large is what it gets? From the trained model, for ten pictures:
+
+# %%
+print("                       spread  largest number   channel means from … to")
+for stage, (tokens, _) in enumerate(trained.forward_stages(inputs[:10]), 1):
+    norm = LayerNorm(tokens.shape[-1]).to(np.float64)  # as it starts
+    for name, y in (("as it comes", tokens), ("normed", norm(tokens))):
+        means = y.mean((0, 1))
+        span = f"{means.min():9.2f} … {means.max():.2f}"
+        print(f"stage {stage}, {name:12} {y.std():8.2f} {np.abs(y).max():12.2f} {span}")
+
+# %% [markdown]
+# Without a norm, each stage has a size of its own, the result of all that its blocks have added. With one, all maps start
+# at spread 1, whatever the checkpoint, and the decoder's first layers get inputs of one size. Microsoft's detection code
+# has them as `norm0` to `norm3`: they aren't in a classifier's file and start as new (weights 1, biases 0), so a message
+# about missing keys with these names is expected. What they gain in accuracy isn't shown here.
 
 # %% [markdown]
 # ### Q47: Why is there no class token, and how would one work with windows?
@@ -505,45 +673,44 @@ for size in (1, 5):
 #
 # After one block a token has seen its window. After a shifted block, the four windows that its shifted window lies on.
 # A merging makes every window twice as long, seen in pixels. To know exactly, walk **backwards**: start from one token
-# and collect, block by block, every token that it could have heard from.
+# and collect, block by block, every token that can have influenced it.
 
 
-# %%
-def heard_by(block, heard, grid):
-    """heard (h, w) of bool → all that these tokens listen to in this block."""
-    names = np.arange(heard.size).reshape(1, *grid, 1)
+# %% jupyter={"source_hidden": true}
+def one_block_back(block, seen, grid):
+    """seen (h, w) of bool → these tokens and all that they attend to in this block."""
+    names = np.arange(seen.size).reshape(1, *grid, 1)
     shift, M = block.shift_for(grid), block.window_size
     windows = window_partition(cyclic_shift(names, shift), M)[0, :, :, 0]  # (k, m)
     sees = shift_mask(*grid, M, shift) == 0  # (k, i, j)
-    result = heard.ravel().copy()
-    result[windows] |= (heard.ravel()[windows][:, :, None] & sees).any(1)
+    result = seen.ravel().copy()
+    result[windows] |= (seen.ravel()[windows][:, :, None] & sees).any(1)
     return result.reshape(grid)
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 def reach(model, blocks, patch):
-    """Which patches (56, 56) does the token that holds `patch` hear of in `blocks`?"""
+    """Which patches (56, 56) has the token that holds `patch` seen after `blocks`?"""
     path = [
         (s, block) for s, layer in enumerate(model.layers) for block in layer.blocks
     ]
     path = path[:blocks]
     stage = path[-1][0]
-    heard = np.zeros(config.grids[stage], bool)
-    heard[patch[0] >> stage, patch[1] >> stage] = True  # >>: halved `stage` times
+    seen = np.zeros(config.grids[stage], bool)
+    seen[patch[0] >> stage, patch[1] >> stage] = True  # >>: halved `stage` times
     for s, block in reversed(path):
         if s < stage:  # below a merging every token was four
-            heard, stage = heard.repeat(2, 0).repeat(2, 1), s
-        heard = heard_by(block, heard, config.grids[s])
-    return heard.repeat(2**stage, 0).repeat(2**stage, 1)
+            seen, stage = seen.repeat(2, 0).repeat(2, 1), s
+        seen = one_block_back(block, seen, config.grids[s])
+    return seen.repeat(2**stage, 0).repeat(2**stage, 1)
 
 
 # %%
 patch = (25, 15)  # in the left eye
 maps = [reach(numpy_model, blocks, patch) for blocks in range(1, 13)]
 
-# %%
 
-
+# %% jupyter={"source_hidden": true}
 def faded(seen):
     """The photograph, pale where a patch is not in `seen` (56, 56)."""
     cover = seen.repeat(4, 0).repeat(4, 1)[..., None]
@@ -558,10 +725,11 @@ show_maps(shown, columns=6, query=(patch[0] * 4 + 2, patch[1] * 4 + 2))
 
 # %% [markdown]
 # (Here blocks are counted from 1, and a patch is one of the 56 × 56 = 3136 of the first map.) After six blocks the
-# token has heard of the whole image. The counts for all twelve, and how they would be without any
+# token has seen the whole image. The counts for all twelve, and how they would be without any
 # shift: then a token sees nothing but its own window, until a merging makes windows larger.
 
 # %%
+narrow = replace(config, embed_dim=24, num_heads=(1, 2, 4, 8))  # same grids, quicker
 unshifted = SwinTransformer(narrow)
 for layer in unshifted.layers:
     for block in layer.blocks:
@@ -571,7 +739,7 @@ plain = [reach(unshifted, blocks, patch) for blocks in range(1, 13)]
 print("without shift:", [int(seen.sum()) for seen in plain])
 
 # %% [markdown]
-# Is that what the model does, or what we think it does? Autograd can tell: a patch that a token has heard of has a
+# Is that what the model does, or what we think it does? Autograd can tell: a patch that a token has seen has a
 # gradient. The same grids in a narrow model with random weights; a gradient counts if it exceeds 10⁻³⁰ of the largest,
 # since the mask hides a token with $e^{-100}$ and not with zero.
 
@@ -616,7 +784,7 @@ slider(draw, row=(0, 55, 1, 25), column=(0, 55, 1, 33), blocks=(1, 12, 1, 3))
 #
 # Nothing in a block is tied to 224 pixels but its windows. With `img_size=None` a model takes any picture: maps are
 # padded to windows, odd sides are padded before merging. A model that was built for 224 does the same when it meets
-# another size. At 224 all three ways are one.
+# another size, and at 224 both give the same.
 
 # %%
 weights = swin_torch.SwinTransformer(narrow, seed=1).double().state_dict()
@@ -689,9 +857,8 @@ print("logits off by", off(wrong, right), "of the largest")
 print("last map off by", off(wrong_map, right_map))
 
 # %% [markdown]
-# The same shapes, no error, the same state dict; and the mean over tokens hides most of it from the logits. These are
-# weights that have learned nothing, so attention does little yet. Twins agree to 15 digits here, so even this stands
-# out. The check that needs no second model:
+# The same shapes, no error, the same state dict. How much it matters depends on the weights; these have learned nothing.
+# Twins that agree to rounding show it. The check that needs no second model:
 
 # %%
 for grid, layer in zip(config.grids, torch_model.layers, strict=True):
@@ -736,8 +903,8 @@ print("grid", grid, "off by", off(wrong, right), "and no error")
 
 # %% [markdown]
 # **4. Tokens to (N, C, H, W) by reshape.** Detection code wants channels first. `tokens.reshape(n, c, h, w)` has that
-# shape and is scrambled: it reads the numbers of one token as a row of a map. The arrow, or transpose before
-# reshape, is right. One channel of stage 1:
+# shape and is scrambled: it lays the 96 numbers of one token, its channels, along the rows of a map (56 in one row, 40 in
+# the next). The arrow, or transpose before reshape, is right. One channel of stage 1:
 
 # %%
 tokens, (h, w) = stages[0]
@@ -748,7 +915,7 @@ show_maps({"rearrange": good[0, 5].numpy(), "reshape": bad[0, 5].numpy()}, 4)
 
 # %% [markdown]
 # **5. The mean before the norm.** Norm each token, then take the mean; not the other way round. A norm is not linear,
-# so it matters:
+# so the two differ:
 
 # %%
 x = ends[-1].output
@@ -764,4 +931,4 @@ print("mean, then norm: off by", off(torch.tensor(wrong), torch.tensor(right)))
 #   Dosovitskiy et al. 2021 (ViT) for the class token.
 # - In this package: `model.py` in `swin_numpy` and `swin_torch`; `python -m swin_torch.compare` prints this chapter's
 #   table for a picture of yours.
-# - Next: chapter 9 walks the whole way backwards.
+# - Next: [chapter 9](09_backward_by_hand.ipynb) walks the whole way backwards.
