@@ -104,12 +104,21 @@ def check_3(answer):
             if not np.allclose(a, b, rtol=1e-4):
                 first = np.ravel(b)[0], np.ravel(a)[0]
                 return f"three arrays, longest {longest:g}: expected {first[0]:.4f} as first number, got {first[1]:.4f}"
+    with np.errstate(all="ignore"):
+        got = answer([np.zeros(2)], 1.0)
+    if not np.array_equal(np.asarray(got[0]), np.zeros(2)):
+        return f"gradients of length 0 should stay 0, got {np.asarray(got[0]).tolist()}: mind the division"
 
 
 def solution_3(gradients, longest):
     length = math.sqrt(sum((gradient**2).sum() for gradient in gradients))
-    factor = min(1, longest / length)
+    factor = longest / length if length > longest else 1  # gradients of length 0 stay as they are
     return [factor * gradient for gradient in gradients]
+
+
+def right_3_one_vector(gradients, longest):
+    flat = np.concatenate([np.ravel(g) for g in gradients])
+    return [g / max(1, np.linalg.norm(flat) / longest) for g in gradients]
 
 
 def wrong_3_each_by_itself(gradients, longest):
