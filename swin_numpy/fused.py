@@ -58,21 +58,22 @@ def applies(part, x=None, *rest):
         and x.dtype in (np.float32, np.float64)
         and x.size > 0
         and all(getattr(cls, name) is made for cls, name, made in _FUNCTIONS)
-        and all(_as_made(inner, x.dtype) for _, inner in part.named_modules())
-        and not any(inner._forward_hooks for _, child in part.named_children() for _, inner in child.named_modules())
+        and _as_made(part, x.dtype)
     )
 
 
 def _as_made(part, dtype):
-    """Has `part` the children and parameters that its class gives it, and no method of its own?"""
-    if type(part) not in _CHILDREN:
+    """Is `part`, all the way down, made as its class makes it: children, parameters, no method of its own, no hooks?"""
+    own, cls = vars(part), type(part)
+    if cls not in _CHILDREN or not _METHODS[cls].isdisjoint(own):
         return False
-    own = vars(part)
-    parameters = [own.get(name) for name in _PARAMETERS[type(part)]]
-    return (
-        {name: type(inner) for name, inner in part.named_children()}.items() <= _CHILDREN[type(part)].items()
-        and all(value is None or (type(value) is Parameter and value.dtype == dtype) for value in parameters)
-        and _METHODS[type(part)].isdisjoint(own)
+    for name in _PARAMETERS[cls]:
+        value = own.get(name)
+        if value is not None and (type(value) is not Parameter or value.dtype != dtype):
+            return False
+    return all(
+        type(inner) is _CHILDREN[cls].get(name) and not inner._forward_hooks and _as_made(inner, dtype)
+        for name, inner in part.named_children()
     )
 
 

@@ -71,7 +71,7 @@ def _as_made(blocks):
     """Are all blocks as their classes make them, with nothing that the fast path would pass by?"""
     if _has_any_global_hook() or any(getattr(cls, name) is not made for cls, name, made in _FUNCTIONS):
         return False
-    return all(_part_as_made(part) for block in blocks for part in block.modules())
+    return all(map(_part_as_made, blocks))
 
 
 # As torch.compiler.assume_constant_result does, which imports the compiler: don't trace this, but call it.
@@ -79,13 +79,16 @@ _as_made._dynamo_marked_constant = True
 
 
 def _part_as_made(part):
-    inside = _CHILDREN.get(type(part))
-    return (
-        inside is not None
-        and {name: type(inner) for name, inner in part._modules.items()} == inside
-        and not (part._forward_hooks or part._forward_pre_hooks or part._backward_hooks or part._backward_pre_hooks)
-        and all(type(value) in _ORDINARY for value in part._parameters.values())
-        and _METHODS[type(part)].isdisjoint(vars(part))
+    """Is `part`, all the way down, made as its class makes it: children, no method of its own, no hooks?"""
+    own, cls = vars(part), type(part)
+    if cls not in _CHILDREN or not _METHODS[cls].isdisjoint(own) or any(map(own.get, _HOOKS)):
+        return False
+    for value in own["_parameters"].values():
+        if type(value) not in _ORDINARY:
+            return False
+    inside, made = own["_modules"], _CHILDREN[cls]
+    return len(inside) == len(made) and all(
+        type(inner) is made.get(name) and _part_as_made(inner) for name, inner in inside.items()
     )
 
 
@@ -274,3 +277,4 @@ _FUNCTIONS = [
     if isfunction(getattr(cls, name)) and (name == "forward" or getattr(cls, name).__module__.startswith(__package__))
 ]
 _ORDINARY = Parameter, torch.Tensor, type(None)
+_HOOKS = "_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"
