@@ -1,4 +1,4 @@
-"""Self-attention from its definition (Vaswani et al. 2017, eq. 1), every matrix kept to look at.
+"""Self-attention from its definition (Vaswani et al. 2017, eq. 1), with every matrix kept for inspection.
 
 Axis names: i query token · j key token · a heads · d head width. Leading axes (batch, windows) are free.
 """
@@ -10,16 +10,16 @@ import numpy as np
 from einops import rearrange
 
 from .functional import softmax, softmax_backward
-from .module import check_shape
+from .module import added, check_array, check_shape, check_whole
 
 
 @dataclass(frozen=True)
 class Attention:
-    """Every step of one self-attention. One row belongs to one token."""
+    """Every step of self-attention. Each row belongs to one token."""
 
     Q: np.ndarray  # (..., i, d)  what each token looks for
-    K: np.ndarray  # (..., j, d)  what each token offers to be found by
-    V: np.ndarray  # (..., j, d)  what each token hands over
+    K: np.ndarray  # (..., j, d)  what each token can be found by
+    V: np.ndarray  # (..., j, d)  what each token passes on
     scores: np.ndarray  # (..., i, j)  Q Kᵀ / √d, plus the mask if there is one
     weights: np.ndarray  # (..., i, j)  softmax of each row: every row sums to 1
     Z: np.ndarray  # (..., i, d)  weights · V: row i is a weighted mean of the rows of V
@@ -28,16 +28,17 @@ class Attention:
 def self_attention(X, W_Q, W_K, W_V, mask=None):
     """softmax(Q Kᵀ / √d_k) V with Q = X W_Q, K = X W_K, V = X W_V.
 
-    X (..., tokens, c), one row a token; W_Q and W_K (c, d_k), W_V (c, d_v).
-    mask, added to the scores: anything that broadcasts to (..., tokens, tokens); -100 or -inf hides key j from query i.
-    Raises ValueError if the shapes don't go together.
+    X (..., tokens, c), one row per token; W_Q and W_K (c, d_k), W_V (c, d_v).
+    mask, of a shape that broadcasts to (..., tokens, tokens): booleans, True where query i may attend to key j, or
+    numbers that are added to the scores, of which -100 or -inf hides key j. A query without any key gives NaN.
+    Raises ValueError if the shapes don't fit, TypeError for anything but arrays of real numbers.
     """
-    check_projections(X, W_Q, W_K, W_V)
+    _check_projections(X, W_Q, W_K, W_V)
     return scaled_dot_product(X @ W_Q, X @ W_K, X @ W_V, mask)
 
 
 def self_attention_backward(dZ, X, W_Q, W_K, W_V, attention):
-    """→ dX, dW_Q, dW_K, dW_V. dZ (..., tokens, d_v); `attention` is what self_attention(X, …) returned."""
+    """→ dX, dW_Q, dW_K, dW_V. dZ (..., tokens, d_v); attention: what self_attention(X, …) returned."""
     dQ, dK, dV = scaled_dot_product_backward(dZ, attention)
     dX = dQ @ W_Q.T + dK @ W_K.T + dV @ W_V.T  # X was used three times
     return dX, rows(X).T @ rows(dQ), rows(X).T @ rows(dK), rows(X).T @ rows(dV)
@@ -48,10 +49,10 @@ def multi_head_self_attention(X, W_Q, W_K, W_V, W_O, num_heads, mask=None):
 
     X (..., tokens, c); W_Q, W_K, W_V (c, c), head a owning columns a·d to (a+1)·d with d = c / num_heads;
     W_O (c, c) mixes the heads. Q, K, V, scores and weights come back with a heads axis (..., a, i, …),
-    Z without one: (..., tokens, c). Raises ValueError if the shapes don't go together.
+    Z without one: (..., tokens, c). mask and errors as in self_attention.
     """
-    check_projections(X, W_Q, W_K, W_V)
-    check_heads(W_Q, W_V, W_O, num_heads)
+    _check_projections(X, W_Q, W_K, W_V)
+    num_heads = _check_heads(W_Q, W_V, W_O, num_heads)
     Q, K, V = (split_heads(X @ W, num_heads) for W in (W_Q, W_K, W_V))
     heads = scaled_dot_product(Q, K, V, mask)
     Z = rearrange(heads.Z, "... a m d -> ... m (a d)") @ W_O
@@ -59,7 +60,7 @@ def multi_head_self_attention(X, W_Q, W_K, W_V, W_O, num_heads, mask=None):
 
 
 def multi_head_self_attention_backward(dZ, X, W_Q, W_K, W_V, W_O, attention):
-    """→ dX, dW_Q, dW_K, dW_V, dW_O. dZ (..., tokens, c); `attention` is what the forward returned."""
+    """→ dX, dW_Q, dW_K, dW_V, dW_O. dZ (..., tokens, c); attention: what multi_head_self_attention(X, …) returned."""
     heads = rearrange(attention.weights @ attention.V, "... a m d -> ... m (a d)")
     dheads = split_heads(dZ @ W_O.T, num_heads=attention.Q.shape[-3])
     dQ, dK, dV = (rearrange(d, "... a m d -> ... m (a d)") for d in scaled_dot_product_backward(dheads, attention))
@@ -71,7 +72,8 @@ def scaled_dot_product(Q, K, V, mask=None):
     """softmax(Q Kᵀ / √d + mask) V. Q (..., i, d), K (..., j, d), V (..., j, d_v) → Z (..., i, d_v) and every step."""
     scores = Q @ K.mT / math.sqrt(Q.shape[-1])
     if mask is not None:
-        check_mask(mask, scores)
+        mask = added(mask, scores)
+        _check_mask(mask, scores)
         scores = scores + mask
     weights = softmax(scores, dim=-1)
     return Attention(Q, K, V, scores, weights, weights @ V)
@@ -86,7 +88,7 @@ def scaled_dot_product_backward(dZ, attention):
 
 
 def rows(x):
-    """(..., tokens, c) → (all tokens, c): a gradient of weights is a sum over all tokens that used them."""
+    """(..., tokens, c) → (all tokens, c): the gradient of a weight is a sum over all tokens that used it."""
     return x.reshape(-1, x.shape[-1])
 
 
@@ -95,7 +97,8 @@ def split_heads(x, num_heads):
     return rearrange(x, "... m (a d) -> ... a m d", a=num_heads)
 
 
-def check_projections(X, W_Q, W_K, W_V):
+def _check_projections(X, W_Q, W_K, W_V):
+    check_array("X", X)
     if X.ndim < 2:
         raise ValueError(f"X: expected shape (..., tokens, channels), got {tuple(X.shape)}")
     check_shape("W_Q", W_Q, X.shape[-1], "d_k")
@@ -103,14 +106,15 @@ def check_projections(X, W_Q, W_K, W_V):
     check_shape("W_V", W_V, X.shape[-1], "d_v")
 
 
-def check_heads(W_Q, W_V, W_O, num_heads):
-    widths = W_Q.shape[1], W_V.shape[1]
-    if num_heads < 1 or any(width % num_heads for width in widths):
+def _check_heads(W_Q, W_V, W_O, num_heads):
+    widths, num_heads = (W_Q.shape[1], W_V.shape[1]), check_whole("num_heads", num_heads)
+    if any(width % num_heads for width in widths):
         raise ValueError(f"num_heads: expected a divisor of the widths {widths} of W_Q and W_V, got {num_heads}")
     check_shape("W_O", W_O, widths[1], "c")
+    return num_heads
 
 
-def check_mask(mask, scores):
+def _check_mask(mask, scores):
     fits = (m in (1, s) for m, s in zip(mask.shape[::-1], scores.shape[::-1], strict=False))
     if mask.ndim > scores.ndim or not all(fits):
         raise ValueError(f"mask: expected a shape that broadcasts to {tuple(scores.shape)}, got {tuple(mask.shape)}")

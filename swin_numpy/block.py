@@ -3,8 +3,8 @@
 from einops import rearrange
 
 from .layers import DropPath, LayerNorm, Mlp
-from .module import Module
-from .patches import check_tokens
+from .module import Module, check_whole
+from .patches import check_grid, check_tokens
 from .window_attention import WindowAttention, WindowAttentionV2
 from .windows import cyclic_shift, pad_to_multiple, shift_mask, window_partition, window_reverse
 
@@ -15,9 +15,10 @@ class SwinTransformerBlock(Module):
     dim: channels c. num_heads: must divide dim. input_resolution: the grid (h, w) that the model is built for, or None
     for any. window_size: M. shift_size: 0 for W-MSA, M // 2 for SW-MSA. If the smaller side of the built grid fits into
     one window, the window shrinks to it and nothing is shifted, as in the official code.
-    always_shift: neither shrink the window nor leave any map unshifted, as detectors do. attention: what else the
-    attention takes, such as V2's pretrained_window_size.
-    Raises ValueError unless 0 <= shift_size < window_size.
+    always_shift: neither shrink the window nor leave any map unshifted, as detectors do.
+    drop, attn_drop, drop_path: rates of dropout, of dropout of the attention weights, and of stochastic depth.
+    attention: what else the attention takes, such as V2's pretrained_window_size.
+    Raises TypeError or ValueError for sizes and rates that make no sense.
     """
 
     Attention = WindowAttention
@@ -39,9 +40,11 @@ class SwinTransformerBlock(Module):
         **attention,
     ):
         super().__init__()
-        check_shift_size(shift_size, window_size)
+        window_size, shift_size = check_whole("window_size", window_size), check_whole("shift_size", shift_size, 0)
+        if shift_size >= window_size:
+            raise ValueError(f"shift_size: expected 0 <= shift < window_size={window_size}, got {shift_size}")
         self.dim = dim
-        self.input_resolution = None if input_resolution is None else tuple(input_resolution)
+        self.input_resolution = None if input_resolution is None else check_grid("input_resolution", input_resolution)
         self.window_size, self.shift_size = window_size, shift_size
         self.shift_on_other_grids, self.always_shift = shift_size, always_shift
         if input_resolution is not None and min(input_resolution) <= window_size and not always_shift:
@@ -139,8 +142,3 @@ class SwinTransformerBlockV2(SwinTransformerBlock):
         dy = dy + self.mlp.backward(self.norm2.backward(self.drop_path2.backward(dy)))
         dy = dy + self.attend_backward(self.norm1.backward(self.drop_path1.backward(dy)), grid)
         return dy
-
-
-def check_shift_size(shift_size, window_size):
-    if not 0 <= shift_size < window_size:
-        raise ValueError(f"shift_size: expected 0 <= shift < window_size={window_size}, got {shift_size}")

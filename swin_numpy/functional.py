@@ -7,6 +7,8 @@ Below each function stands its backward. Its first argument, dy, is the gradient
 what the function returned, and has that shape; it returns the gradients with respect to the arguments.
 """
 
+import math
+
 import numpy as np
 
 
@@ -15,7 +17,7 @@ def linear(x, weight, bias=None):
     rows = x.reshape(-1, x.shape[-1]) @ weight.T  # one large matrix product is faster than many small ones
     if bias is not None:
         rows += bias
-    return rows.reshape(*x.shape[:-1], -1)
+    return rows.reshape(*x.shape[:-1], len(weight))
 
 
 def linear_backward(dy, x, weight):
@@ -26,17 +28,22 @@ def linear_backward(dy, x, weight):
 
 
 def sum_tokens(x):
-    """The sum over all axes but the last. x (..., c) → (c,).
+    """The sum over all axes but the last. x (..., c) → (c,)."""
+    return add_up(x, tuple(range(x.ndim - 1)))
 
-    First groups of 64 rows, then groups of their sums, and so on. In a single long sum in float32, every step rounds
-    to the digits that the total has by then, and the error grows with the number of rows.
+
+def add_up(x, axes):
+    """x.sum(axes), as exact for a million numbers as for a few: in groups of 64, then groups of their sums, and so on.
+
+    In one long sum in float32, every step rounds to the digits that the total has by then; that error grows and grows.
     """
-    x = x.reshape(-1, x.shape[-1])
+    kept = [size for axis, size in enumerate(x.shape) if axis not in axes]
+    x = np.moveaxis(x, axes, range(len(axes))).reshape(math.prod(x.shape[axis] for axis in axes), math.prod(kept))
     while len(x) > 64:
         whole = len(x) // 64 * 64
         sums = np.ones(64, x.dtype) @ x[:whole].reshape(-1, 64, x.shape[1])  # faster than sum(axis=1)
         x = np.concatenate([sums, x[whole:]])
-    return x.sum(axis=0)
+    return x.sum(axis=0).reshape(kept)
 
 
 def softmax(x, dim=-1):

@@ -6,6 +6,7 @@ from einops import reduce, repeat
 from . import fused
 from .block import SwinTransformerBlock, SwinTransformerBlockV2
 from .config import SwinConfig
+from .functional import add_up
 from .layers import Dropout, LayerNorm, Linear, init_weights, seed_dropout
 from .module import Module, Parameter
 from .patches import PatchEmbed, PatchMerging, PatchMergingV2
@@ -13,10 +14,15 @@ from .weights.load import load_weights
 
 
 class BasicLayer(Module):
-    """One stage: `depth` blocks, W-MSA and SW-MSA by turns. Owns the PatchMerging that follows it, if one does."""
+    """One stage: blocks of W-MSA and SW-MSA alternate. Owns the PatchMerging that follows it, if there is one.
+
+    config: a SwinConfig; stage: 0 for the first. Raises ValueError for a stage that config doesn't have.
+    """
 
     def __init__(self, config, stage):
         super().__init__()
+        if stage not in range(len(config.depths)):
+            raise ValueError(f"stage: expected 0 to {len(config.depths) - 1}, got {stage}")
         Block, Merging, options = parts_of(config, stage)
         self.blocks = [
             Block(
@@ -39,7 +45,7 @@ class BasicLayer(Module):
         self.downsample = None if last else Merging(config.widths[stage])
 
     def forward(self, x, grid):
-        """x (n, h·w, c), grid (h, w) → (n, h·w, c): the blocks only, so that a stage gives what it computed."""
+        """x (n, h·w, c), grid (h, w) → (n, h·w, c): the blocks only, without the PatchMerging."""
         for block in self.blocks:
             x = block(x, grid)
         return x
@@ -52,7 +58,7 @@ class BasicLayer(Module):
 
 
 def parts_of(config, stage):
-    """What a stage is made of: the classes of its blocks and its PatchMerging, and what only V2's blocks are told."""
+    """The classes of a stage's blocks and of its PatchMerging, and the arguments that only V2's blocks have."""
     if config.version == 1:
         return SwinTransformerBlock, PatchMerging, {}
     pretrained = {"pretrained_window_size": config.pretrained_window_sizes[stage]}
@@ -83,16 +89,19 @@ class SwinTransformer(Module):
         self.to(dtype)
 
     def forward(self, images):
-        """images (n, c, H, W) → logits (n, num_classes); without a head, features (n, channels)."""
+        """images (n, c, H, W) → logits (n, num_classes); without a head, features (n, channels).
+
+        Raises ValueError for another number of channels, TypeError for another type than that of the weights.
+        """
         x, _ = self.forward_stages(images)[-1]
         self.save(x.shape)
-        x = reduce(self.norm(x), "n l c -> n c", "mean")
+        x = reduce(self.norm(x), "n l c -> n c", add_up) / x.shape[1]
         return x if self.head is None else self.head(x)
 
     def backward(self, dlogits):
         """dlogits, of the shape that forward returned → dimages (n, c, H, W). Adds to every parameter's `.grad`.
 
-        Raises ValueError for another shape, and if the last forward was not one in training mode.
+        Raises ValueError for another shape, and unless the last forward ran in training mode.
         """
         n, length, channels = self.saved[0]
         check_gradient(dlogits, (n, self.config.num_classes or channels))
@@ -104,9 +113,9 @@ class SwinTransformer(Module):
     def forward_stages(self, images, out_indices=None):
         """images (n, c, H, W) → for each stage (tokens (n, h·w, c), (h, w)), before PatchMerging and final norm.
 
-        out_indices: numbers of the stages that are wanted, rising; None: all of them. What only later stages need
-        is not computed. At 224x224 Swin-T's grids are 56x56, 28x28, 14x14, 7x7.
-        Raises ValueError for another number of channels and for a stage that is not there.
+        out_indices: the stages that are wanted, in rising order; None: all of them. Later stages are not computed.
+        At 224x224 Swin-T's grids are 56x56, 28x28, 14x14, 7x7.
+        Raises ValueError for another number of channels and for a stage that doesn't exist.
         """
         indices = check_indices(out_indices, len(self.layers))
         x, grid = self.embed(images)
@@ -120,9 +129,10 @@ class SwinTransformer(Module):
         return stages
 
     def backward_stages(self, dstages, out_indices=None):
-        """The gradients of the tokens (n, h·w, c) that forward_stages gave → dimages (n, c, H, W).
+        """The gradients of the tokens (n, h·w, c) that forward_stages returned → dimages (n, c, H, W).
 
-        A stage that the loss doesn't use may have the number 0 for its gradient, except the last.
+        dstages: one for each stage in out_indices; 0 for a stage that the loss doesn't use, except the last.
+        Raises ValueError for another number of gradients.
         """
         indices = check_indices(out_indices, len(self.layers))
         gradients = dict(zip(indices, dstages, strict=True))
@@ -166,7 +176,7 @@ class SwinTransformer(Module):
         """images (n, c, H, W) → the first stage's tokens (n, h·w, c) and grid (h, w)."""
         x, grid = self.patch_embed(images)
         if self.config.ape:
-            check_grid(grid, self.config.grids[0])
+            _check_grid(grid, self.config.grids[0])
             x = x + self.absolute_pos_embed
         return self.pos_drop(x), grid
 
@@ -174,7 +184,7 @@ class SwinTransformer(Module):
         """dx (n, h·w, c) → dimages (n, c, H, W)."""
         dx = self.pos_drop.backward(dx)
         if self.config.ape:
-            self.absolute_pos_embed.accumulate(reduce(dx, "n l c -> 1 l c", "sum"))
+            self.absolute_pos_embed.accumulate(reduce(dx, "n l c -> 1 l c", add_up))
         return self.patch_embed.backward(dx)
 
 
@@ -187,6 +197,7 @@ def with_weights(model, state):
 
 
 def check_config(config):
+    """Raise TypeError unless config is a SwinConfig."""
     if not isinstance(config, SwinConfig):
         raise TypeError(f"config: expected a SwinConfig, got {config!r}; presets: swin_numpy.get_config(name)")
 
@@ -197,12 +208,13 @@ def check_attention(kind):
 
 
 def check_dtype(dtype):
+    """Raise ValueError unless dtype is float32 or float64."""
     if np.dtype(dtype) not in (np.float32, np.float64):
         raise ValueError(f"dtype: expected float32 or float64, got {np.dtype(dtype)}")
 
 
 def check_indices(out_indices, stages):
-    """The stages asked for as a tuple; None asks for all."""
+    """The requested stages as a tuple; None stands for all. Raises ValueError for any that don't exist."""
     indices = tuple(range(stages)) if out_indices is None else out_indices
     if not isinstance(indices, tuple | list) or not indices or not all(i in range(stages) for i in indices):
         raise ValueError(f"out_indices: expected numbers of stages from 0 to {stages - 1}, got {out_indices!r}")
@@ -211,7 +223,7 @@ def check_indices(out_indices, stages):
     return tuple(int(i) for i in indices)
 
 
-def check_grid(grid, expected):
+def _check_grid(grid, expected):
     if grid != expected:
         raise ValueError(
             f"an absolute position embedding for {expected[0]}x{expected[1]} patches can't serve {grid[0]}x{grid[1]}: "
@@ -220,5 +232,6 @@ def check_grid(grid, expected):
 
 
 def check_gradient(gradient, expected):
+    """Raise ValueError unless the gradient has the expected shape."""
     if gradient.shape != expected:
         raise ValueError(f"gradient: expected the shape that forward returned, {expected}, got {gradient.shape}")

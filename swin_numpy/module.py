@@ -1,9 +1,10 @@
-"""Parameter and Module: what `torch.nn` gives the PyTorch twin, in as few lines as the models need.
+"""Parameter and Module, in as few lines as the models need, and the checks that every forward begins with.
 
-A Module owns Parameters and other Modules; their dotted names ("layers.0.blocks.1.attn.qkv.weight") are
-the attribute names on the way down, as in PyTorch, so that both twins read the same checkpoints.
+A Module owns Parameters and other Modules. As in PyTorch, a dotted name ("layers.0.blocks.1.attn.qkv.weight") lists the
+attributes on the way down, so that both twins read the same checkpoints.
 """
 
+import operator
 from copy import deepcopy
 from types import SimpleNamespace
 
@@ -13,9 +14,9 @@ from .weights.check import as_array, check_state, warn_not_finite
 
 
 class Parameter(np.ndarray):
-    """An array that training changes. It *is* its value; `.grad` is None or an array of its shape.
+    """An array that training changes. `.grad` is None or an array of the same shape.
 
-    Arithmetic gives plain arrays, so a Parameter appears nowhere but as an attribute of a Module.
+    Arithmetic with Parameters gives plain arrays, so that they occur only as attributes of Modules.
     """
 
     def __new__(cls, value):
@@ -25,7 +26,7 @@ class Parameter(np.ndarray):
         self.grad = None
 
     def accumulate(self, gradient):
-        """Add to `.grad`. What is used twice, in one batch or in two, gets the sum of both gradients."""
+        """Add to `.grad`: a parameter that is used twice, in one batch or in two, gets the sum of both gradients."""
         gradient = gradient.astype(self.dtype, copy=False)
         self.grad = gradient if self.grad is None else self.grad + gradient
 
@@ -34,11 +35,11 @@ class Parameter(np.ndarray):
         if out is None:
             return getattr(ufunc, method)(*inputs, **options)
         getattr(ufunc, method)(*inputs, out=tuple(plain(value) for value in out), **options)
-        return out[0]  # `parameter -= step` changes the parameter itself and leaves it one
+        return out[0]  # `parameter -= step` works in place, and the result is still a Parameter
 
 
 def plain(value):
-    """`value`, seen as an ordinary array if it is a Parameter. Shares its memory."""
+    """A Parameter as an ordinary array that shares its memory; anything else as it is."""
     return value.view(np.ndarray) if isinstance(value, Parameter) else value
 
 
@@ -46,17 +47,63 @@ def check_shape(name, x, *axes):
     """Raise unless x has these axes: a number is a length; a letter stands for any, of which only n may be 0.
 
     check_shape("x", x, "n", 49, 96) raises ValueError "x: expected shape (n, 49, 96), got (2, 48, 96)", or TypeError
-    if x is not an array of this library.
+    if x is not an array of this library or doesn't hold real numbers.
     """
-    if not isinstance(x, np.ndarray):
-        raise TypeError(f"{name}: expected a NumPy array, got {type(x).__name__}")
-    sizes = zip(x.shape, axes, strict=False)
-    if x.ndim != len(axes) or any(s < int(a != "n") if isinstance(a, str) else s != a for s, a in sizes):
+    check_array(name, x)
+    wrong = (a != "n" and s == 0 if isinstance(a, str) else s != a for s, a in zip(x.shape, axes, strict=False))
+    if x.ndim != len(axes) or any(wrong):
         raise ValueError(f"{name}: expected shape ({', '.join(map(str, axes))}), got {tuple(x.shape)}")
 
 
+def check_array(name, x):
+    """Raise TypeError unless x is an array of this library that holds real numbers."""
+    if not isinstance(x, np.ndarray) or isinstance(x, np.ma.MaskedArray | np.matrix):
+        raise TypeError(f"{name}: expected a NumPy array, got {type(x).__name__}")
+    if x.dtype.kind not in "biuf":
+        raise TypeError(f"{name}: expected real numbers, got {x.dtype}")
+
+
+def check_dtype(name, x, weight):
+    """Raise TypeError unless x has the type of the weights that it meets. NumPy would quietly compute in another."""
+    if x.dtype != weight.dtype:
+        raise TypeError(f"{name}: expected {weight.dtype}, the type of the weights, got {x.dtype}: convert either")
+
+
+def check_whole(name, value, least=1):
+    """`value` as an int. Raises TypeError unless it is a whole number, ValueError if it is less than `least`.
+
+    A number such as 2.0 must never reach einops: it remembers by equality, and would take 2 for 2.0 from then on.
+    """
+    try:
+        value = operator.index("a bool" if isinstance(value, bool) else value)
+    except TypeError:
+        raise TypeError(f"{name}: expected a whole number, got {value!r}") from None
+    if value < least:
+        raise ValueError(f"{name}: expected at least {least}, got {value}")
+    return value
+
+
+def check_rate(name, rate):
+    """Raise ValueError unless `rate`, the probability that something is dropped, is at least 0 and less than 1."""
+    if not 0 <= rate < 1:
+        raise ValueError(f"{name}: expected 0 <= rate < 1, got {rate}")
+
+
+def added(mask, scores):
+    """What to add to the scores for a mask: numbers as they are; booleans, True to keep a key, as 0 and -inf.
+
+    Returns an array in the type of `scores`. Raises TypeError for any other mask, such as one of integers.
+    """
+    check_array("mask", mask)
+    if mask.dtype == bool:
+        mask = np.where(mask, 0.0, -np.inf)
+    elif mask.dtype.kind != "f":
+        raise TypeError(f"mask: expected booleans (True: keep) or numbers to add to the scores, got {mask.dtype}")
+    return mask.astype(scores.dtype, copy=False)
+
+
 class Module:
-    """Base of every layer: calls `forward`, finds its parameters by name, switches train and eval mode."""
+    """Base class of all layers: calls `forward`, finds parameters by name, switches between training and evaluation."""
 
     def __init__(self):
         self.training = False
@@ -71,12 +118,12 @@ class Module:
         return output
 
     def register_forward_hook(self, hook):
-        """Call `hook(module, inputs, output)` after each forward, until `.remove()` of what this returns."""
+        """Call `hook(module, inputs, output)` after each forward. To stop, call `.remove()` of the return value."""
         self._forward_hooks.append(hook)
         return SimpleNamespace(remove=lambda: self._forward_hooks.remove(hook))
 
     def save(self, *values):
-        """Called by `forward`: keep what `backward` will need. Keeps nothing in evaluation mode."""
+        """Called by `forward`: keep what `backward` will need. In evaluation mode, nothing is kept."""
         self._saved = values if self.training else None
 
     @property
@@ -88,7 +135,7 @@ class Module:
         return self._saved
 
     def named_children(self):
-        """Yield (name, module) one level down; the modules of a list are called name.0, name.1, …"""
+        """Yield (name, module) one level down; the modules in a list are called name.0, name.1, …"""
         for name, value in vars(self).items():
             if isinstance(value, Module):
                 yield name, value
@@ -115,14 +162,14 @@ class Module:
     def load_state_dict(self, state, strict=True):
         """Copy arrays in by name. All or nothing: if a name or a shape is wrong, nothing is changed.
 
-        strict=False leaves out names that only one side has; a shape must fit all the same.
+        strict=False ignores names that only one side has, but shapes must fit.
         Returns (missing, unexpected), two lists of names. Raises CheckpointError (a ValueError) that lists what is
-        missing, unexpected or of another shape. Warns of arrays that hold NaN or infinity.
+        missing, unexpected or of another shape. Warns of arrays that contain NaN or infinity.
         """
         parameters = dict(self.named_parameters())
         missing, unexpected = check_state(state, {name: value.shape for name, value in parameters.items()}, strict)
         found = {name: as_array(state[name], name) for name in parameters if name in state}
-        with np.errstate(over="ignore"):  # what is too large for float32 becomes infinity, of which we warn
+        with np.errstate(over="ignore"):  # what exceeds float32 becomes infinity, and a warning follows
             found = {name: value.astype(parameters[name].dtype, copy=False) for name, value in found.items()}
         warn_not_finite(found)
         for name, value in found.items():
@@ -130,7 +177,7 @@ class Module:
         return missing, unexpected
 
     def zero_grad(self):
-        """Forget all gradients."""
+        """Set all gradients to None."""
         for _, parameter in self.named_parameters():
             parameter.grad = None
 
@@ -146,12 +193,12 @@ class Module:
         return self.train(False)
 
     def replica(self):
-        """A copy that has the same parameters, but gradients and saved values of its own: for another thread."""
+        """A copy for another thread: it shares the parameters, but has its own gradients and saved values."""
         shared = {id(parameter): parameter.view() for _, parameter in self.named_parameters()}
         return deepcopy(self, shared)
 
     def to(self, dtype):
-        """Turn every parameter into `dtype`, in place. Gradients are dropped."""
+        """Convert every parameter to `dtype`, in place, and drop its gradient. Returns the module."""
         for _, module in self.named_modules():
             for name, value in vars(module).items():
                 if isinstance(value, Parameter) and value.dtype != dtype:

@@ -5,9 +5,9 @@ import math
 import numpy as np
 from einops import rearrange, reduce
 
-from .functional import softmax, softmax_backward
+from .functional import add_up, softmax, softmax_backward
 from .layers import Dropout, Linear, ReLU, Sequential, Sigmoid, small_normal
-from .module import Module, Parameter, check_shape
+from .module import Module, Parameter, added, check_rate, check_shape, check_whole
 from .windows import pair, relative_coordinates, relative_position_index
 
 LOG_100 = math.log(100)  # V2: the scale is exp of a learned number, which is clamped here
@@ -17,15 +17,19 @@ class WindowAttention(Module):
     """softmax(Q Kᵀ / √d + B) V in every window. With a mask it is SW-MSA, without one W-MSA.
 
     dim: channels c; window_size: M or (rows, columns); num_heads: a, each of width d = dim / num_heads.
-    Raises ValueError if num_heads doesn't divide dim.
+    qkv_bias: whether q, k and v have a bias. attn_drop, proj_drop: dropout of the weights and of the output.
+    Raises ValueError if num_heads doesn't divide dim, TypeError or ValueError for sizes and rates that make no sense.
     """
 
     def __init__(self, dim, window_size, num_heads, *, qkv_bias=True, attn_drop=0.0, proj_drop=0.0):
         super().__init__()
-        check_heads(dim, num_heads)
-        mh, mw = self.window_size = pair(window_size)
-        self.dim = dim
-        self.num_heads = num_heads
+        mh, mw = self.window_size = pair("window_size", window_size)
+        self.dim = dim = check_whole("dim", dim)
+        self.num_heads = num_heads = check_whole("num_heads", num_heads)
+        if dim % num_heads:
+            raise ValueError(f"num_heads: expected a divisor of dim={dim}, got {num_heads}")
+        check_rate("attn_drop", attn_drop)
+        check_rate("proj_drop", proj_drop)
         self.scale = (dim // num_heads) ** -0.5
         self.relative_position_bias_table = Parameter(small_normal((2 * mh - 1) * (2 * mw - 1), num_heads))
         self.relative_position_index = relative_position_index(window_size)
@@ -35,7 +39,10 @@ class WindowAttention(Module):
         self.proj_drop = Dropout(proj_drop)
 
     def forward(self, x, mask=None):
-        """x (n, k, m, c), mask (k, m, m) → (n, k, m, c). Raises ValueError for another shape."""
+        """x (n, k, m, c), mask (k, m, m) → (n, k, m, c). Raises ValueError for another shape.
+
+        mask: numbers to add to the scores, or booleans, True where query i may attend to key j.
+        """
         q, k, v = self.project(x)
         weights = softmax(self.scores(q, k, mask), dim=-1)
         dropped = self.attn_drop(weights)
@@ -50,7 +57,7 @@ class WindowAttention(Module):
         dz = rearrange(dz, "n k m (a d) -> n k a m d", a=self.num_heads)
         ddropped, dv = dz @ v.mT, dropped.mT @ dz
         dscores = softmax_backward(self.attn_drop.backward(ddropped), weights)
-        self.relative_position_bias_backward(reduce(dscores, "n k a i j -> a i j", "sum"))
+        self.relative_position_bias_backward(reduce(dscores, "n k a i j -> a i j", add_up))
         dq, dk = self.compare_backward(dscores, q, k)
         return self.project_backward(dq, dk, dv)
 
@@ -64,8 +71,8 @@ class WindowAttention(Module):
         scores = self.compare(q, k) + self.relative_position_bias()  # (n k a i j) + (a i j)
         if mask is None:
             return scores
-        check_shape("mask", mask, *scores.shape[1:2], *scores.shape[3:])
-        return scores + rearrange(mask, "k i j -> k 1 i j")
+        check_shape("mask", mask, scores.shape[1], *scores.shape[3:])
+        return scores + rearrange(added(mask, scores), "k i j -> k 1 i j")
 
     def project(self, x):
         """x (n, k, m, c) → q, k, v, each (n, k, a, m, d). Raises ValueError for another shape."""
@@ -92,11 +99,11 @@ class WindowAttention(Module):
     def relative_position_bias_backward(self, dbias):
         """dbias (a, i, j). Many pairs of tokens read the same entry of the table, so their gradients add up in it."""
         entry = self.relative_position_index.ravel()
-        dtable = [np.bincount(entry, dhead.ravel(), entry.max() + 1) for dhead in dbias]  # one column for each head
+        dtable = [np.bincount(entry, dhead.ravel()) for dhead in dbias]  # for each head, a sum for each entry
         self.bias_table_backward(np.stack(dtable, axis=1).astype(dbias.dtype))
 
     def bias_table_backward(self, dtable):
-        """dtable (offsets, a)."""
+        """dtable (offsets, a): the gradient of the table."""
         self.relative_position_bias_table.accumulate(dtable)
 
 
@@ -130,8 +137,8 @@ class WindowAttentionV2(WindowAttention):
     def project_backward(self, dq, dk, dv):
         """dq, dk, dv (n, k, a, m, d) → dx (n, k, m, c)."""
         if self.q_bias is not None:
-            self.q_bias.accumulate(reduce(dq, "n k a m d -> (a d)", "sum"))
-            self.v_bias.accumulate(reduce(dv, "n k a m d -> (a d)", "sum"))
+            self.q_bias.accumulate(reduce(dq, "n k a m d -> (a d)", add_up))
+            self.v_bias.accumulate(reduce(dv, "n k a m d -> (a d)", add_up))
         return super().project_backward(dq, dk, dv)
 
     def compare(self, q, k):
@@ -142,7 +149,7 @@ class WindowAttentionV2(WindowAttention):
         """dscores (n, k, a, i, j) → dq, dk (n, k, a, m, d)."""
         scale = self.learned_scale()
         dscaled = dscores @ unit_vectors(k)  # the gradient of scale · unit_vectors(q)
-        dscale = reduce(dscaled * unit_vectors(q), "n k a m d -> a 1 1", "sum")
+        dscale = reduce(dscaled * unit_vectors(q), "n k a m d -> a 1 1", add_up)
         self.logit_scale.accumulate(dscale * scale * (self.logit_scale <= LOG_100))
         dq = unit_vectors_backward(scale * dscaled, q)
         return dq, unit_vectors_backward(scale * dscores.mT @ unit_vectors(q), k)
@@ -177,8 +184,3 @@ def lengths(x):
     """‖x‖ over the last axis, at least a tiny number, so that one can divide by it. x (..., d) → (..., 1)."""
     tiny = max(1e-12, np.finfo(x.dtype).tiny)  # in half precision 1e-12 would be 0
     return np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), tiny)
-
-
-def check_heads(dim, num_heads):
-    if num_heads < 1 or dim % num_heads:
-        raise ValueError(f"num_heads: expected a divisor of dim={dim}, got {num_heads}")

@@ -5,20 +5,19 @@ Axis names: n batch · h w grid rows, columns · c channels · k windows (kh kw 
 """
 
 import math
-from numbers import Integral
 
 import numpy as np
 from einops import rearrange
 
-from .module import check_shape
+from .module import check_shape, check_whole
 
 
-def pair(value):
-    """7 → (7, 7); (7, 9) → (7, 9). Raises TypeError for anything else."""
+def pair(name, value, least=1):
+    """7 → (7, 7); (7, 9) → (7, 9). Raises TypeError unless they are whole numbers, ValueError if one is too small."""
     two = tuple(value) if isinstance(value, tuple | list) else (value, value)
-    if len(two) != 2 or not all(isinstance(number, Integral) for number in two):
-        raise TypeError(f"expected an int or a pair of them, got {value!r}")
-    return two
+    if len(two) != 2:
+        raise TypeError(f"{name}: expected a whole number or a pair of them, got {value!r}")
+    return check_whole(name, two[0], least), check_whole(name, two[1], least)
 
 
 def window_partition(x, window_size):
@@ -26,53 +25,64 @@ def window_partition(x, window_size):
 
     window_size: M, or (rows, columns). Raises ValueError unless it divides h and w.
     """
-    mh, mw = pair(window_size)
+    mh, mw = pair("window_size", window_size)
     check_shape("x", x, "n", "h", "w", "c")
-    check_fit(x.shape[1], x.shape[2], mh, mw)
+    _check_fit(x.shape[1], x.shape[2], mh, mw)
     return rearrange(x, "n (kh mh) (kw mw) c -> n (kh kw) (mh mw) c", mh=mh, mw=mw)
 
 
 def window_reverse(windows, window_size, H, W):
-    """Undo `window_partition`. windows (n, windows, tokens in a window, c) → (n, H, W, c)."""
-    mh, mw = pair(window_size)
-    check_fit(H, W, mh, mw)
+    """Undo `window_partition`. windows (n, windows, tokens in a window, c) → (n, H, W, c).
+
+    H, W: rows and columns of the map. Raises ValueError unless the windows fit.
+    """
+    mh, mw = pair("window_size", window_size)
+    H, W = pair("H, W", (H, W))
+    _check_fit(H, W, mh, mw)
     check_shape("windows", windows, "n", (H // mh) * (W // mw), mh * mw, "c")
     return rearrange(windows, "n (kh kw) (mh mw) c -> n (kh mh) (kw mw) c", kh=H // mh, mh=mh)
 
 
 def pad_to_multiple(x, size):
-    """Add zeros at the right and the bottom until windows of `size` fit. x (n, h, w, c) → (n, h', w', c)."""
-    mh, mw = pair(size)
+    """Add zeros at the right and the bottom until windows of `size` fit. x (n, h, w, c) → (n, h', w', c).
+
+    size: M, or (rows, columns).
+    """
+    mh, mw = pair("size", size)
     check_shape("x", x, "n", "h", "w", "c")
-    check_window(mh, mw)
     _, H, W, _ = x.shape
     bottom, right = -H % mh, -W % mw
-    if bottom == right == 0:
+    if bottom == 0 and right == 0:
         return x
     return np.pad(x, ((0, 0), (0, bottom), (0, right), (0, 0)))
 
 
 def cyclic_shift(x, shift):
-    """Roll the map up and to the left by `shift` tokens; what leaves at one side enters at the other.
+    """Roll the map up and to the left by `shift` tokens; what leaves on one side comes back on the other.
 
     x (n, h, w, c) → same. shift: s, or (rows, columns). cyclic_shift(x, -s) brings everything back.
     """
-    rows, columns = pair(shift)
+    rows, columns = pair("shift", shift, -math.inf)
     check_shape("x", x, "n", "h", "w", "c")
-    if rows == columns == 0:
+    if rows == 0 and columns == 0:
         return x
     return np.roll(x, (-rows, -columns), axis=(1, 2))
 
 
 def shift_mask(H, W, window_size, shift):
-    """What SW-MSA adds to its scores: 0 where token i may look at token j, -100 where the seam parts them.
+    """What SW-MSA adds to its scores: 0 where token i may attend to token j, -100 where the seam separates them.
 
-    After the cyclic shift, the last windows of each axis hold tokens from both sides of the seam: neighbours
-    in the window that are no neighbours in the image. Returns (windows, tokens, tokens), float32.
+    After the cyclic shift, the last windows along each axis hold tokens from both sides of the seam: side by side in
+    the window, but far apart in the image. Returns (windows, tokens, tokens), float32.
+
+    H, W: rows and columns of the map. Raises ValueError unless windows fit and 0 <= shift < window_size.
     """
-    mh, mw = pair(window_size)
-    rows, columns = pair(shift)
-    check_shift(H, W, mh, mw, rows, columns)
+    mh, mw = pair("window_size", window_size)
+    rows, columns = pair("shift", shift, 0)
+    H, W = pair("H, W", (H, W))
+    _check_fit(H, W, mh, mw)
+    if rows >= mh or columns >= mw:
+        raise ValueError(f"shift: expected 0 <= shift < window size {(mh, mw)}, got {(rows, columns)}")
     below = np.arange(H) >= H - rows  # two bits say on which side of the seam a token lies
     right = np.arange(W) >= W - columns
     side = 2 * below[:, None] + right[None, :]
@@ -84,11 +94,10 @@ def shift_mask(H, W, window_size, shift):
 def relative_position_index(window_size):
     """Which row of the bias table belongs to query i and key j. Returns (M·M, M·M), int64.
 
-    The offset (rows, columns) from j to i runs from -(M-1) to M-1 on each axis; it is moved to start at 0
-    and read as a number with two digits, of which the second has 2M-1 values.
+    Along each axis, the offset from j to i runs from -(M-1) to M-1. Both offsets are moved to start at 0, and are then
+    the two digits of the row's number, in base 2M-1.
     """
-    mh, mw = pair(window_size)
-    check_window(mh, mw)
+    mh, mw = pair("window_size", window_size)
     token = np.arange(mh * mw)
     row, column = token // mw, token % mw
     rows = row[:, None] - row[None, :] + mh - 1
@@ -99,37 +108,27 @@ def relative_position_index(window_size):
 def relative_coordinates(window_size, pretrained_window_size=0):
     """Offsets (rows, columns) between two tokens of a window on a log scale. Returns ((2M-1)², 2), float32.
 
-    In the order of the bias table, from (-(M-1), -(M-1)) on. V2 asks a small network for the bias of each (Liu et al.
-    2022, section 3.3). The largest offset of the window that the network was trained at, pretrained_window_size (0:
-    window_size), is 8 before the logarithm and log2(1 + 8) / log2(8) after it: in a larger window only a little more.
+    In the order of the bias table, from (-(M-1), -(M-1)) on. From each of them, V2's small network computes a bias (Liu
+    et al. 2022, section 3.3). pretrained_window_size: the window that the network was trained at, 0 for window_size.
+    Its largest offset becomes 8 before the logarithm; the offsets of a larger window go only a little further.
     """
-    mh, mw = pair(window_size)
-    check_window(mh, mw)
-    ph, pw = pair(pretrained_window_size)
+    mh, mw = pair("window_size", window_size)
+    ph, pw = pair("pretrained_window_size", pretrained_window_size, 0)
     rows, columns = log_spaced(mh, ph), log_spaced(mw, pw)
-    offsets = rearrange(list(np.meshgrid(rows, columns, indexing="ij")), "two h w -> (h w) two")
-    return offsets.astype(np.float32)  # as the official code, whatever the type of the model
+    return rearrange(list(np.meshgrid(rows, columns, indexing="ij")), "two h w -> (h w) two")
 
 
 def log_spaced(window, pretrained):
-    """The offsets from -(M-1) to M-1 of one axis: x = 8 · offset / (M' - 1), then sign(x) · log2(1 + |x|) / log2(8)."""
-    largest = max((pretrained or window) - 1, 1)  # a window of one token has no offset but 0
-    x = 8 * np.arange(1 - window, window, dtype=np.float64) / largest
-    return np.sign(x) * np.log2(1 + np.abs(x)) / math.log2(8)
+    """The offsets from -(M-1) to M-1 of one axis: x = 8 · offset / (M' - 1), then sign(x) · log2(1 + |x|) / log2(8).
+
+    Each operation is rounded to float32, whatever the type of the model: the official code does the same.
+    """
+    largest = max((pretrained or window) - 1, 1)  # in a window of one token the only offset is 0
+    x = np.arange(1 - window, window, dtype=np.float32) / largest * 8
+    log = np.log2(1 + np.abs(x), dtype=np.float64).astype(np.float32)  # NumPy's own in float32 is less exact
+    return np.sign(x) * log / 3
 
 
-def check_window(mh, mw):
-    if min(mh, mw) < 1:
-        raise ValueError(f"window size: expected at least 1, got {mh}x{mw}")
-
-
-def check_fit(H, W, mh, mw):
-    check_window(mh, mw)
+def _check_fit(H, W, mh, mw):
     if H % mh or W % mw:
         raise ValueError(f"windows of {mh}x{mw} don't fit a map of {H}x{W}: pad it first (pad_to_multiple)")
-
-
-def check_shift(H, W, mh, mw, rows, columns):
-    check_fit(H, W, mh, mw)
-    if not (0 <= rows < mh and 0 <= columns < mw):
-        raise ValueError(f"shift: expected 0 <= shift < window size {(mh, mw)}, got {(rows, columns)}")

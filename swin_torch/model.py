@@ -13,12 +13,19 @@ from .layers import init_weights
 from .module import Module
 from .patches import PatchEmbed, PatchMerging, PatchMergingV2
 
+torch.fx.wrap("reduce")  # torch.fx can't look into einops
+
 
 class BasicLayer(Module):
-    """One stage: `depth` blocks, W-MSA and SW-MSA by turns. Owns the PatchMerging that follows it, if one does."""
+    """One stage: blocks of W-MSA and SW-MSA alternate. Owns the PatchMerging that follows it, if there is one.
+
+    config: a SwinConfig; stage: 0 for the first. Raises ValueError for a stage that config doesn't have.
+    """
 
     def __init__(self, config, stage):
         super().__init__()
+        if stage not in range(len(config.depths)):
+            raise ValueError(f"stage: expected 0 to {len(config.depths) - 1}, got {stage}")
         Block, Merging, options = parts_of(config, stage)
         self.blocks = ModuleList(
             Block(
@@ -42,7 +49,7 @@ class BasicLayer(Module):
         self.fast_forward = None  # use_attention("fused") puts a function here that computes what forward does
 
     def forward(self, x, grid):
-        """x (n, h·w, c), grid (h, w) → (n, h·w, c): the blocks only, so that a stage gives what it computed."""
+        """x (n, h·w, c), grid (h, w) → (n, h·w, c): the blocks only, without the PatchMerging."""
         if self.fast_forward is not None and fused.applies(self.blocks, x):
             return self.fast_forward(self.blocks, x, grid)
         for block in self.blocks:
@@ -51,7 +58,7 @@ class BasicLayer(Module):
 
 
 def parts_of(config, stage):
-    """What a stage is made of: the classes of its blocks and its PatchMerging, and what only V2's blocks are told."""
+    """The classes of a stage's blocks and of its PatchMerging, and the arguments that only V2's blocks have."""
     if config.version == 1:
         return SwinTransformerBlock, PatchMerging, {}
     pretrained = {"pretrained_window_size": config.pretrained_window_sizes[stage]}
@@ -79,7 +86,10 @@ class SwinTransformer(Module):
         init_weights(self, seed)
 
     def forward(self, images):
-        """images (n, c, H, W) → logits (n, num_classes); without a head, features (n, channels)."""
+        """images (n, c, H, W) → logits (n, num_classes); without a head, features (n, channels).
+
+        Raises ValueError for another number of channels, TypeError for another type than that of the weights.
+        """
         x, _ = self.forward_stages(images)[-1]
         x = reduce(self.norm(x), "n l c -> n c", "mean")
         return x if self.head is None else self.head(x)
@@ -87,9 +97,9 @@ class SwinTransformer(Module):
     def forward_stages(self, images, out_indices=None):
         """images (n, c, H, W) → for each stage (tokens (n, h·w, c), (h, w)), before PatchMerging and final norm.
 
-        out_indices: numbers of the stages that are wanted, rising; None: all of them. What only later stages need
-        is not computed. At 224x224 Swin-T's grids are 56x56, 28x28, 14x14, 7x7.
-        Raises ValueError for another number of channels and for a stage that is not there.
+        out_indices: the stages that are wanted, in rising order; None: all of them. Later stages are not computed.
+        At 224x224 Swin-T's grids are 56x56, 28x28, 14x14, 7x7.
+        Raises ValueError for another number of channels and for a stage that doesn't exist.
         """
         indices = check_indices(out_indices, len(self.layers))
         x, grid = self.embed(images)
@@ -135,7 +145,7 @@ class SwinTransformer(Module):
         """images (n, c, H, W) → the first stage's tokens (n, h·w, c) and grid (h, w)."""
         x, grid = self.patch_embed(images)
         if self.config.ape:
-            check_grid(grid, self.config.grids[0])
+            _check_grid(grid, self.config.grids[0])
             x = x + self.absolute_pos_embed
         return self.pos_drop(x), grid
 
@@ -149,6 +159,7 @@ def with_weights(model, state):
 
 
 def check_config(config):
+    """Raise TypeError unless config is a SwinConfig."""
     if not isinstance(config, SwinConfig):
         raise TypeError(f"config: expected a SwinConfig, got {config!r}; presets: swin_numpy.get_config(name)")
 
@@ -159,7 +170,7 @@ def check_attention(kind):
 
 
 def check_indices(out_indices, stages):
-    """The stages asked for as a tuple; None asks for all."""
+    """The requested stages as a tuple; None stands for all. Raises ValueError for any that don't exist."""
     indices = tuple(range(stages)) if out_indices is None else out_indices
     if not isinstance(indices, tuple | list) or not indices or not all(i in range(stages) for i in indices):
         raise ValueError(f"out_indices: expected numbers of stages from 0 to {stages - 1}, got {out_indices!r}")
@@ -168,7 +179,7 @@ def check_indices(out_indices, stages):
     return tuple(int(i) for i in indices)
 
 
-def check_grid(grid, expected):
+def _check_grid(grid, expected):
     if grid != expected:
         raise ValueError(
             f"an absolute position embedding for {expected[0]}x{expected[1]} patches can't serve {grid[0]}x{grid[1]}: "

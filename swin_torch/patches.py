@@ -3,7 +3,7 @@
 from einops import rearrange
 from torch.nn import Conv2d, LayerNorm, Linear, Module
 
-from .module import check_shape
+from .module import check_dtype, check_shape, check_whole
 from .windows import pad_to_multiple, pair
 
 
@@ -15,17 +15,20 @@ class PatchEmbed(Module):
 
     def __init__(self, patch_size=4, in_chans=3, embed_dim=96, patch_norm=True):
         super().__init__()
-        self.patch_size = patch_size
-        self.in_chans = in_chans
+        self.patch_size = patch_size = check_whole("patch_size", patch_size)
+        self.in_chans = in_chans = check_whole("in_chans", in_chans)
+        embed_dim = check_whole("embed_dim", embed_dim)
         self.proj = Conv2d(in_chans, embed_dim, kernel_size=patch_size, stride=patch_size)
         self.norm = LayerNorm(embed_dim) if patch_norm else None
 
     def forward(self, images):
         """images (n, c, H, W) → tokens (n, h·w, embed_dim) and their grid (h, w) = (⌈H/p⌉, ⌈W/p⌉).
 
-        Sides that p doesn't divide are padded with zeros. Raises ValueError for another number of channels.
+        Sides that p doesn't divide are padded with zeros. Raises ValueError for another number of channels, TypeError
+        for images of another type than the weights.
         """
         check_images(images, self.in_chans)
+        check_dtype("images", images, next((weight for _, weight in self.named_parameters()), images))
         x = pad_to_multiple(rearrange(images, "n c H W -> n H W c"), self.patch_size)
         x = self.proj(rearrange(x, "n H W c -> n c H W"))
         _, _, h, w = x.shape
@@ -43,7 +46,7 @@ class PatchMerging(Module):
 
     def __init__(self, dim):
         super().__init__()
-        self.dim = dim
+        self.dim = dim = check_whole("dim", dim)
         self.reduction = Linear(4 * dim, 2 * dim, bias=False)
         self.norm = LayerNorm(4 * dim)
 
@@ -79,11 +82,14 @@ def check_images(images, in_chans):
     check_shape("images", images, "n", in_chans, "H", "W")
 
 
+def check_grid(name, grid):
+    """`grid` as (h, w). Raises TypeError unless it is a pair of whole numbers, ValueError if one is less than 1."""
+    if not isinstance(grid, tuple | list):
+        raise TypeError(f"{name}: expected (rows, columns), got {grid!r}")
+    return pair(name, grid)
+
+
 def check_tokens(x, grid, dim):
     """Raise unless grid is (h, w) and x (n, h·w, dim)."""
-    if not isinstance(grid, tuple | list):
-        raise TypeError(f"grid: expected (rows, columns), got {grid!r}")
-    h, w = pair(grid)
-    if h < 1 or w < 1:
-        raise ValueError(f"grid: expected at least one row and one column, got {h}x{w}")
+    h, w = check_grid("grid", grid)
     check_shape(f"tokens of a {h}x{w} grid", x, "n", h * w, dim)

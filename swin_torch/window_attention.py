@@ -7,7 +7,7 @@ from einops import rearrange
 from torch.nn import Dropout, Linear, Module, Parameter, ReLU, Sequential, Sigmoid
 from torch.nn.functional import softmax
 
-from .module import check_shape
+from .module import added, check_rate, check_shape, check_whole
 from .windows import pair, relative_coordinates, relative_position_index
 
 LOG_100 = math.log(100)  # V2: the scale is exp of a learned number, which is clamped here
@@ -17,15 +17,19 @@ class WindowAttention(Module):
     """softmax(Q Kᵀ / √d + B) V in every window. With a mask it is SW-MSA, without one W-MSA.
 
     dim: channels c; window_size: M or (rows, columns); num_heads: a, each of width d = dim / num_heads.
-    Raises ValueError if num_heads doesn't divide dim.
+    qkv_bias: whether q, k and v have a bias. attn_drop, proj_drop: dropout of the weights and of the output.
+    Raises ValueError if num_heads doesn't divide dim, TypeError or ValueError for sizes and rates that make no sense.
     """
 
     def __init__(self, dim, window_size, num_heads, *, qkv_bias=True, attn_drop=0.0, proj_drop=0.0):
         super().__init__()
-        check_heads(dim, num_heads)
-        mh, mw = self.window_size = pair(window_size)
-        self.dim = dim
-        self.num_heads = num_heads
+        mh, mw = self.window_size = pair("window_size", window_size)
+        self.dim = dim = check_whole("dim", dim)
+        self.num_heads = num_heads = check_whole("num_heads", num_heads)
+        if dim % num_heads:
+            raise ValueError(f"num_heads: expected a divisor of dim={dim}, got {num_heads}")
+        check_rate("attn_drop", attn_drop)
+        check_rate("proj_drop", proj_drop)
         self.scale = (dim // num_heads) ** -0.5
         self.relative_position_bias_table = Parameter(0.02 * torch.randn((2 * mh - 1) * (2 * mw - 1), num_heads))
         self.register_buffer("relative_position_index", relative_position_index(window_size), persistent=False)
@@ -34,16 +38,11 @@ class WindowAttention(Module):
         self.proj = Linear(dim, dim)
         self.proj_drop = Dropout(proj_drop)
 
-    def _load_from_state_dict(self, *arguments):
-        """What follows from the sizes isn't in a checkpoint. After to_empty() or on "meta" it has to be made again."""
-        super()._load_from_state_dict(*arguments)
-        self._make_buffers(next(self.parameters(recurse=False)).device)
-
-    def _make_buffers(self, device):
-        self.relative_position_index = relative_position_index(self.window_size).to(device)
-
     def forward(self, x, mask=None):
-        """x (n, k, m, c), mask (k, m, m) → (n, k, m, c). Raises ValueError for another shape."""
+        """x (n, k, m, c), mask (k, m, m) → (n, k, m, c). Raises ValueError for another shape.
+
+        mask: numbers to add to the scores, or booleans, True where query i may attend to key j.
+        """
         q, k, v = self.project(x)
         weights = softmax(self.scores(q, k, mask), dim=-1)
         dropped = self.attn_drop(weights)
@@ -60,8 +59,8 @@ class WindowAttention(Module):
         scores = self.compare(q, k) + self.relative_position_bias()  # (n k a i j) + (a i j)
         if mask is None:
             return scores
-        check_shape("mask", mask, *scores.shape[1:2], *scores.shape[3:])
-        return scores + rearrange(mask, "k i j -> k 1 i j")
+        check_shape("mask", mask, scores.shape[1], *scores.shape[3:])
+        return scores + rearrange(added(mask, scores), "k i j -> k 1 i j")
 
     def project(self, x):
         """x (n, k, m, c) → q, k, v, each (n, k, a, m, d). Raises ValueError for another shape."""
@@ -70,12 +69,22 @@ class WindowAttention(Module):
 
     def compare(self, q, k):
         """Q Kᵀ / √d: q, k (n, k, a, m, d) → (n, k, a, i, j)."""
-        return self.scale * q @ k.mT
+        return self.scale * q @ k.transpose(-2, -1)
 
     def relative_position_bias(self):
         """B (a, i, j): for each head, the table's entry for the offset from token j to token i."""
         bias = self.relative_position_bias_table[self.relative_position_index]
         return rearrange(bias, "i j a -> a i j")
+
+    def _load_from_state_dict(self, *arguments):
+        """Called by load_state_dict. The buffers, which no file holds, are garbage after to_empty, or still on meta."""
+        super()._load_from_state_dict(*arguments)
+        self._restore_buffer("relative_position_index", relative_position_index(self.window_size))
+
+    def _restore_buffer(self, name, value):
+        old = getattr(self, name)
+        places = [parameter.device for parameter in self.parameters() if not parameter.is_meta]
+        setattr(self, name, value.to(places[0] if old.is_meta and places else old.device, old.dtype))
 
 
 class WindowAttentionV2(WindowAttention):
@@ -89,20 +98,20 @@ class WindowAttentionV2(WindowAttention):
 
     def __init__(self, dim, window_size, num_heads, *, qkv_bias=True, pretrained_window_size=0, **dropout):
         super().__init__(dim, window_size, num_heads, qkv_bias=False, **dropout)
+        self.pretrained_window_size = pair("pretrained_window_size", pretrained_window_size, 0)
         del self.scale, self.relative_position_bias_table  # V2 learns the scale and computes the table
         self.q_bias = Parameter(torch.zeros(dim)) if qkv_bias else None
         self.v_bias = Parameter(torch.zeros(dim)) if qkv_bias else None
         self.logit_scale = Parameter(torch.full((num_heads, 1, 1), math.log(10)))
         self.cpb_mlp = Sequential(Linear(2, 512), ReLU(), Linear(512, num_heads, bias=False))
         self.sigmoid = Sigmoid()
-        self.pretrained_window_size = pretrained_window_size
         offsets = relative_coordinates(window_size, pretrained_window_size)
         self.register_buffer("relative_coords_table", offsets, persistent=False)
 
-    def _make_buffers(self, device):
-        super()._make_buffers(device)
+    def _load_from_state_dict(self, *arguments):
+        super()._load_from_state_dict(*arguments)
         offsets = relative_coordinates(self.window_size, self.pretrained_window_size)
-        self.relative_coords_table = offsets.to(device, self.relative_coords_table.dtype)
+        self._restore_buffer("relative_coords_table", offsets)
 
     def project(self, x):
         """x (n, k, m, c) → q, k, v, each (n, k, a, m, d). Raises ValueError for another shape."""
@@ -114,7 +123,7 @@ class WindowAttentionV2(WindowAttention):
 
     def compare(self, q, k):
         """scale · cos(q, k): q, k (n, k, a, m, d) → (n, k, a, i, j)."""
-        return self.learned_scale() * unit_vectors(q) @ unit_vectors(k).mT
+        return self.learned_scale() * unit_vectors(q) @ unit_vectors(k).transpose(-2, -1)
 
     def learned_scale(self):
         """What each head multiplies its cosines by, at most 100. Returns (a, 1, 1)."""
@@ -136,8 +145,3 @@ def lengths(x):
     """‖x‖ over the last axis, at least a tiny number, so that one can divide by it. x (..., d) → (..., 1)."""
     tiny = max(1e-12, torch.finfo(x.dtype).tiny)  # in half precision 1e-12 would be 0
     return torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp_min(tiny)
-
-
-def check_heads(dim, num_heads):
-    if num_heads < 1 or dim % num_heads:
-        raise ValueError(f"num_heads: expected a divisor of dim={dim}, got {num_heads}")

@@ -8,6 +8,7 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 import swin_numpy
+import swin_torch
 from swin_numpy.functional import softmax
 from tests.twin import PACKAGES, assert_twins, both, inputs_for, normal, relative, tensor
 
@@ -164,7 +165,7 @@ def test_the_result_cannot_be_changed(package):
         ("mask", lambda m: m[:, :4], r"mask: expected a shape that broadcasts to .*, got \(5, 4\)"),
         ("mask", lambda m: np.stack([m] * 3), r"mask: expected a shape that broadcasts to .*, got \(3, 5, 5\)"),
         ("heads", lambda _: 4, r"num_heads: expected a divisor of the widths \(6, 6\) of W_Q and W_V, got 4"),
-        ("heads", lambda _: 0, r"num_heads: expected a divisor of the widths \(6, 6\) of W_Q and W_V, got 0"),
+        ("heads", lambda _: 0, "num_heads: expected at least 1, got 0"),
     ],
 )
 def test_shapes_that_do_not_go_together(package, name, change, message):
@@ -181,3 +182,69 @@ def test_shapes_that_do_not_go_together(package, name, change, message):
 def test_softmax_is_the_one_of_functional():
     a = swin_numpy.self_attention(*given())
     np.testing.assert_array_equal(a.weights, softmax(a.scores))
+
+
+# Masks, and what must be refused
+
+
+BOTH = pytest.mark.parametrize("heads", [None, 2], ids=["one head", "two heads"])
+
+
+def attention(package, mask, heads, dtype=np.float64):
+    """The result for 5 tokens of 6 channels, two images, as arrays."""
+    X, W = normal(2, 5, 6, dtype=dtype), [normal(6, 6, seed=i, dtype=dtype) for i in range(4)]
+    name = "self_attention" if heads is None else "multi_head_self_attention"
+    weights = W[:3] if heads is None else [*W, heads]
+    return getattr(package, name)(*inputs_for(package, X, *weights), mask=inputs_for(package, mask)[0])
+
+
+@PACKAGES
+@BOTH
+def test_true_keeps_a_key_as_in_pytorchs_own_attention(package, heads):
+    keep = np.random.default_rng(2).random((2, 1, 5, 5) if heads else (2, 5, 5)) < 0.6
+    keep[..., range(5), range(5)] = True  # PyTorch's own gives zeros for a query without keys, where ours gives NaN
+    result = attention(package, keep, heads)
+    Q, K, V = (tensor(np.asarray(value)) for value in (result.Q, result.K, result.V))
+    expected = torch.nn.functional.scaled_dot_product_attention(Q, K, V, attn_mask=tensor(keep))
+    got = np.asarray(result.weights) @ np.asarray(result.V)
+    assert relative(got, expected) < 1e-12
+    assert not np.asarray(result.weights)[~np.broadcast_to(keep, result.weights.shape)].any()
+
+
+@PACKAGES
+@BOTH
+def test_a_mask_takes_the_type_of_the_scores(package, heads):
+    result = attention(package, np.zeros((5, 5)), heads, np.float32)
+    assert str(result.Z.dtype).endswith("float32")
+
+
+@PACKAGES
+@BOTH
+def test_masks_of_other_kinds_are_refused(package, heads):
+    with pytest.raises(TypeError, match=r"mask: expected booleans \(True: keep\) or numbers to add .*, got int64"):
+        attention(package, np.eye(5, dtype=np.int64), heads)
+    other = swin_torch if package is swin_numpy else swin_numpy
+    with pytest.raises(TypeError, match="mask: expected a"):
+        X, W = inputs_for(package, normal(5, 6), normal(6, 6))
+        package.self_attention(X, W, W, W, inputs_for(other, np.zeros((5, 5)))[0])
+
+
+@PACKAGES
+def test_a_wrong_number_of_heads_spoils_no_later_call(package):
+    """einops remembers patterns by their sizes, and 3.0 == 3."""
+    X, W = inputs_for(package, normal(4, 9), normal(9, 9))
+    for heads in (3.0, True, "3", None):
+        with pytest.raises(TypeError, match="num_heads: expected a whole number"):
+            package.multi_head_self_attention(X, W, W, W, W, heads)
+    assert package.multi_head_self_attention(X, W, W, W, W, np.int64(3)).Q.shape == (3, 4, 3)
+
+
+@PACKAGES
+def test_arrays_of_wrong_kinds(package):
+    X, W = inputs_for(package, normal(4, 6), normal(6, 6))
+    with pytest.raises(TypeError, match=r"X: expected a .*, got list"):
+        package.self_attention(normal(4, 6).tolist(), W, W, W)
+    with pytest.raises(TypeError, match="X: expected real numbers, got complex128"):
+        package.self_attention(X + 0j, W, W, W)
+    with pytest.raises(TypeError, match="W_V: expected real numbers, got complex128"):
+        package.self_attention(X, W, W, W + 0j)

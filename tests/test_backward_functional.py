@@ -117,6 +117,13 @@ def test_cross_entropy(labels, label_smoothing):
     assert_slopes(measure, 1.0, [logits], [got])
 
 
+def test_labels_are_not_smoothed_unless_asked_for():
+    logits = RNG.normal(size=(4, 5))
+    assert functional.cross_entropy(logits, LABELS) == functional.cross_entropy(logits, LABELS, 0.0)
+    got = functional.cross_entropy_backward(logits, LABELS)
+    assert_all_close([got], autograd(lambda x: F.cross_entropy(x, torch.from_numpy(LABELS)), np.array(1.0), logits))
+
+
 def test_cross_entropy_of_hopeless_logits_is_finite_and_of_their_type():
     logits = np.array([[1000.0, -1000.0]], np.float32)
     assert functional.cross_entropy(logits, [1]) == 2000

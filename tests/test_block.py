@@ -306,11 +306,31 @@ def test_version_2_starts_as_the_identity(package):
     np.testing.assert_array_equal(run(block, x, (7, 9)), x)
 
 
+@WHICH
+@VERSIONS
+def test_a_grid_is_a_pair_of_whole_numbers(which, version):
+    for grid in (8, (8.0, 8.0), (64,), "88"):
+        with pytest.raises(TypeError, match="grid: expected"):
+            run(blocks(version=version)[which], normal(2, 64, 6), grid)
+    assert run(blocks(version=version)[which], normal(2, 64, 6), (8, 8)).shape == (2, 64, 6)
+    assert run(blocks(version=version)[which], normal(0, 64, 6), (8, 8)).shape == (0, 64, 6)
+
+
 @PACKAGES
 def test_blocks_that_cannot_be(package):
     with pytest.raises(ValueError, match="num_heads: expected a divisor of dim=6, got 4"):
         package.SwinTransformerBlock(6, 4)
     with pytest.raises(ValueError, match="shift_size: expected 0 <= shift < window_size=4, got 4"):
         package.SwinTransformerBlock(6, 2, window_size=4, shift_size=4)
-    with pytest.raises(ValueError, match="shift_size: expected 0 <= shift < window_size=4, got -1"):
+    with pytest.raises(ValueError, match="shift_size: expected at least 0, got -1"):
         package.SwinTransformerBlock(6, 2, window_size=4, shift_size=-1)
+    with pytest.raises(TypeError, match=r"shift_size: expected a whole number, got 1\.5"):
+        package.SwinTransformerBlock(6, 2, window_size=4, shift_size=1.5)
+    for built in (8, (8,), (8, 8, 8), (8.0, 8)):
+        with pytest.raises(TypeError, match="input_resolution: expected"):
+            package.SwinTransformerBlock(6, 2, input_resolution=built)
+    for rate in (1.0, -1, float("nan")):
+        with pytest.raises(ValueError, match=f"drop_prob: expected 0 <= rate < 1, got {rate}"):
+            package.SwinTransformerBlock(6, 2, drop_path=rate)
+        with pytest.raises(ValueError, match=f"drop: expected 0 <= rate < 1, got {rate}|proj_drop"):
+            package.SwinTransformerBlock(6, 2, drop=rate)

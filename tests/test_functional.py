@@ -123,3 +123,39 @@ def test_whole_numbers_are_numbers_too():
     x = np.array([1, 2, -3])
     for function in (F.softmax, gelu):
         assert np.array_equal(function(x), function(x.astype(float)))
+
+
+# Long sums
+
+
+@pytest.mark.parametrize("count", [0, 1, 63, 64, 65, 4096, 4097, 250_001])
+def test_long_sums_in_float32_are_as_exact_as_short_ones(count):
+    """A plain sum of 250,000 equal numbers is off by 1e-3; the usual test with random numbers would hide it."""
+    x = np.full((count, 3), 0.1, np.float32) * np.float32([1, -2, 3])
+    exact = count * x[0].astype(float) if count else np.zeros(3)
+    for got in (F.sum_tokens(x), F.sum_tokens(x.reshape(1, count, 1, 3)), F.add_up(x.T, (1,))):
+        assert got.dtype == np.float32 and got.shape == (3,)
+        np.testing.assert_allclose(got, exact, rtol=1e-6)
+
+
+def test_sums_over_any_axes():
+    x = normal(2, 70, 3, 5)
+    for axes in ((0,), (1,), (0, 1), (1, 3), (0, 1, 2, 3), (2,)):
+        np.testing.assert_allclose(F.add_up(x, axes), x.sum(axis=axes), rtol=1e-12)
+
+
+def test_a_mean_over_the_last_axis():
+    x = normal(2, 3, 7)
+    np.testing.assert_allclose(F.mean(x), x.mean(axis=-1, keepdims=True), rtol=1e-13)
+
+
+def test_gradients_of_a_large_batch_in_float32():
+    """The gradients of biases and of norms are sums over all tokens of the batch; here all of them are alike."""
+    x = np.tile(normal(1, 6, dtype=np.float32), (100_000, 1))
+    dy, weight = np.full((100_000, 6), 0.1, np.float32), normal(6, 6, seed=1, dtype=np.float32)
+    found = [*F.linear_backward(dy, x, weight)[1:], *F.layer_norm_backward(dy, x, weight[0])[1:]]
+    exact = [*F.linear_backward(dy.astype(float), x.astype(float), weight)[1:]]
+    exact += F.layer_norm_backward(dy.astype(float), x.astype(float), weight[0])[1:]
+    for got, expected in zip(found, exact, strict=True):
+        assert got.dtype == np.float32 and relative(got, expected) < 2e-5
+    assert relative(found[1], exact[1]) < 2e-6 and relative(found[3], exact[3]) < 2e-6

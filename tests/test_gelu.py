@@ -94,3 +94,28 @@ def test_scratch_belongs_to_one_thread():
     thread.start()
     thread.join()
     assert not np.shares_memory(ours, theirs[0])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("size", [2**16 - 1, 2**16, 2**16 + 1, 3 * 2**16 + 5])
+def test_more_numbers_than_one_piece_holds(size, dtype):
+    x, dy = normal(size, dtype=dtype), normal(size, seed=1, dtype=dtype)
+    inputs = tensor(x).requires_grad_()
+    expected = torch.nn.functional.gelu(inputs)
+    expected.backward(tensor(dy))
+    y = F.gelu(x)
+    bound = 1e-6 if dtype == np.float32 else 1e-13
+    assert y.dtype == dtype and relative(y, expected.detach()) < bound
+    assert relative(F.gelu_backward(dy, x, y), inputs.grad) < bound
+
+
+def test_pieces_of_a_size_of_ones_own():
+    x = normal(3, 7)
+    seen = []
+
+    def write(result, x):
+        seen.append(len(x))
+        result[:] = 2 * x
+
+    np.testing.assert_array_equal(F.in_pieces(write, x, size=5), 2 * x)
+    assert seen == [5, 5, 5, 5, 1]

@@ -168,3 +168,62 @@ def test_two_layers_never_draw_the_same_numbers(name):
     x = np.ones((1000, 1))
     first, second = (getattr(swin_numpy.layers, name)(0.5).train() for _ in range(2))
     assert (first(x) == second(x)).mean() == pytest.approx(0.5, abs=0.08)
+
+
+def test_layers_made_by_themselves_have_the_published_initial_values():
+    layers = swin_numpy.layers
+    linear, conv, norm = layers.Linear(80, 100), layers.Conv2d(3, 96, 4, 4), layers.LayerNorm(7)
+    for weight in (linear.weight, conv.weight):
+        assert weight.std() == pytest.approx(0.02, rel=0.05) and abs(weight.mean()) < 0.001
+        assert weight.dtype == np.float32
+    assert not linear.bias.any() and not conv.bias.any() and not norm.bias.any() and (norm.weight == 1).all()
+    attention = swin_numpy.WindowAttention(24, 7, 3)
+    assert attention.relative_position_bias_table.std() == pytest.approx(0.02, rel=0.15)
+
+
+@PACKAGES
+def test_a_lone_v2_attention_starts_at_a_scale_of_10(package):
+    attention = package.WindowAttentionV2(24, 3, 4)
+    np.testing.assert_allclose(np.exp(np.asarray(attention.logit_scale.tolist())), np.full((4, 1, 1), 10), rtol=1e-6)
+    assert not np.asarray(attention.q_bias.tolist()).any() and not np.asarray(attention.v_bias.tolist()).any()
+
+
+@PACKAGES
+def test_rates_that_make_no_sense(package):
+    for rate in (1.0, 1, -0.1, 2, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="drop_prob: expected 0 <= rate < 1"):
+            package.layers.DropPath(rate)
+        with pytest.raises(ValueError, match="drop: expected 0 <= rate < 1"):
+            package.Mlp(3, 4, rate)
+    with pytest.raises(ValueError, match="p: expected 0 <= rate < 1"):
+        swin_numpy.layers.Dropout(1.0)
+
+
+LAYERS = {
+    "Linear": (lambda: swin_numpy.layers.Linear(4, 4), (2, 4)),
+    "LayerNorm": (lambda: swin_numpy.layers.LayerNorm(4), (2, 4)),
+    "Conv2d": (lambda: swin_numpy.layers.Conv2d(3, 4, 2, 2), (2, 3, 4, 4)),
+    "ReLU": (swin_numpy.layers.ReLU, (2, 4)),
+    "Sigmoid": (swin_numpy.layers.Sigmoid, (2, 4)),
+    "Dropout": (lambda: swin_numpy.layers.Dropout(0.5), (2, 4)),
+    "DropPath": (lambda: swin_numpy.layers.DropPath(0.5), (2, 4)),
+    "Mlp": (lambda: swin_numpy.Mlp(4, 8), (2, 4)),
+    "PatchEmbed": (lambda: swin_numpy.PatchEmbed(2, 3, 4), (2, 3, 4, 4)),
+    "WindowAttention": (lambda: swin_numpy.WindowAttention(4, 2, 2), (2, 3, 4, 4)),
+    "WindowAttentionV2": (lambda: swin_numpy.WindowAttentionV2(4, 2, 2), (2, 3, 4, 4)),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_backward_needs_a_forward_in_training_mode(name):
+    make, shape = LAYERS[name]
+    layer, x = make(), normal(*shape, dtype=np.float32)
+    output = lambda: first if isinstance(first := layer(x), np.ndarray) else first[0]
+    y = output()  # a new layer is in evaluation mode
+    with pytest.raises(ValueError, match=r"needs what forward saves in training mode: train\(\), forward, backward"):
+        layer.backward(y)
+    layer.train()
+    assert layer.backward(output()).shape == shape
+    layer.eval()
+    with pytest.raises(ValueError, match="needs what forward saves"):
+        layer.backward(y)

@@ -1,8 +1,14 @@
 """Parameter and Module: what NumPy lacks of torch.nn, held against what torch.nn does."""
 
+import inspect
+import math
+
 import numpy as np
 import pytest
+import torch
 
+import swin_numpy.module
+import swin_torch.module
 from swin_numpy.layers import Dropout, LayerNorm, Linear
 from swin_numpy.module import Module, Parameter, plain
 from tests.twin import normal
@@ -220,3 +226,64 @@ def test_to_turns_every_parameter_and_keeps_the_numbers(dtype):
         np.testing.assert_allclose(value, before[name], rtol=1e-6)
     assert tree.index.dtype == np.int64
     assert tree(normal(2, 3, dtype=dtype)).dtype == dtype
+
+
+# The checks that both twins share
+
+
+MODULES = pytest.mark.parametrize("module", [swin_numpy.module, swin_torch.module], ids=["numpy", "torch"])
+
+
+def given(module, value):
+    return torch.from_numpy(value) if module is swin_torch.module else value
+
+
+@MODULES
+def test_check_shape(module):
+    x = given(module, normal(2, 3, 4))
+    assert module.check_shape("x", x, "n", 3, "c") is None
+    assert module.check_shape("x", given(module, normal(0, 3, 4)), "n", 3, "c") is None  # no images
+    for axes, expected in (
+        (("n", 3), r"\(n, 3\)"),
+        (("n", 4, "c"), r"\(n, 4, c\)"),
+        ((2, 3, 4, "c"), r"\(2, 3, 4, c\)"),
+    ):
+        with pytest.raises(ValueError, match=rf"^tokens: expected shape {expected}, got \(2, 3, 4\)$"):
+            module.check_shape("tokens", x, *axes)
+    with pytest.raises(ValueError, match=r"got \(2, 3, 0\)"):
+        module.check_shape("x", given(module, normal(2, 3, 0)), "n", 3, "c")
+
+
+@MODULES
+def test_check_whole(module):
+    assert [module.check_whole("k", value) for value in (1, np.int64(3), np.uint8(200))] == [1, 3, 200]
+    assert type(module.check_whole("k", np.int64(3))) is int
+    assert module.check_whole("k", 0, 0) == 0 and module.check_whole("k", -5, -math.inf) == -5
+    for value in (1.0, np.float32(2), "3", None, True, [1], np.arange(2)):
+        with pytest.raises(TypeError, match=r"^k: expected a whole number, got "):
+            module.check_whole("k", value)
+    for value, least in ((0, 1), (-1, 0), (4, 5)):
+        with pytest.raises(ValueError, match=f"^k: expected at least {least}, got {value}$"):
+            module.check_whole("k", value, least)
+
+
+@MODULES
+def test_added(module):
+    scores = given(module, normal(2, 2, dtype=np.float32))
+    keep = np.array([[True, False], [True, True]])
+    got = np.asarray(module.added(given(module, keep), scores))
+    np.testing.assert_array_equal(got, np.float32([[0, -np.inf], [0, 0]]))
+    got = np.asarray(module.added(given(module, np.array([[0.0, -100.0]])), scores))
+    assert got.dtype == np.float32 and got.tolist() == [[0, -100]]
+    for wrong, message in (
+        (given(module, np.eye(2, dtype=int)), "mask: expected booleans"),
+        ([[True]], "mask: expected a"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            module.added(wrong, scores)
+
+
+def test_both_twins_document_the_same_checks():
+    for name in ("check_shape", "check_array", "check_whole", "check_rate", "added"):
+        ours, theirs = getattr(swin_numpy.module, name), getattr(swin_torch.module, name)
+        assert ours.__doc__ == theirs.__doc__ and inspect.signature(ours) == inspect.signature(theirs)

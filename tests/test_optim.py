@@ -68,6 +68,22 @@ def test_fifty_steps_of_adamw_are_pytorchs(options):
             np.testing.assert_allclose(ours[name], value.detach().numpy(), rtol=1e-12, atol=1e-12)
 
 
+def test_more_numbers_than_one_piece_holds():
+    """AdamW works on pieces of 2^16 numbers: all of them must move, each with its own means."""
+    rng = np.random.default_rng(0)
+    value = rng.normal(size=(3, 2**16 + 7))
+    ours = {"weight": Parameter(value)}
+    theirs = torch.nn.Parameter(torch.from_numpy(value.copy()))
+    optimizer = AdamW(ours.items(), lr=0.1)
+    torch_optimizer = torch.optim.AdamW([theirs], lr=0.1, weight_decay=0.05)
+    for _ in range(3):
+        ours["weight"].grad = rng.normal(size=value.shape)
+        theirs.grad = torch.from_numpy(ours["weight"].grad.copy())
+        optimizer.step()
+        torch_optimizer.step()
+    np.testing.assert_allclose(ours["weight"], theirs.detach().numpy(), rtol=1e-12, atol=1e-13)
+
+
 def test_the_first_step_goes_lr_against_the_sign_of_the_gradient():
     """Algorithm 2 by hand: both means are then the gradient and its square."""
     parameter = Parameter(np.array([[1.0, -2.0, 3.0]]))
@@ -162,6 +178,12 @@ def test_clipping_is_pytorchs(max_norm):
             np.testing.assert_allclose(value.grad, tensor.grad.numpy(), rtol=1e-14)
 
 
+def test_the_norm_of_many_gradients_in_float32():
+    parameter = Parameter(np.zeros(3_000_000, np.float32))
+    parameter.grad = np.full(3_000_000, 0.1, np.float32)
+    assert clip_grad_norm([parameter], 1e9) == pytest.approx(np.float32(0.1) * 3e6**0.5, rel=1e-6)
+
+
 def test_clipping_hides_no_broken_gradient():
     parameters = some_parameters()
     give_gradients(parameters, 0)
@@ -187,6 +209,17 @@ def test_the_schedule():
     assert (np.diff(rates[:11]) > 0).all() and (np.diff(rates[10:]) < 0).all()
     assert rate(500) == pytest.approx(0.1)  # past the end it stays there
     assert cosine_schedule(0, 5, 0, 1.0) == 1 and cosine_schedule(3, 3, 3, 1.0) == 1  # no warm-up; nothing but
+
+
+def test_the_ends_of_the_schedule():
+    rate = lambda step, total, warmup: cosine_schedule(step, total, warmup, 1.0, min_lr=0.1, warmup_lr=0.2)
+    assert rate(0, 10, 0) == 1  # no warm-up: the first step has the full rate
+    assert rate(0, 10, 4) == 0.2 and rate(4, 10, 4) == 1  # warm-up starts at warmup_lr and ends at base_lr
+    assert rate(9, 10, 4) > 0.1 and rate(10, 10, 4) == rate(11, 10, 4) == pytest.approx(0.1, abs=1e-15)
+    assert rate(0, 1, 0) == 1 and rate(1, 1, 0) == pytest.approx(0.1, abs=1e-15)
+    assert rate(3, 4, 4) == pytest.approx(0.8) and rate(4, 4, 4) == 1  # nothing but warm-up
+    assert rate(0, 0, 0) == 1
+    assert cosine_schedule(0, 10, 5, 1.0) == 0 and cosine_schedule(10, 10, 5, 1.0) == pytest.approx(0, abs=1e-15)
 
 
 def test_the_cosine_is_pytorchs():

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch.nn.functional import conv2d, pad
 from torch.nn.functional import layer_norm as torch_layer_norm
+from torch.nn.utils import prune
 
 import swin_numpy
 import swin_torch
@@ -107,11 +108,60 @@ def test_images_of_a_wrong_shape(which, shape, got):
 
 @WHICH
 def test_images_of_a_wrong_kind(which):
-    module, images = embeddings()[which], normal(2, 3, 8, 8)
-    with pytest.raises(TypeError, match=r"images: expected .*, got list"):
+    package, other = ([swin_numpy, swin_torch][i] for i in (which, 1 - which))
+    module, images = embeddings(dtype=np.float32)[which], normal(2, 3, 8, 8, dtype=np.float32)
+    with pytest.raises(TypeError, match=r"images: expected a (NumPy array|torch tensor), got list"):
         module(images.tolist())
-    with pytest.raises(TypeError, match=r"images: expected .*, got (Tensor|ndarray)"):
-        module(*inputs_for([swin_torch, swin_numpy][which], images))
+    with pytest.raises(TypeError, match=r"images: expected a (NumPy array, got Tensor|torch tensor, got ndarray)"):
+        module(*inputs_for(other, images))
+    for kind in (np.float64, np.float16, np.uint8):
+        message = f"images: expected float32, the type of the weights, got {np.dtype(kind)}"
+        with pytest.raises(TypeError, match=message):
+            module(*inputs_for(package, images.astype(kind)))
+    with pytest.raises(TypeError, match="images: expected real numbers, got complex64"):
+        module(*inputs_for(package, images.astype(np.complex64)))
+
+
+def test_autocast_converts_images_of_another_type():
+    module, images = embeddings(dtype=np.float32)[1], normal(2, 3, 8, 8, dtype=np.float32)
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        tokens, _ = module(torch.from_numpy(images).bfloat16())
+    assert relative(tokens.float(), run(module, images)) < 0.05
+
+
+def test_hooks_and_pruning_of_the_projection_take_effect():
+    """The convolution is called as a module, not its weights read from outside."""
+    images, heard = normal(2, 3, 8, 12), []
+    for module in embeddings():
+        module.proj.register_forward_hook(lambda module, inputs, output: heard.append(tuple(output.shape)))
+        run(module, images)
+    assert heard == [(2, 8, 2, 3)] * 2
+    before = run(module, images)
+    prune.l1_unstructured(module.proj, "weight", 0.5)
+    assert relative(run(module, images), before) > 1e-2
+
+
+@WHICH
+def test_a_batch_of_no_images(which):
+    tokens = run(embeddings()[which], normal(0, 3, 8, 12))
+    assert tokens.shape == (0, 6, 8)
+    assert run(mergings()[which], normal(0, 6, 3), (2, 3)).shape == (0, 2, 6)
+
+
+@PACKAGES
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda p: p.PatchEmbed(in_chans=0), ValueError, "in_chans: expected at least 1, got 0"),
+        (lambda p: p.PatchEmbed(patch_size=2.0), TypeError, "patch_size: expected a whole number, got 2.0"),
+        (lambda p: p.PatchEmbed(embed_dim=-3), ValueError, "embed_dim: expected at least 1, got -3"),
+        (lambda p: p.PatchMerging(0), ValueError, "dim: expected at least 1, got 0"),
+        (lambda p: p.PatchMergingV2(1.5), TypeError, "dim: expected a whole number, got 1.5"),
+    ],
+)
+def test_sizes_that_make_no_sense(package, make, error, message):
+    with pytest.raises(error, match=message):
+        make(package)
 
 
 # PatchMerging
@@ -164,7 +214,7 @@ def test_merging_has_the_official_names_and_shapes(package):
         ((2, 24, 1), (4, 6), r"tokens of a 4x6 grid: expected shape \(n, 24, 3\), got \(2, 24, 1\)"),
         ((24, 3), (4, 6), r"tokens of a 4x6 grid: expected shape \(n, 24, 3\), got \(24, 3\)"),
         ((2, 4, 6, 3), (4, 6), r"got \(2, 4, 6, 3\)"),
-        ((2, 24, 3), (-4, -6), "at least one row and one column, got -4x-6"),
+        ((2, 24, 3), (-4, -6), "grid: expected at least 1, got -4"),
     ],
 )
 def test_tokens_of_a_wrong_shape(which, version, shape, grid, message):
@@ -175,5 +225,7 @@ def test_tokens_of_a_wrong_shape(which, version, shape, grid, message):
 @WHICH
 def test_a_grid_is_a_pair_of_ints(which):
     for grid in (24.0, 24, (4.0, 6.0), (2, 3, 4)):
-        with pytest.raises(TypeError, match=r"expected (an int or a pair of them|\(rows, columns\)), got"):
+        with pytest.raises(
+            TypeError, match=r"grid: expected (a whole number( or a pair of them)?|\(rows, columns\)), got"
+        ):
             run(mergings()[which], normal(2, 24, 3), grid)

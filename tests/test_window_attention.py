@@ -222,9 +222,9 @@ def test_wrong_shapes(which, case):
 def test_heads_must_share_the_channels(package):
     with pytest.raises(ValueError, match="num_heads: expected a divisor of dim=12, got 5"):
         package.WindowAttention(12, 3, 5)
-    with pytest.raises(ValueError, match="num_heads: expected a divisor of dim=12, got 0"):
+    with pytest.raises(ValueError, match="num_heads: expected at least 1, got 0"):
         package.WindowAttention(12, 3, 0)
-    with pytest.raises(ValueError, match="window size: expected at least 1, got 0x0"):
+    with pytest.raises(ValueError, match="window_size: expected at least 1, got 0"):
         package.WindowAttention(12, 0, 3)
 
 
@@ -256,6 +256,65 @@ def test_options_are_named(package):
             Attention(12, 3, 2, True)
     with pytest.raises(TypeError, match="pretrained_window_size"):
         package.SwinTransformerBlock(12, 2, pretrained_window_size=3)
+
+
+@WHICH
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_boolean_mask_keeps_where_it_is_true(which, version):
+    module = (pair_of_modules() if version == 1 else version_2())[which]
+    x, keep = normal(2, 3, 12, DIM), np.random.default_rng(1).random((3, 12, 12)) < 0.7
+    keep[:, range(12), range(12)] = True
+    np.testing.assert_array_equal(run(module, x, keep), run(module, x, np.where(keep, 0.0, -np.inf)))
+    assert relative(run(module, x, keep), run(module, x)) > 1e-2
+    with pytest.raises(TypeError, match=r"mask: expected booleans .*, got int64"):
+        run(module, x, keep.astype(np.int64))
+
+
+@WHICH
+def test_a_mask_of_float64_leaves_float32_as_it_is(which):
+    module = pair_of_modules(dtype=np.float32)[which]
+    assert run(module, normal(2, 6, 12, DIM, dtype=np.float32), random_mask(6, 12)).dtype == np.float32
+
+
+@PACKAGES
+@pytest.mark.parametrize(
+    ("arguments", "options", "error", "message"),
+    [
+        ((12.0, 3, 2), {}, TypeError, "dim: expected a whole number, got 12.0"),
+        ((12, 3, 2.0), {}, TypeError, "num_heads: expected a whole number, got 2.0"),
+        ((12, 3.0, 2), {}, TypeError, "window_size: expected a whole number, got 3.0"),
+        ((12, 3, 2), {"attn_drop": float("nan")}, ValueError, "attn_drop: expected 0 <= rate < 1, got nan"),
+        ((12, 3, 2), {"proj_drop": 2}, ValueError, "proj_drop: expected 0 <= rate < 1, got 2"),
+    ],
+)
+def test_arguments_that_make_no_sense(package, arguments, options, error, message):
+    for Attention in (package.WindowAttention, package.WindowAttentionV2):
+        with pytest.raises(error, match=message):
+            Attention(*arguments, **options)
+
+
+@WHICH
+@pytest.mark.parametrize("version", [1, 2])
+def test_no_images_and_no_windows(which, version):
+    module = (pair_of_modules() if version == 1 else version_2())[which]
+    assert run(module, normal(0, 3, 12, DIM)).shape == (0, 3, 12, DIM)
+
+
+@pytest.mark.parametrize("how", ["meta, then assign", "to_empty, then load"])
+@pytest.mark.parametrize("version", [1, 2])
+def test_buffers_that_no_file_holds_are_made_anew(version, how):
+    """Deferred initialisation leaves them without values, and load_state_dict can't find them in the file."""
+    make = lambda: (swin_torch.WindowAttention if version == 1 else swin_torch.WindowAttentionV2)(DIM, (3, 4), HEADS)
+    filled = make().eval()
+    with torch.device("meta"):
+        empty = make().eval()
+    if how == "to_empty, then load":
+        empty = empty.to_empty(device="cpu")
+        for buffer in empty.buffers():
+            buffer.fill_(99)
+    empty.load_state_dict(filled.state_dict(), assign=how != "to_empty, then load")
+    x = normal(2, 3, 12, DIM, dtype=np.float32)
+    np.testing.assert_array_equal(run(empty, x), run(filled, x))
 
 
 # Version 2
@@ -396,3 +455,19 @@ def test_version_2_dropout_sits_on_the_weights_and_on_the_output():
     for swin in (swin_numpy, swin_torch):
         module = swin.WindowAttentionV2(12, 2, 3, attn_drop=0.25, proj_drop=0.5)
         assert (module.attn_drop.p, module.proj_drop.p) == (0.25, 0.5)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_version_2_gradient_of_a_scale_of_exactly_100(dtype):
+    """At the limit itself PyTorch's clamp passes the gradient on; beyond it, there is none."""
+    ours, theirs = version_2(dtype=dtype)
+    x, dy = normal(2, 3, 12, DIM, dtype=dtype), normal(2, 3, 12, DIM, seed=1, dtype=dtype)
+    values = np.array([math.log(100), math.log(101), math.log(99)]).reshape(HEADS, 1, 1)
+    for module in (ours, theirs):
+        with_values(module, logit_scale=values)
+    ours.train()(x)
+    ours.backward(dy)
+    theirs.train()(tensor(x)).backward(tensor(dy))
+    got, expected = ours.logit_scale.grad, theirs.logit_scale.grad
+    assert relative(got, expected) < (1e-3 if dtype == np.float32 else 1e-10)
+    assert got[0] != 0 and got[1] == 0 and got[2] != 0

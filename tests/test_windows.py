@@ -210,7 +210,19 @@ def test_relative_coordinates_against_loops(window, pretrained):
         for axis, (offset, now, before) in enumerate(offsets):
             x = 8 * offset / max((before or now) - 1, 1)
             expected = math.copysign(math.log(1 + abs(x), 8), x)
-            assert ours[index[i, j], axis] == np.float32(expected)
+            assert ours[index[i, j], axis] == pytest.approx(expected, rel=2e-7)
+
+
+@pytest.mark.parametrize("window", [2, 7, 8, 16, (3, 8)])
+@pytest.mark.parametrize("pretrained", [0, 6, 12])
+def test_relative_coordinates_are_those_of_transformers_to_the_last_bit(window, pretrained):
+    """Computed as in the official code: every operation rounded to float32."""
+    swinv2 = pytest.importorskip("transformers.models.swinv2.modeling_swinv2")
+    sizes = [tuple(value) if isinstance(value, tuple) else (value, value) for value in (window, pretrained)]
+    config = swinv2.Swinv2Config()
+    theirs = swinv2.Swinv2SelfAttention(config, 12, 3, sizes[0], sizes[1]).relative_coords_table.reshape(-1, 2)
+    for ours in both("relative_coordinates", window, pretrained):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_relative_coordinates_are_the_papers():
@@ -224,10 +236,15 @@ WRONG = {
     "not a map": ("window_partition", (x[0], 2), ValueError, r"x: expected shape \(n, h, w, c\), got \(6, 8, 3\)"),
     "no fit": ("window_partition", (x, 4), ValueError, "windows of 4x4 don't fit a map of 6x8"),
     "no fit, columns": ("window_partition", (x, (2, 3)), ValueError, "windows of 2x3 don't fit a map of 6x8"),
-    "no window": ("window_partition", (x, 0), ValueError, "window size: expected at least 1, got 0x0"),
-    "negative": ("window_partition", (x, (2, -4)), ValueError, "window size: expected at least 1, got 2x-4"),
-    "fraction": ("window_partition", (x, 2.0), TypeError, "expected an int or a pair of them, got 2.0"),
-    "three": ("window_partition", (x, (2, 2, 2)), TypeError, r"expected an int or a pair of them, got \(2, 2, 2\)"),
+    "no window": ("window_partition", (x, 0), ValueError, "size: expected at least 1, got 0"),
+    "negative": ("window_partition", (x, (2, -4)), ValueError, "window_size: expected at least 1, got -4"),
+    "fraction": ("window_partition", (x, 2.0), TypeError, "window_size: expected a whole number, got 2.0"),
+    "three": (
+        "window_partition",
+        (x, (2, 2, 2)),
+        TypeError,
+        r"window_size: expected a whole number or a pair of them, got \(2, 2, 2\)",
+    ),
     "list": ("window_partition", (x.tolist(), 2), TypeError, "x: expected .*, got list"),
     "windows for another map": (
         "window_reverse",
@@ -244,9 +261,9 @@ WRONG = {
     ),
     "reverse list": ("window_reverse", ([1, 2], 2, 6, 8), TypeError, "windows: expected .*, got list"),
     "pad": ("pad_to_multiple", (x[0], 4), ValueError, r"x: expected shape \(n, h, w, c\), got \(6, 8, 3\)"),
-    "pad to nothing": ("pad_to_multiple", (x, 0), ValueError, "window size: expected at least 1, got 0x0"),
+    "pad to nothing": ("pad_to_multiple", (x, 0), ValueError, "size: expected at least 1, got 0"),
     "shift": ("cyclic_shift", (x[0], 1), ValueError, r"x: expected shape \(n, h, w, c\), got \(6, 8, 3\)"),
-    "shift by a half": ("cyclic_shift", (x, 0.5), TypeError, "expected an int or a pair of them, got 0.5"),
+    "shift by a half": ("cyclic_shift", (x, 0.5), TypeError, "shift: expected a whole number, got 0.5"),
     "mask": ("shift_mask", (6, 8, 4, 1), ValueError, "windows of 4x4 don't fit a map of 6x8"),
     "shift a whole window": (
         "shift_mask",
@@ -256,10 +273,21 @@ WRONG = {
     ),
     "shift whole rows": ("shift_mask", (6, 8, 2, (2, 0)), ValueError, r"0 <= shift < window size .*, got \(2, 0\)"),
     "shift whole columns": ("shift_mask", (6, 8, 2, (0, 2)), ValueError, r"0 <= shift < window size .*, got \(0, 2\)"),
-    "negative rows": ("shift_mask", (6, 8, 2, (-1, 0)), ValueError, r"0 <= shift < window size .*, got \(-1, 0\)"),
-    "negative shift": ("shift_mask", (6, 8, 2, (0, -1)), ValueError, r"0 <= shift < window size .*, got \(0, -1\)"),
-    "coordinates of nothing": ("relative_coordinates", (0,), ValueError, "window size: expected at least 1, got 0x0"),
-    "index of nothing": ("relative_position_index", (0,), ValueError, "window size: expected at least 1, got 0x0"),
+    "negative rows": ("shift_mask", (6, 8, 2, (-1, 0)), ValueError, "shift: expected at least 0, got -1"),
+    "negative shift": ("shift_mask", (6, 8, 2, (0, -1)), ValueError, "shift: expected at least 0, got -1"),
+    "no map": ("shift_mask", (-8, -8, 4, 2), ValueError, "H, W: expected at least 1, got -8"),
+    "half a map": ("shift_mask", (8.0, 8, 4, 2), TypeError, "H, W: expected a whole number, got 8.0"),
+    "windows of half a map": (
+        "window_reverse",
+        (normal(2, 12, 4, 3), 2, 6, 8.0),
+        TypeError,
+        "H, W: expected a whole number, got 8.0",
+    ),
+    "pre-trained on nothing": ("relative_coordinates", (7, -3), ValueError, "pretrained_window_size: .*, got -3"),
+    "yes": ("cyclic_shift", (x, True), TypeError, "shift: expected a whole number, got True"),
+    "complex": ("cyclic_shift", (x.astype(complex), 1), TypeError, "x: expected real numbers, got complex128"),
+    "coordinates of nothing": ("relative_coordinates", (0,), ValueError, "size: expected at least 1, got 0"),
+    "index of nothing": ("relative_position_index", (0,), ValueError, "size: expected at least 1, got 0"),
 }
 
 
@@ -269,6 +297,36 @@ def test_errors_name_what_was_expected_and_what_came(package, case):
     name, inputs, error, message = WRONG[case]
     with pytest.raises(error, match=message):
         getattr(package, name)(*inputs_for(package, *inputs))
+
+
+@PACKAGES
+def test_a_wrong_call_spoils_no_later_one(package):
+    """einops remembers patterns by their sizes, and 2.0 == 2: what failed with the one would fail with the other."""
+    maps, windows = inputs_for(package, normal(1, 10, 14, 3), normal(1, 35, 4, 3))
+    wrong = [
+        lambda: package.window_partition(maps, 2.0),
+        lambda: package.window_reverse(windows, 2.0, 10, 14),
+        lambda: package.window_reverse(windows, 2, 10.0, 14.0),
+        lambda: package.shift_mask(10.0, 14.0, 2.0, 1.0),
+    ]
+    for call in wrong:
+        with pytest.raises(TypeError):
+            call()
+    assert package.window_partition(maps, 2).shape == (1, 35, 4, 3)
+    assert package.window_reverse(windows, 2, 10, 14).shape == (1, 10, 14, 3)
+    assert package.shift_mask(10, 14, 2, 1).shape == (35, 4, 4)
+
+
+@PACKAGES
+def test_a_batch_of_no_maps(package):
+    (maps,) = inputs_for(package, normal(0, 6, 8, 3))
+    assert package.window_partition(package.cyclic_shift(maps, 1), 2).shape == (0, 12, 4, 3)
+    assert package.pad_to_multiple(maps, 5).shape == (0, 10, 10, 3)
+
+
+def test_masked_arrays_are_refused():
+    with pytest.raises(TypeError, match="x: expected a NumPy array, got MaskedArray"):
+        swin_numpy.window_partition(np.ma.array(x), 2)
 
 
 @PACKAGES
