@@ -94,13 +94,14 @@ def test_steps_go_on_and_back(shown):
 def test_steps_leave_all_beats_in_one_picture(shown, width, columns):
     figures = [panels(size=(width, 2))[0] for _ in range(3)]
     for k, figure in enumerate(figures):
-        figure.set_facecolor(["red", "lime", "blue"][k])
+        figure.axes[0].set_facecolor(["red", "lime", "blue"][k])
     controls.steps([(f"Beat {k}", "A sentence.", figure) for k, figure in enumerate(figures)])
     data, metadata = shown[0]
     sheet = Image.open(BytesIO(data["image/png"])).convert("RGB")
     assert sheet.size == (int(width * SCREEN) * columns, 2 * SCREEN * -(-3 // columns))
-    corners = [(k % columns * sheet.width // columns + 2, k // columns * 2 * SCREEN + 2) for k in range(3)]
-    assert [sheet.getpixel(corner) for corner in corners] == [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
+    one = sheet.width // columns
+    middles = [(k % columns * one + one // 2, k // columns * 2 * SCREEN + SCREEN) for k in range(3)]
+    assert [sheet.getpixel(middle) for middle in middles] == [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
     assert metadata["image/png"]["alt"] == "Beat 0: A sentence. Beat 1: A sentence. Beat 2: A sentence."
 
 
