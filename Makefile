@@ -19,16 +19,28 @@ NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 venv:
 	$(VENV)
 
+# TORCH=none leaves PyTorch out, cpu and cuda choose its build: see install.py.
+TORCH ?= auto
+INSTALL = @$(BIN)/python install.py --torch $(TORCH)
+WITH_TORCH := $(if $(filter none,$(TORCH)),,.venv/.torch-$(TORCH))
+
 .venv/.run: requirements.txt pyproject.toml
-	@echo "Setting up .venv: once, some minutes, mostly for PyTorch"
 	$(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	$(INSTALL) say $(MAKECMDGOALS)
+	$(INSTALL) run
 	@touch $@
 
-.venv/.dev: .venv/.run requirements-dev.txt
-	@echo "Setting up what the tests need on top"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+.venv/.torch-%: .venv/.run requirements-torch.txt
+	$(INSTALL) say $(MAKECMDGOALS)
+	$(INSTALL) torch
+	@rm -f .venv/.torch-*; touch $@
+
+.venv/.lab: .venv/.run $(WITH_TORCH) requirements-lab.txt
+	$(INSTALL) lab
+	@touch $@
+
+.venv/.dev: .venv/.lab requirements-dev.txt
+	$(INSTALL) dev
 	@touch $@
 
 .venv/.docs: requirements-docs.txt
@@ -37,19 +49,19 @@ venv:
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-docs.txt
 	@touch $@
 
-tour: .venv/.run  ## a photograph through Swin-T twice, NumPy and PyTorch, with every difference measured
-	@$(BIN)/python -m swin_torch.tour
+tour: .venv/.run $(WITH_TORCH)  ## a photograph through Swin-T twice, NumPy and PyTorch, with every difference measured
+	@$(BIN)/python -m $(if $(WITH_TORCH),swin_torch.tour,swin_numpy figures/photos/chelsea.jpg)
 
 test: .venv/.dev  ## all tests, notebooks included
 	$(BIN)/python -m pytest
 
-lab: .venv/.run  ## JupyterLab on the first chapter
+lab: .venv/.lab  ## JupyterLab on the first chapter
 	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --config=notebooks/lab/jupyter_lab_config.py
 
 bench: .venv/.dev  ## time and memory of both twins, as ratios
 	$(BIN)/python -m tests.benchmarks
 
-figures: .venv/.run  ## draw figures/gallery again, and fill in the README
+figures: .venv/.run $(WITH_TORCH)  ## draw figures/gallery again, and fill in the README
 	$(BIN)/python -m figures
 	$(BIN)/python docs/readme.py
 
@@ -59,7 +71,7 @@ notebooks: .venv/.dev  ## execute notebooks/source into notebooks/*.ipynb
 site: .venv/.docs  ## build the web site, docs/build/html
 	$(BIN)/python docs/make_site.py
 
-explainer: .venv/.run  ## the page docs/build/explainer.html, on which Swin can be touched
+explainer: .venv/.run $(WITH_TORCH)  ## the page docs/build/explainer.html, on which Swin can be touched
 	$(BIN)/python docs/explainer/build.py
 
 lint: .venv/.dev  ## ruff

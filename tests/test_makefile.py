@@ -54,8 +54,8 @@ def test_an_old_python_is_refused_at_once(target, tmp_path):
     old = tmp_path / "old"
     old.write_text(f'#!/bin/sh\nexec {sys.executable} -c "import sys; sys.version_info = (3, 10); $2"\n')
     old.chmod(0o755)
-    for name in ("requirements.txt", "requirements-dev.txt", "pyproject.toml"):
-        shutil.copy(ROOT / name, tmp_path)
+    for path in (*ROOT.glob("requirements*.txt"), ROOT / "pyproject.toml", ROOT / "install.py"):
+        shutil.copy(path, tmp_path)
     done = make(tmp_path, target, f"PYTHON={old}")
     assert done.returncode == 2 and f"Python 3.11 or newer is needed: make PYTHON=python3.12 {target}" in done.stdout
     assert not (tmp_path / ".venv").exists()

@@ -40,7 +40,7 @@ def test_citation_and_package_name_the_same_people_licence_and_subject():
 
 def test_what_both_requirements_files_pin_has_one_version():
     pins = {}
-    for name in ("requirements.txt", "requirements-dev.txt", "requirements-docs.txt"):
+    for name in sorted(path.name for path in ROOT.glob("requirements*.txt")):
         for package, version in re.findall(r"^([\w\[\]-]+)==(\S+)", (ROOT / name).read_text(encoding="utf-8"), re.M):
             assert pins.setdefault(package, version) == version, f"{package} in {name}"
     assert len(pins) > 20
