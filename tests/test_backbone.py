@@ -14,6 +14,7 @@ from swin_numpy import SwinConfig, save_checkpoint
 from swin_numpy.weights.check import CheckpointError
 from tests.families import assert_close, transformers_config
 from tests.peer_names import random_state as random_numbers
+from tests.test_weights_names import openmmlab
 from tests.twin import PACKAGES, WHICH, assert_same_steps, inputs_for, normal, random_state, relative, tensor, twins
 
 CONFIG = SwinConfig(
@@ -112,27 +113,70 @@ def test_names_are_the_official_detector_s(package):
     assert own & some == {f"norm{i}.{leaf}" for i in (1, 3) for leaf in ("weight", "bias")}
 
 
-def test_maps_are_those_of_transformers(tmp_path):
-    """Also at a size at which every map is padded."""
+def transformers_backbone(config, folder):
+    """A SwinBackbone in float64 with random weights, saved in `folder`."""
     transformers = pytest.importorskip("transformers", reason="transformers is not installed")
-    config = replace(CONFIG, window_size=2)
     theirs = transformers.SwinBackbone(transformers_config(config)).double().eval()
     shapes = {name: tuple(value.shape) for name, value in theirs.state_dict().items()}
     theirs.load_state_dict({name: tensor(value) for name, value in random_state(shapes, seed=3).items()})
-    theirs.save_pretrained(tmp_path)
-    for package in (swin_numpy, swin_torch):
-        with pytest.warns(
-            UserWarning, match="adapted: the norm before the head is left out$"
-        ):  # it has one all the same
-            model = package.Backbone.from_checkpoint(tmp_path / "model.safetensors")
-        for size in [(96, 128), (100, 132), (101, 131)]:
-            images = normal(2, 3, *size)
-            with torch.no_grad():
-                expected = [x.numpy() for x in theirs(tensor(images)).feature_maps]
-            found = maps_of(model, images)
-            assert len(found) == len(expected) == 4
-            for ours, other in zip(found, expected, strict=True):
-                assert_close(ours, other)
+    theirs.save_pretrained(folder)
+    return theirs
+
+
+FULL = {"img_size": 224, "window_size": 7, "depths": (2, 2, 2, 2), "num_heads": (1, 2, 4, 8)}
+
+
+@PACKAGES
+@pytest.mark.parametrize(
+    ("fields", "sizes"),
+    [
+        ({"window_size": 2}, [(96, 128), (100, 132), (101, 131)]),  # every map is padded
+        (FULL, [(224, 224), (64, 96), (28, 300), (31, 33)]),  # one window: exactly, or less than that
+        (FULL | {"window_size": 4, "img_size": 64}, [(64, 64), (32, 64)]),  # Microsoft's classifier would shrink it
+    ],
+    ids=["padded", "one window", "window above the map"],
+)
+def test_maps_are_those_of_transformers_which_shifts_every_map(tmp_path, fields, sizes, package):
+    theirs = transformers_backbone(replace(CONFIG, **fields), tmp_path)
+    for path in (tmp_path, tmp_path / "model.safetensors"):  # with and without its config.json
+        with pytest.warns(UserWarning, match="adapted: the norm before the head is left out$"):  # unused there too
+            model = package.Backbone.from_checkpoint(path)
+        assert model.config.always_shift and model.config.img_size is None
+        for kind in ("plain", "fused"):
+            model.use_attention(kind)
+            for size in sizes:
+                images = normal(2, 3, *size)
+                with torch.no_grad():
+                    expected = [x.numpy() for x in theirs(tensor(images)).feature_maps]
+                found = maps_of(model, images)
+                assert len(found) == len(expected) == 4
+                for ours, other in zip(found, expected, strict=True):
+                    assert_close(ours, other)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("size", [(56, 88), (28, 28), (12, 20)])
+def test_twins_that_always_shift(size, version):
+    config = replace(CONFIG, always_shift=True, version=version, depths=(2, 2, 2, 2), window_size=4)
+    ours, theirs = twins(lambda package: package.Backbone(config))
+    images = normal(2, 3, *size)
+    maps = assert_same_steps(ours, theirs, images)
+    never = twins(lambda package: package.Backbone(replace(config, always_shift=False)))[0]
+    assert relative(maps[-1], never(images)[-1]) > 1e-3  # it makes a difference here
+    inputs = tensor(images).requires_grad_()
+    upstream = [normal(*x.shape, seed=i) for i, x in enumerate(ours.train()(images))]
+    dimages = ours.backward(upstream)
+    sum((x * tensor(dy)).sum() for x, dy in zip(theirs(inputs), upstream, strict=True)).backward()
+    assert relative(dimages, inputs.grad.numpy()) < 1e-10
+
+
+@PACKAGES
+def test_a_model_that_always_shifts_never_shrinks_its_window(package):
+    config = replace(CONFIG, always_shift=True, img_size=16, window_size=4)
+    for model in (package.SwinTransformer(config), package.SwinTransformer(replace(config, img_size=None))):
+        blocks = [block for layer in model.layers for block in layer.blocks]
+        assert [block.window_size for block in blocks] == [4] * 6
+        assert [tuple(block.shift_for((2, 3))) for block in blocks] == [(0, 0), (2, 2), (0, 0), (2, 2), (0, 0), (0, 0)]
 
 
 # ---- backward ---------------------------------------------------------------------------------------------------
@@ -265,3 +309,122 @@ def test_a_damaged_file(tmp_path, package):
 def test_a_config_of_a_wrong_kind(package):
     with pytest.raises(TypeError, match="config: expected a SwinConfig"):
         package.Backbone({"embed_dim": 8})
+
+
+# ---- which backbones always shift --------------------------------------------------------------------------------
+
+
+def saved(path, state, prefix="", **beside):
+    """torch.save of arrays under a prefix, with others beside."""
+    state = {prefix + name: value for name, value in state.items()} | beside
+    torch.save({"state_dict": {name: torch.from_numpy(np.array(value)) for name, value in state.items()}}, path)
+    return path
+
+
+@PACKAGES
+def test_norms_of_stages_mean_that_its_code_always_shifts(tmp_path, package):
+    path = saved(tmp_path / "a.pth", detector_state())
+    found = package.Backbone.from_checkpoint(path)
+    assert found.config.always_shift and found.config.window_size == 3
+    assert not package.Backbone.from_checkpoint(path, always_shift=False).config.always_shift
+    three = saved(tmp_path / "b.pth", detector_state(norms=(3,)))
+    assert package.Backbone.from_checkpoint(three, out_indices=(3,)).config.always_shift
+    classifier = {name: value for name, value in detector_state(norms=()).items()}
+    with pytest.warns(UserWarning, match="new and untrained"):
+        assert not package.Backbone.from_checkpoint(saved(tmp_path / "c.pth", classifier)).config.always_shift
+
+
+@PACKAGES
+def test_our_own_file_says_so_itself(tmp_path, package):
+    for always in (True, False):
+        model = twins(lambda swin, always=always: swin.Backbone(replace(CONFIG, always_shift=always)))[0]
+        save_checkpoint(tmp_path / "a.npz", model.state_dict(), {"config": model.config})
+        found = package.Backbone.from_checkpoint(tmp_path / "a.npz")
+        assert found.config == model.config and found.config.always_shift is always
+        for ours, other in zip(maps_of(found, normal(1, 3, 8, 8)), model(normal(1, 3, 8, 8)), strict=True):
+            assert_close(ours, other)
+
+
+@PACKAGES
+def test_a_detector_with_a_position_embedding_keeps_its_size(tmp_path, package):
+    """Its embedding has the shape (1, C, H, W), and its windows don't shrink."""
+    config = replace(CONFIG, ape=True, img_size=16, always_shift=True)
+    model = twins(lambda swin: swin.Backbone(config))[0]
+    state = dict(model.state_dict())
+    state["absolute_pos_embed"] = state["absolute_pos_embed"].reshape(1, 4, 4, 8).transpose(0, 3, 1, 2)
+    found = package.Backbone.from_checkpoint(saved(tmp_path / "a.pth", state, "backbone."))
+    assert (found.config.img_size, found.config.windows, found.config.always_shift) == (16, (3, 3, 3, 3), True)
+    for ours, other in zip(maps_of(found, normal(1, 3, 16, 16)), model(normal(1, 3, 16, 16)), strict=True):
+        assert_close(ours, other)
+    with pytest.warns(UserWarning, match="absolute_pos_embed from 4x4 to 5x7 patches"):
+        package.Backbone.from_checkpoint(tmp_path / "a.pth", img_size=(20, 28))
+
+
+# ---- what a backbone has no use for ------------------------------------------------------------------------------
+
+ONE = np.ones(3)
+BESIDE = {
+    "SimMIM": ("encoder.", {"encoder.mask_token": ONE, "decoder.0.weight": ONE}),
+    "Donut": ("encoder.model.", {"decoder.model.layers.0.fc1.weight": ONE, "encoder.extra": ONE}),
+    "detectron2": ("backbone.bottom_up.", {"backbone.fpn_output2.weight": ONE, "roi_heads.box_head.fc1.weight": ONE}),
+    "detectron2's backbone": ("bottom_up.", {"fpn_lateral2.bias": ONE}),
+    "Swin-Unet": ("swin_unet.", {"swin_unet.layers_up.1.blocks.0.norm1.weight": ONE, "swin_unet.norm_up.bias": ONE,
+                                 "swin_unet.concat_back_dim.1.weight": ONE, "swin_unet.output.weight": ONE}),
+    "Lightning": ("model.", {"criterion.weight": ONE, "metric.count": np.array(3)}),
+    "teacher": ("teacher.backbone.", {"teacher.head.mlp.0.weight": ONE, "student.backbone.mask_token": ONE}),
+    "another head": ("", {"head.1.weight": ONE, "head.mlp.fc.bias": ONE}),
+    "a head of convolutions": ("module.", {"module.head.weight": np.ones((2, 3, 1, 1)), "module.head.bias": ONE}),
+}  # fmt: skip
+
+
+@PACKAGES
+@pytest.mark.parametrize(("prefix", "beside"), BESIDE.values(), ids=BESIDE)
+def test_what_a_backbone_has_no_use_for_is_left_out_with_one_warning(tmp_path, package, prefix, beside):
+    state = detector_state()
+    path = saved(tmp_path / "a.pth", state, prefix, **beside)
+    with pytest.warns(UserWarning, match="adapted: ") as said:
+        model = package.Backbone.from_checkpoint(path)
+    assert len(said) == 1
+    text = str(said[0].message)
+    heads = [name for name in beside if name.startswith(prefix + "head.") and name.count(".") == prefix.count(".") + 1]
+    if strangers := [name for name in beside if name not in heads]:
+        assert f"{len(strangers)} arrays that a backbone has no use for are left out: {strangers[0]}" in text
+    assert ("the head of 2 classes is left out" in text) == bool(heads)
+    assert_holds(model, state)
+    with pytest.raises(CheckpointError):
+        package.SwinTransformer.from_checkpoint(path)
+
+
+@PACKAGES
+@pytest.mark.parametrize(
+    "name", ["layers.0.blocks.0.attn.extra", "layers.3.blocks.0.norm3.weight", "patch_embed.norm.running_mean"]
+)
+@pytest.mark.parametrize("prefix", ["", "backbone."])
+def test_what_would_change_the_maps_is_not_left_out(tmp_path, package, name, prefix):
+    path = saved(tmp_path / "a.pth", detector_state() | {name: ONE}, prefix, neck=ONE)
+    with pytest.raises(CheckpointError, match=f"1 names of no Swin Transformer known here: {prefix}{name}$"):
+        package.Backbone.from_checkpoint(path)
+
+
+@PACKAGES
+def test_a_detector_of_openmmlab(tmp_path, package):
+    state = detector_state()
+    theirs = openmmlab(state, 1)
+    path = saved(tmp_path / "a.pth", theirs, "backbone.", **{"neck.lateral_convs.0.conv.weight": ONE})
+    with pytest.warns(UserWarning, match="1 arrays that a backbone has no use for"):
+        model = package.Backbone.from_checkpoint(path)
+    assert_holds(model, state)
+    assert model.config.always_shift
+    with pytest.raises(CheckpointError, match=r"1 names .*: backbone\.stages\.0\.blocks\.0\.gamma$"):
+        package.Backbone.from_checkpoint(
+            saved(tmp_path / "b.pth", theirs, "backbone.", **{"backbone.stages.0.blocks.0.gamma": ONE})
+        )
+
+
+@PACKAGES
+@pytest.mark.filterwarnings("ignore:.*left out")
+@pytest.mark.parametrize("indices", [(4,), (-1,), 3, "0"])
+def test_out_indices_that_are_wrong_are_said(tmp_path, package, indices):
+    path = saved(tmp_path / "a.pth", detector_state())
+    with pytest.raises(ValueError, match=r"out_indices: expected numbers of stages"):
+        package.Backbone.from_checkpoint(path, out_indices=indices)

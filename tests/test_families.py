@@ -27,6 +27,8 @@ BUILT = {
     "four stages": (FAMILIES, dict(FOUR, img_size=64, window_size=2), (64, 64)),
     "grey, no qkv bias": (FAMILIES[1:], dict(TWO, img_size=32, window_size=4, in_chans=1, qkv_bias=False), (32, 32)),
     "windows shrink": (("timm",), dict(TWO, img_size=56, window_size=14), (56, 56)),
+    "a window for each stage": (("timm",), dict(FOUR, img_size=64, window_size=(4, 2, 4, 2)), (64, 64)),
+    "Swin-S3's windows": (("timm",), dict(FOUR, img_size=224, window_size=(7, 7, 14, 7)), (224, 224)),
 }
 ANY = {
     "100x132, every stage padded": (("torchvision",), dict(FOUR, window_size=7), (100, 132)),
@@ -67,7 +69,8 @@ CASES |= {
 # Version 2 of the same, and what it has of its own. torchvision can't be told of a window of pre-training.
 OF_BOTH = [*BUILT, *ANY, "rectangle", "patches padded", "any size, padded", "odd sides merged", "no qkv bias"]
 CASES |= {f"V2, {name}": (CASES[name][0], dict(CASES[name][1], version=2), CASES[name][2]) for name in OF_BOTH}
-TUNED = dict(TWO, version=2, img_size=64, window_size=8, pretrained_window_sizes=(4, 3))
+PRETRAINED = {"pretrained_window_sizes": (4, 3)}
+TUNED = dict(TWO, version=2, img_size=64, window_size=8) | PRETRAINED
 SWIN_V2_T = dict(SWIN_T, version=2, img_size=128, window_size=8, pretrained_window_sizes=(6, 6, 6, 3))
 CASES |= {
     "V2, another window than at pre-training": (FAMILIES[1:], TUNED, (64, 64)),
@@ -82,7 +85,7 @@ def config_of(case):
 
 
 def untold(config):
-    """The fields that a V2 state dict doesn't tell."""
+    """The fields that a V2 state dict doesn't determine."""
     names = ("img_size", "window_size", "pretrained_window_sizes") if config.version == 2 else ()
     return {name: getattr(config, name) for name in names}
 
@@ -157,6 +160,50 @@ def test_a_folder_of_theirs_is_read(tmp_path, case):
     assert state.keys() == expected.keys()
     for name, value in expected.items():
         np.testing.assert_array_equal(state[name], value)
+
+
+HUB = {
+    "V1": dict(FOUR, img_size=64, window_size=2),
+    "V1, images that it can't take": dict(FOUR, img_size=64, window_size=4),  # its V1 tables don't shrink
+    "V1, not square": dict(TWO, img_size=(64, 96), window_size=3),
+    "V1, position embedding": dict(TWO, img_size=(64, 96), window_size=3, ape=True),
+    "V2": dict(FOUR, img_size=64, window_size=4, version=2),
+    "V2, another window than at pre-training": dict(TWO, version=2, img_size=64, window_size=8) | PRETRAINED,
+}
+
+
+@PACKAGES
+@pytest.mark.parametrize("shards", ["1GB", "20KB"])
+@pytest.mark.parametrize("case", HUB)
+def test_a_folder_of_the_hub_says_all_that_its_model_needs(tmp_path, case, shards, package):
+    config = SwinConfig(**{"pretrained_window_sizes": (0,) * len(HUB[case]["depths"])} | HUB[case])
+    theirs = peer("transformers", config)
+    theirs.save_pretrained(tmp_path, max_shard_size=shards)
+    assert (len(list(tmp_path.glob("*.safetensors"))) > 1) == (shards == "20KB")
+    model = package.SwinTransformer.from_checkpoint(tmp_path)
+    fits = config.version == 2 or config.windows == config.window_sizes
+    expected = config if fits else replace(config, img_size=None)
+    assert replace(model.config, drop_path_rate=0.0) == expected
+    images = normal(2, 3, *(config.image_shape if fits else (128, 128)))
+    with torch.no_grad():
+        assert_close(model(*inputs_for(package, images)), peer_outputs("transformers", theirs, images)[0])
+
+
+@pytest.mark.parametrize("name", ["swin_s3_tiny_224", "swinv2_tiny_window8_256"])
+def test_a_folder_of_timm_s(tmp_path, name):
+    """As it uploads a model to the hub: its config.json names the architecture, which V2's windows need."""
+    timm = pytest.importorskip("timm", reason="timm is not installed")
+    from timm.models._hub import save_for_hf
+
+    theirs = timm.create_model(name, num_classes=3).eval()
+    save_for_hf(theirs, tmp_path)
+    model = swin_torch.SwinTransformer.from_checkpoint(tmp_path)
+    preset = name.replace("_window", "_patch4_window")
+    expected = swin_numpy.CONFIGS[name if name in swin_numpy.CONFIGS else preset]
+    assert replace(model.config, num_classes=1000) == expected
+    images = torch.from_numpy(normal(1, 3, *model.config.image_shape, dtype=np.float32))
+    with torch.no_grad():
+        assert_close(model(images), theirs(images).numpy(), 1e-4)
 
 
 @pytest.mark.parametrize("case", [case for case, (_, _, size) in CASES.items() if size[0] == size[1]])

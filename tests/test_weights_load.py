@@ -1,5 +1,7 @@
 """from_checkpoint: a file's model, or the same weights in another one; and loading whole or not at all."""
 
+import json
+import tracemalloc
 import warnings
 from dataclasses import replace
 from unittest.mock import patch
@@ -11,11 +13,14 @@ import torch
 import swin_numpy
 import swin_torch
 from swin_numpy import CheckpointError, SwinConfig, resize_absolute_position_embedding, resize_position_bias
-from swin_numpy.weights.adapt import adapt_state
+from swin_numpy.weights.export import export_state_dict
 from swin_numpy.weights.files import save_checkpoint
+from swin_numpy.weights.load import load_checkpoint, load_with_config
 from swin_numpy.weights.resize import adapt_channels
-from tests.test_weights_files import damaged_bytes
-from tests.twin import PACKAGES, inputs_for, normal, random_state
+from tests.peer_names import official_shapes
+from tests.peer_names import random_state as random_numbers
+from tests.test_weights_files import SUFFIXES, complaint, damaged_bytes
+from tests.twin import PACKAGES, inputs_for, normal, random_state, relative, run
 
 CONFIG = SwinConfig(
     img_size=(32, 48),
@@ -256,15 +261,6 @@ def test_what_cannot_be_adapted(path, package, fields, said):
         package.SwinTransformer.from_checkpoint(path, replace(CONFIG, **fields))
 
 
-def test_what_fits_is_left_alone():
-    state = state_of(CONFIG)
-    found, changes = adapt_state(state, CONFIG, CONFIG)
-    assert changes == [] and all(found[name] is state[name] for name in state)
-    before = {name: value.copy() for name, value in state.items()}
-    adapt_state(state, replace(CONFIG, num_classes=3, window_size=5, in_chans=1, img_size=64), CONFIG)
-    assert_same(state, before)  # the caller's own is not changed
-
-
 @pytest.mark.parametrize("gone", ["head.weight", "head.bias"])
 def test_half_a_head_is_no_other_head(tmp_path, gone):
     state = state_of(CONFIG)
@@ -273,6 +269,258 @@ def test_half_a_head_is_no_other_head(tmp_path, gone):
     for config in (CONFIG, replace(CONFIG, num_classes=7)):
         with pytest.raises(CheckpointError, match="head"):
             swin_numpy.SwinTransformer.from_checkpoint(tmp_path / "a.npz", config)
+
+
+# ---- what a file says of itself ----------------------------------------------------------------------------------
+
+SMALL = dict(embed_dim=24, depths=(2, 2), num_heads=(2, 4), num_classes=10, pretrained_window_sizes=(0, 0))
+PUBLIC_V2 = SwinConfig(version=2, img_size=56, window_size=7, **SMALL)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("version", [1, 2])
+def test_the_configuration_travels_with_the_file(tmp_path, suffix, version):
+    config = SwinConfig(**SMALL, version=version, img_size=(56, 112), drop_path_rate=0.3)
+    path = tmp_path / f"a{suffix}"
+    state = random_numbers(official_shapes(version), np.float32)
+    save_checkpoint(path, state, {"config": config, "note": "ä"})
+    found, found_config = load_with_config(path)
+    assert_same(found, state)
+    assert found_config == config
+    assert load_with_config(path, img_size=448)[1] == replace(config, img_size=448)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("no json", "holds no SwinConfig"),
+        ("[1, 2]", "holds no SwinConfig"),
+        ('{"window": 7}', "not fields of SwinConfig: window"),
+        ('{"depths": 5}', "holds no SwinConfig"),
+        ("[" * 100_000, "holds no SwinConfig"),
+        (json.dumps(SMALL | {"embed_dim": 48}), "its metadata says embed_dim=48, its arrays embed_dim=24"),
+    ],
+)
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_metadata_that_is_none(tmp_path, suffix, text, said):
+    state = random_numbers(official_shapes(1), np.float32)
+    save_checkpoint(tmp_path / f"a{suffix}", state, {"config": text})
+    assert said in complaint(tmp_path / f"a{suffix}", load_with_config)
+    assert_same(load_checkpoint(tmp_path / f"a{suffix}"), state)
+
+
+@pytest.mark.parametrize("naming", ["microsoft", "torchvision"])
+@pytest.mark.parametrize("pretrained", [(0, 0), (12, 6), (5, 7)])
+def test_derived_buffers_tell_version_2_s_windows(tmp_path, naming, pretrained):
+    config = replace(PUBLIC_V2, pretrained_window_sizes=pretrained, window_size=8, img_size=64)
+    theirs = export_state_dict(random_numbers(official_shapes(2), np.float32), naming, config)
+    save_checkpoint(tmp_path / "a.safetensors", theirs)
+    known = {"img_size": 64} if naming == "torchvision" else {}  # has no masks
+    state, found = load_with_config(tmp_path / "a.safetensors", **known)
+    assert found == config
+    assert_same(state, load_checkpoint(tmp_path / "a.safetensors"))
+
+
+def test_known_fields_that_the_arrays_contradict_are_errors(tmp_path):
+    state = random_numbers(official_shapes(1), np.float32)
+    save_checkpoint(tmp_path / "a.npz", state)
+    for known in ({"window_size": 12}, {"num_classes": 3}, {"embed_dim": 48}, {"depths": (2, 3)}, {"mlp_ratio": 2.0}):
+        said = complaint(tmp_path / "a.npz", lambda path, known=known: load_with_config(path, **known))
+        assert next(iter(known)) in said or "mis-shaped" in said or "unexpected" in said
+    assert load_with_config(tmp_path / "a.npz", img_size=(64, 96), drop_rate=0.5)[1].img_size == (64, 96)
+
+
+CONTRADICTIONS = {
+    "block": lambda s: s | {"layers.0.blocks.1.mlp.fc1.weight": s["layers.0.blocks.1.mlp.fc1.weight"][:-1]},
+    "table": lambda s: s | {TABLES[3]: np.zeros((49, 4), np.float32)},
+    "heads": lambda s: s | {TABLES[1]: np.zeros((25, 3), np.float32)},
+    "merging": lambda s: s | {"layers.0.downsample.norm.bias": np.zeros(8, np.float32)},
+    "a stage too many": lambda s: s | {"layers.2.downsample.norm.bias": np.zeros(8, np.float32)},
+    "a bias of V2": lambda s: s | {"layers.0.blocks.0.attn.q_bias": np.zeros(8, np.float32)},
+    "head": lambda s: s | {"head.bias": np.zeros(4, np.float32)},
+    "norm": lambda s: s | {"norm.bias": np.zeros((16, 1), np.float32)},
+}
+
+
+@PACKAGES
+@pytest.mark.parametrize("change", CONTRADICTIONS.values(), ids=CONTRADICTIONS)
+def test_every_shape_is_held_against_the_rest(tmp_path, package, change):
+    state = change({name: value for name, value in state_of(replace(CONFIG, ape=False)).items()})
+    np.savez(tmp_path / "a.npz", **state)
+    for call in (package.SwinTransformer.from_checkpoint, load_with_config):
+        said = complaint(tmp_path / "a.npz", call)
+        assert "mis-shaped" in said or "unexpected" in said
+
+
+# ---- all the ways that public files wrap a model -------------------------------------------------------------------
+
+
+def random_model(config):
+    """A NumPy model in float64, no parameter at its initial value."""
+    model = swin_numpy.SwinTransformer(config, dtype=np.float64)
+    model.load_state_dict(random_state({name: value.shape for name, value in model.state_dict().items()}, seed=4))
+    return model
+
+
+def microsoft(config):
+    """{their name: array} of a random model as Microsoft's code saves it, buffers and all; and the model."""
+    model = random_model(config)
+    return export_state_dict(model.state_dict(), "microsoft", config), model
+
+
+TWO = dict(embed_dim=8, depths=(2, 2), num_heads=(1, 2), num_classes=5, drop_path_rate=0.0)
+TUNED = SwinConfig(**TWO, version=2, img_size=64, window_size=8, pretrained_window_sizes=(6, 5))
+
+
+@PACKAGES
+@pytest.mark.parametrize("prefix", ["", "module.", "model.", "backbone.", "module._orig_mod.", "encoder.model."])
+@pytest.mark.parametrize("wrap", [lambda s: s, lambda s: {"model": {"name": "swin"}, "state_dict": s, "model_ema": {}}])
+def test_a_prefix_and_a_wrapper_hide_nothing_of_version_2(tmp_path, package, prefix, wrap):
+    theirs, model = microsoft(TUNED)
+    saved = wrap({prefix + name: torch.from_numpy(value) for name, value in theirs.items()})
+    torch.save(saved, tmp_path / "a.pth")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = package.SwinTransformer.from_checkpoint(tmp_path / "a.pth")
+    assert replace(found.config, drop_path_rate=0.0) == TUNED
+    images = normal(2, 3, 64, 64)
+    assert relative(run(found, images), model(images)) < 1e-12
+
+
+NOT_SQUARE = {
+    "wide, shrunk": dict(img_size=(64, 256), window_size=4, depths=(2, 2, 2, 2), num_heads=(1, 2, 2, 4)),
+    "wide, one window in the last stage": dict(img_size=(32, 128), window_size=4),
+    "tall": dict(img_size=(128, 64), window_size=4),
+    "three stages": dict(img_size=(64, 192), window_size=8, depths=(2, 2, 2), num_heads=(1, 2, 2)),
+    "a window for each stage": dict(img_size=(64, 128), window_size=(4, 8)),
+}
+
+
+@PACKAGES
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("fields", NOT_SQUARE.values(), ids=NOT_SQUARE)
+def test_images_that_are_not_square_are_read_from_the_masks(tmp_path, package, fields, version):
+    config = SwinConfig(**TWO | fields | {"version": version})
+    theirs, model = microsoft(config)
+    torch.save({"model": {name: torch.from_numpy(value) for name, value in theirs.items()}}, tmp_path / "a.pth")
+    images = normal(2, 3, *config.img_size)
+    for given in ({}, {"img_size": config.img_size}):
+        found = package.SwinTransformer.from_checkpoint(tmp_path / "a.pth", **given)
+        assert (found.config.img_size, found.config.windows) == (config.img_size, config.windows)
+        assert relative(run(found, images), model(images)) < 1e-12
+    again = export_state_dict(load_checkpoint(tmp_path / "a.pth"), "microsoft", found.config)
+    assert again.keys() == theirs.keys() and all(np.array_equal(again[name], theirs[name]) for name in theirs)
+
+
+@PACKAGES
+def test_where_no_mask_shows_the_size_it_is_asked_for_or_said_to_be_assumed(tmp_path, package):
+    config = SwinConfig(**TWO, img_size=(16, 64), window_size=4)  # grids 4x16 and 2x8: nothing is shifted
+    theirs, model = microsoft(config)
+    np.savez(tmp_path / "a.npz", **theirs)
+    assert "pass img_size=" in complaint(tmp_path / "a.npz", package.SwinTransformer.from_checkpoint)
+    found = package.SwinTransformer.from_checkpoint(tmp_path / "a.npz", img_size=(16, 64))
+    images = normal(2, 3, 16, 64)
+    assert relative(run(found, images), model(images)) < 1e-12
+    np.savez(tmp_path / "b.npz", **model.state_dict())  # no buffers at all
+    with pytest.warns(UserWarning, match=r"b\.npz: its images are assumed to be square: img_size=16$") as said:
+        assumed = package.SwinTransformer.from_checkpoint(tmp_path / "b.npz")
+    assert assumed.config.img_size == 16 and len(said) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        told = package.SwinTransformer.from_checkpoint(tmp_path / "b.npz", img_size=(16, 64))
+    assert told.config.img_size == (16, 64) and relative(run(told, images), model(images)) < 1e-12
+
+
+WINDOWS = [(7, 7, 14, 7), (14, 14, 14, 7), (2, 3, 4, 5), (7, 3, 3, 3), (4, 4, 2, 2)]
+
+
+@PACKAGES
+@pytest.mark.parametrize("windows", WINDOWS)
+@pytest.mark.parametrize("to", ["official", "microsoft", "timm", "torchvision", "transformers", "transformers_classic"])
+def test_a_window_for_each_stage_in_every_naming(tmp_path, package, windows, to):
+    size = 224 if max(windows) == 14 else 120  # in the second, no map is filled by windows
+    if (to, size) == ("microsoft", 120):
+        pytest.skip("Microsoft's masks need whole windows")
+    config = SwinConfig(
+        img_size=size if size == 224 else None,
+        embed_dim=4,
+        depths=(2, 2, 2, 2),
+        num_heads=(1, 1, 2, 2),
+        window_size=windows,
+        num_classes=3,
+    )
+    model = random_model(config)
+    theirs = model.state_dict() if to == "official" else export_state_dict(model.state_dict(), to, config)
+    np.savez(tmp_path / "a.npz", **theirs)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of a size that is assumed
+        found = package.SwinTransformer.from_checkpoint(tmp_path / "a.npz")
+    assert_same(arrays(found), arrays(model))
+    images = normal(1, 3, size, size)
+    assert relative(run(found, images), model(images)) < 1e-12
+
+
+def test_tables_are_resized_only_if_the_caller_asks(tmp_path):
+    config = replace(CONFIG, ape=False, img_size=None, window_size=(3, 5))
+    save_checkpoint(tmp_path / "a.npz", state_of(config))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        same = swin_numpy.SwinTransformer.from_checkpoint(tmp_path / "a.npz")
+        assert_same(arrays(same), state_of(config))
+        again = swin_numpy.SwinTransformer.from_checkpoint(tmp_path / "a.npz", window_size=(3, 5), img_size=96)
+        assert_same(arrays(again), state_of(config))
+    model, said = adapted(swin_numpy, tmp_path / "a.npz", window_size=4)
+    assert said == "2 bias tables from window 3 to 4; 2 bias tables from window 5 to 4"
+    assert model.config.window_size == 4
+
+
+def test_a_table_of_no_square_window(tmp_path):
+    state = state_of(replace(CONFIG, ape=False))
+    np.savez(tmp_path / "a.npz", **state | {name: np.zeros((13 * 9, 2), np.float32) for name in TABLES[:2]})
+    said = complaint(tmp_path / "a.npz", swin_numpy.SwinTransformer.from_checkpoint)
+    assert f"{TABLES[0]}: expected shape ((2M-1)², heads) for a square window of M x M, got (117, 2)" in said
+
+
+# ---- memory bounded by what a file holds ---------------------------------------------------------------------------
+
+
+OWN = replace(CONFIG, ape=False)
+SECOND = replace(OWN, version=2, img_size=None, window_size=3)
+
+
+def without(word, state):
+    return {name: value for name, value in state.items() if word not in name}
+
+
+def wide_tables(state):
+    return {n: np.zeros((399**2, v.shape[1]), np.float32) if "table" in n else v for n, v in state.items()}
+
+
+CLAIMS = {  # (arrays, configuration in the metadata)
+    "window 200": lambda state: (wide_tables(state), None),
+    "V2's window 3000": lambda _: (state_of(SECOND), replace(SECOND, window_size=3000)),
+    "channels": lambda state: (without("patch_embed.proj", state), replace(OWN, in_chans=2 * 10**7)),
+    "stages": lambda state: (state, '{"depths": [' + "1," * 199_999 + "1]}"),
+    "blocks": lambda state: ({"head.bias": state["head.bias"]}, replace(OWN, depths=(2, 10**9))),
+    "width": lambda state: ({"norm.bias": state["norm.bias"]}, replace(OWN, embed_dim=10**9)),
+    "MLP": lambda state: (state, replace(OWN, mlp_ratio=1e12)),
+    "classes": lambda state: (without("head", state), replace(OWN, num_classes=10**12)),
+    "image": lambda state: (state, replace(OWN, ape=True, img_size=10**9)),
+}
+
+
+@PACKAGES
+@pytest.mark.parametrize("kind", CLAIMS)
+def test_a_file_that_asks_for_a_gigantic_model_is_refused_before(tmp_path, package, kind, monkeypatch):
+    state, config = CLAIMS[kind](state_of(OWN))
+    save_checkpoint(tmp_path / "a.safetensors", state, {"config": config} if config else {})
+    monkeypatch.setattr(package.SwinTransformer, "__init__", lambda *_: pytest.fail("it was built"))
+    tracemalloc.start()
+    try:
+        complaint(tmp_path / "a.safetensors", package.SwinTransformer.from_checkpoint)
+        assert tracemalloc.get_traced_memory()[1] < 60_000_000
+    finally:
+        tracemalloc.stop()
 
 
 # ---- damage --------------------------------------------------------------------------------------------------------

@@ -59,6 +59,8 @@ def load_weights(path, config=None, norms=None, adapt=True, **fields):
              array that holds NaN or infinity
     """
     check_fields(fields)
+    if not isinstance(norms, tuple | list | None) and norms != "all":
+        raise ValueError(f"out_indices: expected numbers of stages, got {norms!r}")
     raw, settings = read_file(path)
     with naming(path):
         prefix, within, beside = strip_prefix(unwrap(raw))
@@ -117,6 +119,8 @@ def _told(state, buffers, settings, saves_masks):
 
 def _check_own(state, buffers, config):
     """Raise CheckpointError where any array contradicts `config`, or where its model would take far more memory."""
+    if (depths := read_sizes(shapes_of(state)).get("depths", config.depths)) != config.depths:
+        raise CheckpointError(f"its arrays have depths={depths}, not {config.depths}")
     if sum(config.depths) > len(state):
         raise CheckpointError(f"{len(state)} arrays are too few for the {sum(config.depths)} blocks it claims")
     index = sum(depth * window**4 * 8 for depth, window in zip(config.depths, config.windows, strict=True))
