@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 13 · Speed: NumPy against PyTorch, CPU against GPU
+# # 13 · Speed: where the time goes
 #
 # ![Times of NumPy, PyTorch and other implementations of Swin-T, as ratios of one run](../figures/gallery/speed.png)
 #
@@ -12,7 +12,7 @@
 # - how to time two pieces of code so that the ratio means something;
 # - how far the twins are apart in float64, float32, float16 and bfloat16, and why that isn't a mistake in either;
 # - where a NaN comes from, how it spreads, and how to find the step that made it;
-# - which parts of a Swin take the time, and what each of nine optimisations gives;
+# - which parts of a Swin take the time, and what each of several optimisations gives, or doesn't;
 # - when window attention is slower, or needs more memory, than global attention;
 # - how far from the machine's limit the code is, and which limit that is.
 
@@ -72,10 +72,10 @@ print(environment("numpy", "torch"))
 # 5. **Compare within one run**: a ratio of two times from one run travels to another machine better than a time does.
 #
 # And everything runs on **one core** here. With several, you would also measure how well the work is shared, which is a
-# step of its own (step 9).
+# step of its own (threads, at the end).
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 def by_turns(contenders, repeats=7, clock=process_time):
     """{name: call} → {name: seconds (repeats,)}: a warm-up, then one call of each in turn."""
     times = {name: [] for name in contenders}
@@ -109,7 +109,7 @@ def race(step, contenders, repeats=7, clock=process_time):
 # %% [markdown]
 # How good is this stopwatch? Let a function race against itself:
 
-# %%
+# %% jupyter={"source_hidden": true}
 square = rng.standard_normal((384, 384), dtype=np.float32)
 race(
     "a product against itself",
@@ -140,7 +140,7 @@ solution("13.1")
 # Before speed comes sameness. Numbers in a computer have a fixed number of digits, so each operation rounds. The
 # **rounding step** is the gap between 1 and the next number that the format has (its `eps`).
 
-# %%
+# %% jupyter={"source_hidden": true}
 print("dtype     bits  rounding step  largest number")
 for name in BOUNDS:
     info = torch.finfo(getattr(torch, name))
@@ -155,7 +155,7 @@ assert half.eps < brain.eps and half.max < brain.max
 # Now the photograph goes through both twins in each format, and every step is compared. (For the two 16-bit formats
 # the NumPy twin computes in float32, as the reference.) The model has Swin-T's depth and a third of its channels.
 
-# %%
+# %% jupyter={"source_hidden": true}
 small = swin_numpy.SwinConfig(embed_dim=32, num_heads=(1, 2, 4, 8), num_classes=10)
 rows = {name: compare(*make_twins(small, name), images) for name in BOUNDS}
 for name in BOUNDS:
@@ -164,7 +164,7 @@ for name in BOUNDS:
     print(sentence)
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 def short(name):
     """layers.2.blocks.3 → 2.3: block 3 of stage 2, both counted from 0."""
     name = name.replace("layers.", "").replace("blocks.", "")
@@ -196,7 +196,7 @@ for name in BOUNDS:
 # without its two linear layers.
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 class Stopwatch:
     def __init__(self):
         self.seconds, self.inside = Counter(), [0.0]
@@ -214,7 +214,7 @@ class Stopwatch:
         return timed
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 LINEAR, GELU, NORM, SOFTMAX = "linear layers", "GELU", "layer norms", "softmax"
 CORE, MOVE, REST = "scores, bias, Z", "pad, roll, windows, mask", "rest"
 MODULES = {"Linear": LINEAR, "LayerNorm": NORM, "WindowAttention": CORE}
@@ -263,7 +263,7 @@ def time_parts(package, model, run, repeats=2):
     return {part: watch.seconds[part] / repeats for part in order}
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 tiny = swin_numpy.CONFIGS["swin_tiny_patch4_window7_224"]
 numpy_model, torch_model = make_twins(tiny)
 torch_model.eval()
@@ -288,7 +288,7 @@ speed.profile(seconds)
 # %% [markdown]
 # Compare that with the *arithmetic*. PyTorch counts the operations of all matrix products; a multiply-add is two:
 
-# %%
+# %% jupyter={"source_hidden": true}
 with FlopCounterMode(display=False) as counter:
     run_torch()
 flops = counter.get_total_flops()
@@ -318,16 +318,18 @@ for run, parts in seconds.items():
     print(f"{run:15} {parts[LINEAR] / sum(parts.values()):.0%}")
 
 # %% [markdown]
-# What is left of the bars has next to no arithmetic to do. It *moves* numbers: reads an array from memory, does one
-# small thing to each number, and writes an array back. This is where most of the steps below find their time.
+# What is left of the bars treats each number by itself. Some of it mostly moves numbers, from memory and back (adding a bias,
+# rolling the map); some computes a good deal for each number (the exponentials of GELU and softmax). The roofline below
+# tells them apart. This is where most of the steps below find their time.
 
 # %% [markdown]
-# ## 5 · Eight steps
+# ## 5 · Step by step
 #
 # Each step is a small function, the plain way beside one that is meant to be faster; both are checked to give the
-# same. The sizes are those of Swin-T's first stage: 56 × 56 tokens, 96 channels, 64 windows of 49 tokens, 3 heads.
+# same. Steps 4, 5, 7 and 8 stand here, the others under "Deeper", where all are drawn in one picture. A ratio within the
+# middle half of its measurements around 1 is no gain. The sizes are those of Swin-T's first stage: 56 × 56 tokens, 96 channels, 64 windows of 49 tokens, 3 heads.
 
-# %%
+# %% jupyter={"source_hidden": true}
 H, C, M, heads = 56, 96, 7, 3
 grid_map = rng.standard_normal((1, H, H, C), dtype=np.float32)
 windows = window_partition(grid_map, M)[0]  # (64, 49, 96)
@@ -393,9 +395,10 @@ solution("13.3")
 #
 # The plain way adds the bias to all scores and then the mask: two new arrays as large as the scores. But there
 # are only four kinds of masks (chapter 05). Add bias and mask once for each kind, and that sum to the windows of the
-# kind, in place. (The windows are sorted by kind, which step 4's list does for free.)
+# kind, in place. (The windows are sorted by kind, which step 4's list does for free.) That is two changes at once, so there
+# is a third contender: two additions as before, but in place.
 
-# %%
+# %% jupyter={"source_hidden": true}
 kinds, kind_masks = swin_numpy.fused.mask_kinds((H, H), M, (3, 3))
 order = np.argsort(kinds, kind="stable")
 mask = shift_mask(H, H, M, 3)[order].astype(np.float32)  # (64, 49, 49)
@@ -426,6 +429,18 @@ race(
         "by kind": lambda: by_kind(target, both),
     },
 )
+in_place = by_turns(
+    {
+        "two additions in place": lambda: np.add(
+            np.add(target, bias, out=target), mask[:, None], out=target
+        ),
+        "by kind, in place": lambda: by_kind(target, both),
+    }
+)
+print(
+    "of that, by kind alone:",
+    f"{np.median(in_place['two additions in place'] / in_place['by kind, in place']):.2f} times",
+)
 
 # %% [markdown]
 # ### Step 7: which way round a product
@@ -435,25 +450,25 @@ race(
 # on which of them is large, and which way round it lies in memory. Here are the first layer of an MLP in the third
 # stage, for one window of tokens, for four, and for sixteen:
 
-# %%
+# %% jupyter={"source_hidden": true}
 fc1 = rng.standard_normal((16 * C, 4 * C), dtype=np.float32)
 for count in (M * M, 4 * M * M, 16 * M * M):
-    rows = rng.standard_normal((count, 4 * C), dtype=np.float32)
-    columns = np.ascontiguousarray(rows.T)
-    agree(f"{count} tokens", (fc1 @ columns).T, rows @ fc1.T, 1e-5)
+    as_rows = rng.standard_normal((count, 4 * C), dtype=np.float32)
+    columns = np.ascontiguousarray(as_rows.T)
+    agree(f"{count} tokens", (fc1 @ columns).T, as_rows @ fc1.T, 1e-5)
     times = by_turns(
-        {"rows": lambda x=rows: x @ fc1.T, "columns": lambda x=columns: fc1 @ x}, 9
+        {"rows": lambda x=as_rows: x @ fc1.T, "columns": lambda x=columns: fc1 @ x}, 9
     )
     for name, seconds_of in times.items():
-        speed = 2e-9 * count * fc1.size / np.median(seconds_of)
-        print(f"{count:4} tokens as {name:8}{speed:6.1f} GFLOP/s")
+        rate = 2e-9 * count * fc1.size / np.median(seconds_of)
+        print(f"{count:4} tokens as {name:8}{rate:6.1f} GFLOP/s")
 
 # %% [markdown]
 # The same inside attention. Its last product is "values times weights". If the tokens are columns, the values are
 # $V^T$ (32 × 49), and the product is $V^T A^T$. So whoever needs $A^T$ had better not compute $A$ and transpose it, but
 # compute $S^T = K Q^T$ from the start, and take the softmax over its columns:
 
-# %%
+# %% jupyter={"source_hidden": true}
 values = rng.standard_normal((64, heads, C // heads, M * M), dtype=np.float32)
 weights = functional.softmax(rng.standard_normal(scores.shape, dtype=np.float32))
 upright = np.ascontiguousarray(weights.mT)
@@ -468,7 +483,7 @@ race(
 #
 # Steps 2 and 3 taken to their end. After the partition, *nothing* that a block does to a window needs another window:
 # norm, attention, MLP. So take a group of windows, small enough for the cache, through the whole block, then the
-# next. This is the heart of the NumPy twin's fast way; steps 1 to 5 and 7 are all in it:
+# next. This is the heart of the NumPy twin's fast path; steps 1 to 5 and 7 are all in it:
 
 # %%
 print(inspect.getsource(swin_numpy.fused.group_forward))
@@ -480,7 +495,7 @@ print(inspect.getsource(swin_numpy.fused.group_forward))
 side_by_side("model.SwinTransformer.use_attention")
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 def with_way(model, kind, run):
     model.use_attention(kind)
     return run()
@@ -492,7 +507,7 @@ agree(
     "PyTorch, fused", with_way(torch_model, "fused", run_torch), plain_logits[1], 1e-5
 )
 
-# %%
+# %% jupyter={"source_hidden": true}
 runs = {"NumPy": (numpy_model, run_numpy), "PyTorch": (torch_model, run_torch)}
 calls = {
     f"{name}, {kind}": lambda kind=kind, call=call: with_way(call[0], kind, call[1])
@@ -523,7 +538,7 @@ print(f"→ fused NumPy is {ratio:.2f} times as fast as fused PyTorch, on one co
 # one counts depends on how many operations there are *for each byte*. First measure both limits, with the best that
 # NumPy can do: a large matrix product, and a large copy.
 
-# %%
+# %% jupyter={"source_hidden": true}
 big = rng.standard_normal((1024, 1024), dtype=np.float32)
 product = np.empty_like(big)
 source = np.ones(2**24, np.float32)  # 64 MB: more than most caches hold
@@ -546,7 +561,7 @@ print(f"even at {peak / bandwidth:.0f} operations a byte; fewer: memory is the l
 # Now some parts of the first stage. Operations: two for each multiply-add; for the others, the NumPy operations in
 # `functional.py` and `gelu.py` for each number. Bytes: what goes in and what comes out, once. That is the least that has to move.
 
-# %%
+# %% jupyter={"source_hidden": true}
 hidden = rng.standard_normal((H * H, 4 * C), dtype=np.float32)  # what the MLP widens to
 x = rng.standard_normal((H * H, C), dtype=np.float32)
 w1 = rng.standard_normal((4 * C, C), dtype=np.float32)
@@ -594,7 +609,7 @@ speed.roofline(peak, bandwidth, parts)
 #
 # The whole model: how long would it take if there were nothing but its matrix products, at the speed of the large one?
 
-# %%
+# %% jupyter={"source_hidden": true}
 least = flops / peak
 print(f"least {1000 * least:.1f} ms for {flops / 1e9:.2f} GFLOP")
 for name, seconds_of in whole.items():
@@ -637,7 +652,7 @@ assert changed > 1000 * worst(rows["float64"]).relative
 # %% [markdown]
 # ### 3 · Where a NaN comes from
 #
-# NaN ("not a number") is the result of $\infty - \infty$, $0 \cdot \infty$, $\infty / \infty$, and of everything that
+# NaN ("not a number") is the result of $\infty - \infty$, $0 \cdot \infty$, $\infty / \infty$, $0 / 0$, and of everything that
 # has a NaN in it. So there is usually an infinity first. In float16 it isn't far: everything above 65504.
 #
 # **The scores.** Sixteen tokens, one head of 32 channels, with values near 50. The sum of 32 products is too large
@@ -659,16 +674,16 @@ for dtype in (torch.float32, torch.bfloat16, torch.float16):
 # The softmax takes the largest score off first, and that is $\infty - \infty$. **Cure 1**: scale the queries *before*
 # the product. Our twins do (`scale * q @ k.mT`: Python goes from left to right), and so does the official code.
 # **Cure 2**: bfloat16, whose range is float32's. **Cure 3**: cosine attention, whose scores
-# have a limit (Swin V2, chapter 12; it was made because the large models' numbers grew too large).
+# have a limit (Swin V2, chapter 12).
 #
-# **The softmax.** Without taking the largest off first, `exp` itself is too large:
+# **The softmax.** Without subtracting the largest first, `exp` itself is too large:
 # $e^{x}$ exceeds 65504 from $x \approx 11.1$ on.
 
 # %%
 row = np.array([3.0, 12.0, 7.0], np.float16)
 with np.errstate(all="ignore"):
     print("naive:         ", np.exp(row) / np.exp(row).sum())
-print("largest off:   ", functional.softmax(row))
+print("the package:   ", functional.softmax(row))
 
 # %% [markdown]
 # **The mask.** A map of 9 × 9 tokens is padded to 14 × 14, and someone wants no token to look at padding. After the
@@ -691,7 +706,7 @@ for name, fill in (("-100", -100.0), ("finfo.min", half.min), ("-inf", -np.inf))
 
 # %% [markdown]
 # **13.4** A softmax over the last axis for float16 that never gives NaN: rows near 2000, keys at -inf, and even a row
-# that is -inf throughout, which shall give zeros. The result is float16 again.
+# that is -inf throughout, which should give zeros. The result is float16 again.
 
 
 # %%
@@ -756,9 +771,10 @@ for dtype in (torch.float16, torch.bfloat16, torch.float32):
     print(f"{str(dtype)[6:]:9} first bad step: {where}")
 
 # %% [markdown]
-# (The hooks that `record` uses fire when a module is *done*: first the layers inside, then the block. So the first
-# name is the innermost.) In real training, the usual ways out are bfloat16, or autocast with a loss scaler: PyTorch
-# then keeps softmax, norms and sums in float32.
+# (The hooks that `record` uses fire when a module is *done*: first the layers inside, then the block. So the first name is
+# the innermost.) In real training the usual ways out are bfloat16, or autocast: PyTorch then keeps softmax, norms and
+# sums in float32. It doesn't save this model: products still run in the low format, and `fc1` overflows there. (A loss
+# scaler is for gradients that would become 0.)
 
 # %% [markdown]
 # **13.5** Find the step that made the first NaN or infinity.
@@ -946,9 +962,18 @@ def attend_fused():
 
 agree("step 6", attend_fused(), attend_plainly(), 1e-5)
 race("6 attention in one call", {"plain": attend_plainly, "fused": attend_fused})
+same_array = by_turns(
+    {
+        "plain, folded array": lambda: torch.softmax(scale * q @ k.mT + folded, -1) @ v,
+        "fused": attend_fused,
+    }
+)
+print(
+    f"the call alone, both with the folded array: {np.median(same_array['plain, folded array'] / same_array['fused']):.2f} times"
+)
 
 # %% [markdown]
-# Which of its ways did it take? The operations that PyTorch ends up doing tell. And with a bias that is being
+# Much or all of that gain is the folded array's, as the last line says. Which of its kernels did the call use? The operations that PyTorch ends up doing tell. And with a bias that is being
 # *trained*, and so needs a gradient?
 
 
@@ -1005,9 +1030,10 @@ for side in (7, 14, 28):
 # as the scores.
 
 # %%
-assert folded.numel() == scores.size
+count = 64 * heads * M**4  # scores of all windows
+assert folded.numel() == count
 print(
-    f"scores {scores.nbytes / 1e6:.1f} MB, bias and mask folded {4e-6 * folded.numel():.1f} MB"
+    f"scores {4e-6 * count:.1f} MB, bias and mask folded {4e-6 * folded.numel():.1f} MB"
 )
 
 # %% [markdown]
@@ -1188,10 +1214,11 @@ e, _ = np.polyfit(np.log(np.square(list(times))), np.log(fastest), 1)
 print(f"all of Swin-T, {', '.join(map(str, times))} pixels:  time ~ pixels^{e:.2f}")
 
 # %% [markdown]
-# (For all of Swin-T it may be below 1: the smaller the picture, the larger the share of padding in its last maps.)
-# In the global layer, the quadratic part (scores, softmax) has to outgrow the linear one (`qkv`, `proj`) first; so
-# the exponent should lie between 1 and 2, and go on growing with the map. Advice: on small maps (the last stages, small
-# pictures) let the window be the whole map. The official code does so when the map isn't larger than the window.
+# (For all of Swin-T it may be below 1: on small pictures a multiply-add takes longer, and fixed costs weigh more.) In the
+# global layer the quadratic part (scores, softmax) first has to outgrow the linear one (`qkv`, `proj`), so by the formula
+# the exponent goes from 1 to 2; a measured one can lie above 2, where large arrays no longer fit the cache. The comparison
+# isn't quite even: SW-MSA pays for bias and mask, and the global layer has neither. Advice: on small maps (the last stages,
+# small pictures) let the window be the whole map. The official code does so when the map isn't larger than the window.
 
 # %% [markdown]
 # **13.2** How many numbers are in all the scores of one head, on a square map: with windows (the map is padded to a
@@ -1210,12 +1237,7 @@ check("13.2", numbers_in_scores)
 solution("13.2")
 
 # %% [markdown]
-# ### 8 · CPU against GPU
-#
-# A GPU is the same picture with a much higher roof and a wide memory: there even more of a Swin lies under the
-# sloping part, so that steps 3, 4, 6 and 8 (fewer trips through memory) should count for more. And a third limit appears:
-# each operation has to be *launched* by Python, which takes microseconds. A single small picture often leaves the GPU
-# waiting for the next launch.
+# ### All cores, and a GPU
 #
 # **No GPU was at hand when this was written, so there are no GPU results here.** On a machine that has one:
 #
@@ -1298,7 +1320,7 @@ for name, which in bools.items():
 
 # %% [markdown]
 # **5. `model.eval()` forgotten.** Then dropout and drop path are at work, the NumPy twin keeps all that `backward`
-# needs, and the fused path steps aside. And in PyTorch, without `inference_mode` or `no_grad`, autograd keeps it all
+# needs, and its fused path steps aside (the PyTorch twin's stays). And in PyTorch, without `inference_mode` or `no_grad`, autograd keeps it all
 # too.
 #
 # **6. A transposed array isn't moved until somebody needs it.** `rearrange` may be free, and the next `reshape` pays.
