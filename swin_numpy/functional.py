@@ -47,7 +47,7 @@ def add_up(x, axes):
 
 
 def softmax(x, dim=-1):
-    """exp(x) / sum(exp(x)) along `dim`; the largest value is taken off first, so that exp can't overflow."""
+    """exp(x) / sum(exp(x)) along `dim`; the largest value is subtracted first, so that exp can't overflow."""
     exp = np.exp(x - x.max(axis=dim, keepdims=True))
     exp /= exp.sum(axis=dim, keepdims=True)
     return exp
@@ -129,7 +129,7 @@ def cross_entropy(logits, labels, label_smoothing=0.0):
 
 
 def cross_entropy_backward(logits, labels, label_smoothing=0.0):
-    """→ dlogits (n, classes). The loss is where gradients start, so there is no dy."""
+    """→ dlogits (n, classes). Gradients start at the loss, so there is no dy."""
     targets = targets_of(labels, logits, label_smoothing)
     return log_softmax_backward(-targets / len(logits), log_softmax(logits))
 
@@ -148,13 +148,13 @@ def log_softmax_backward(dy, y):
 def targets_of(labels, logits, label_smoothing=0.0):
     """The distribution (n, classes) that each row of softmax(logits) should have."""
     labels = np.asarray(labels)
-    check_labels(labels, logits, label_smoothing)
+    _check_labels(labels, logits, label_smoothing)
     classes = logits.shape[-1]
     targets = labels if labels.ndim == 2 else labels[:, None] == np.arange(classes)
     return ((1 - label_smoothing) * targets + label_smoothing / classes).astype(logits.dtype)
 
 
-def check_labels(labels, logits, label_smoothing):
+def _check_labels(labels, logits, label_smoothing):
     if logits.ndim != 2 or 0 in logits.shape:
         raise ValueError(f"logits: expected (n, classes), got shape {logits.shape}")
     if not 0 <= label_smoothing <= 1:
