@@ -1,18 +1,18 @@
 # %% [markdown]
 # # 11 · Weights and sizes
 #
-# So far most models in these chapters had weights that nobody trained. In practice you start from a file: somebody's
-# checkpoint, made for certain pictures, a certain size, a certain number of classes. Yours differ. This chapter takes
-# a file apart, and makes it fit: other names, other classes, other channels, another size.
+# ![Where the parameters of Swin-T are, and where its multiply-adds: bars for each part of the model](../figures/gallery/parts.png)
+#
+# In practice you start from a file: somebody's trained weights, made for certain pictures, a certain size, a certain
+# number of classes. Yours differ. This chapter takes a file apart and makes it fit.
 #
 # After this chapter you can explain
 #
-# - what is in a checkpoint, and why the same weights come under four sets of names;
-# - which missing or unexpected names are harmless, and which mean that nothing was loaded at all;
-# - how weights for colour pictures serve grey ones, and how a model gets a new head in a few seconds;
-# - what happens to the bias table when windows grow, and how much of the accuracy that saves;
-# - why padding comes before the roll, and how much attention padding draws;
-# - how to get feature maps out and into a detector or a segmenter.
+# - what is in a checkpoint, and what can be read from names and shapes alone;
+# - how a model gets a new head, other channels, another window, another size, and what that costs;
+# - what happens to the bias table when windows grow;
+# - how to get feature maps out and into a detector or a segmenter;
+# - which missing or unexpected names are harmless, and which mean that nothing was loaded at all.
 
 # %% jupyter={"source_hidden": true}
 import pickle
@@ -23,7 +23,6 @@ from collections import Counter
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from time import perf_counter
 
 import numpy as np
 import torch
@@ -36,21 +35,23 @@ import swin_torch
 from figures import photo_path
 from figures.bias import tables_before_after
 from figures.maps import show_maps
-from figures.measure import bars
-from figures.patches import cropped
-from figures.shifted import rows_in_windows
-from swin_numpy import CONFIGS, SwinTransformerBlock
+from figures.measure import bars, curves
+from figures.training import seeds
+from swin_numpy import CONFIGS, SwinConfig, SwinTransformerBlock
 from swin_numpy import functional as F
-from swin_numpy.optim import AdamW
 from swin_numpy.pictures.images import load_image, preprocess, to_array
 from swin_numpy.training.fashion_mnist import (
-    CLASSES,
     SUBSET,
     TRAINED,
     fashion_mnist,
     standardise,
 )
+from swin_numpy.weights.adapt import adapt_state
+from swin_numpy.weights.check import check_state
 from swin_numpy.weights.files import read_file
+from swin_numpy.weights.names import translate
+from swin_numpy.weights.shapes import model_shapes
+from swin_numpy.weights.unwrap import strip_prefix, unwrap
 
 rng = np.random.default_rng(11)
 torch.set_num_threads(1)  # small matrices: more threads would mostly wait
@@ -67,8 +68,12 @@ def resized(images, size, way=Image.Resampling.BICUBIC):
 # %% [markdown]
 # ## 1 · A checkpoint is a dictionary
 #
+# A model's numbers that training changes, its **parameters**, have names, and a **state dict** is the dictionary
+# {name: array} of all of them. `model.state_dict()` gives it, `model.load_state_dict(…)` puts one in, and a **checkpoint** is
+# a file that holds one. It holds no code: what to compute with the arrays is the model's business.
+#
 # One trained model comes with this repository: a small Swin that tells ten kinds of clothes apart (Fashion-MNIST, grey
-# pictures of 28 × 28 pixels). Its file holds names and arrays, and a few lines of text about itself.
+# pictures of 28 × 28 pixels).
 
 # %%
 state = swin_numpy.load_checkpoint(TRAINED)
@@ -95,12 +100,11 @@ for field in ("in_chans", "num_classes", "patch_size", "window_size", "depths"):
 
 # %% [markdown]
 # What shapes cannot tell is the size of the pictures. A model of these sizes is known here by name, so that its
-# `img_size` is known too; else it would be None, "any size". (V2 checkpoints tell less; then you are asked.)
-#
-# Where are the parameters?
+# `img_size` is known too; else it would be None: any
+# size. Where a field can be neither read nor looked up, an error names the one to pass. Where are the parameters?
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 def part(name):
     words = name.split(".")
     if words[0] != "layers":
@@ -117,10 +121,9 @@ total = sum(counts.values())
 bars(dict(counts), "parameters", f"{total:,} parameters by part", "{:,}")
 
 # %% [markdown]
-# Matrices hold nearly everything. The bias tables, on which half of this chapter turns, are a small part.
-#
-# `from_checkpoint` does it all: read, translate names, find the configuration, build, load. Both twins, on pictures that
-# the model has never seen:
+# Matrices hold nearly everything; the bias tables are a small part. `from_checkpoint` does it all: it reads the file,
+# translates names, finds the configuration, builds the model and loads. Both twins, on pictures that the model has never
+# seen:
 
 # %%
 numpy_model = swin_numpy.SwinTransformer.from_checkpoint(TRAINED)
@@ -128,15 +131,17 @@ torch_model = swin_torch.SwinTransformer.from_checkpoint(TRAINED)
 config = numpy_model.config
 side, M = config.img_size, config.window_size
 test = fashion_mnist(SUBSET, "test")
-pick = rng.permutation(len(test.labels))[:240]
+pick = rng.permutation(len(test.labels))[:800]
 held_out, labels = test.images[pick], test.labels[pick]
 
 
+# %% jupyter={"source_hidden": true}
 def logits_of(model, images):
     """images (n, H, W) uint8 → logits (n, classes), by the PyTorch twin."""
     images = standardise(images).astype(np.float32)
     with torch.inference_mode():
-        return model(torch.from_numpy(images)).numpy()
+        parts = torch.from_numpy(images).split(50)
+        return torch.cat([model(part) for part in parts]).numpy()
 
 
 def accuracy(logits):
@@ -150,79 +155,13 @@ agree("logits of both twins", numpy_model(few), right[:20], 1e-5)
 print(f"right for {accuracy(right):.1%} of {len(labels)} pictures")
 
 # %% [markdown]
-# ## 3 · Other channels
-
-# %% [markdown]
-# ### Q58: How can 3-channel weights serve grey or many-channel images?
+# ## 2 · Another head: fine-tuning
 #
-# Only the patch convolution sees channels. For every output it computes a sum over red, green and blue:
-# $\sum_c W_c \cdot x_c$. In a grey picture all three are the same $x$, and then $\sum_c W_c \cdot x = (\sum_c W_c)\, x$:
-# **sum the kernel over the colours**, and the grey picture need not be repeated three times.
-
-# %%
-weight = official["patch_embed.proj.weight"]  # (96, 3, 4, 4)
-folded = np.zeros((96, 1, 4, 4), np.float32)
-for c in range(3):
-    folded[:, 0] += weight[:, c]
-grey_kernel = swin_numpy.adapt_channels(weight, 1)
-agree("loop and library", folded, grey_kernel, 1e-6)
-
-x = reduce(photo, "n c h w -> n 1 h w", "mean")  # one grey channel
-three = repeat(x, "n 1 h w -> n c h w", c=3)
-colour = swin_numpy.SwinTransformer(tiny)
-grey = swin_numpy.SwinTransformer(replace(tiny, in_chans=1))
-colour.load_state_dict(official)
-_ = grey.load_state_dict(official | {"patch_embed.proj.weight": grey_kernel})
-agree("grey once, grey three times", grey(x), colour(three), 1e-4)
-
-# %% [markdown]
-# One trap: "the same three times" must hold **after** normalising. ImageNet's means and deviations differ from colour to
-# colour, so a grey picture that is normalised with them is no longer grey:
-
-# %%
-pixels = np.asarray(load_image(photo_path("camera")).convert("RGB"))
-print("grey before:", np.ptp(pixels, axis=2).max(), "levels between the colours")
-normalised = to_array(Image.fromarray(pixels))
-print(f"normalised:  up to {np.ptp(normalised, axis=1).max():.2f} between the colours")
-
-# %% [markdown]
-# Either use one mean and deviation for all, or put mean and deviation into the weights (exercise 11.2).
-#
-# More than three channels (infrared, depth, several frames)? Two ways. **Zeros** for the new channels: at first the
-# model doesn't see them, and gives exactly what it gave before. **Copies** that share the weight: `adapt_channels`
-# repeats red, green, blue, red … and divides by the number of copies, so that sums keep their size.
-
-# %%
-zeros, base = np.zeros((96, 2, 4, 4), np.float32), colour(photo)
-five = replace(tiny, in_chans=5)
-extra = rng.normal(size=(1, 2, 224, 224)).astype(np.float32)
-for name, kernel in (
-    ("zeros", np.concatenate([weight, zeros], axis=1)),
-    ("copies", swin_numpy.adapt_channels(weight, 5)),
-):
-    model = swin_numpy.SwinTransformer(five)
-    model.load_state_dict(official | {"patch_embed.proj.weight": kernel})
-    change = np.abs(model(np.concatenate([photo, extra], 1)) - base).max()
-    same = photo[:, [0, 1, 2, 0, 1]]  # the new channels repeat red and green
-    off = np.abs(model(same) - base).max()
-    print(
-        f"{name:6}  noise in the new channels: {change:.1e};  repeated colours: {off:.1e}"
-    )
-
-# %% [markdown]
-# (Both numbers are the largest change of a logit against the colour picture alone.) Zeros ignore the new channels until
-# training changes that. Copies are right when the new channels look like the old ones.
-#
-# `from_checkpoint(path, in_chans=…)` does the same, and says so.
-
-# %% [markdown]
-# ## 4 · Another head: fine-tuning
-#
-# The model knows ten kinds of clothes. A new task, which it was never asked: **is the picture upside down?** Two
-# classes. (In training it saw pictures moved and mirrored left to right, never turned over.)
+# A new task, which the model was never asked: **is the picture upside down?** Two classes. (In training it saw pictures moved
+# and mirrored left to right, never turned over.) All weights but the head's come from the file:
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 def upside_down(split, count):
     """→ images (count, 1, H, W) as the model takes them, and labels 0 (upright) or 1."""
     data = fashion_mnist(SUBSET, split)
@@ -230,91 +169,83 @@ def upside_down(split, count):
     turned = rng.random(count) < 0.5
     images = data.images[chosen]
     images = np.where(turned[:, None, None], images[:, ::-1], images)
-    return standardise(images).astype(np.float32), turned.astype(int)
+    images = torch.from_numpy(standardise(images).astype(np.float32))
+    return images, torch.from_numpy(turned.astype(int))
 
 
-def load_adapted(kind=swin_numpy.SwinTransformer, **fields):
-    """from_checkpoint, with what it warns of printed."""
+def load_adapted(package=swin_torch, say=False, **fields):
+    """from_checkpoint, with what it warns of printed or left out."""
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        model = kind.from_checkpoint(TRAINED, **fields)
-    for warning in said:
+        model = package.SwinTransformer.from_checkpoint(TRAINED, **fields)
+    for warning in said if say else ():
         print(str(warning.message).partition(": ")[2])
     return model
 
 
 train_x, train_y = upside_down("train", 400)
-test_x, test_y = upside_down("test", 160)
-tuned = load_adapted(num_classes=2)
-twin = load_adapted(swin_torch.SwinTransformer, num_classes=2)
-
-# %% [markdown]
-# All weights but the head's came from the file. **Step one: train only the new head.** The rest is frozen, so its
-# features for each picture never change: compute them once, and the head alone is a tiny model.
+test_x, test_y = upside_down("test", 600)
 
 
 # %%
-def score(model):
-    return (model(test_x).argmax(1) == test_y).mean()
-
-
-results = {"new head, untrained": score(tuned)}
-features = load_adapted(num_classes=0)  # without a head, features come out
-kept = features(train_x)
-optimizer = AdamW(tuned.head.named_parameters(), lr=1e-2)
-tuned.head.train()
-for _ in range(100):
-    tuned.head.zero_grad()
-    dlogits = F.cross_entropy_backward(tuned.head(kept), train_y)
-    tuned.head.backward(dlogits)
-    optimizer.step()
-results["only the head trained"] = score(tuned.eval())
-
-# %% [markdown]
-# **Step two: a few steps for all weights**, with a small learning rate. To be sure that these steps are right, the first
-# gradient is held against autograd:
-
-# %%
-twin.load_state_dict(tuned.state_dict())
-tuned.train()
-tuned.zero_grad()  # what the head has from step one
-logits = tuned(train_x[:8])
-tuned.backward(F.cross_entropy_backward(logits, train_y[:8]))
-loss = torch.nn.functional.cross_entropy(
-    twin(torch.from_numpy(train_x[:8])), torch.from_numpy(train_y[:8])
-)
-loss.backward()
-ours = dict(tuned.named_parameters())
-for name in ("patch_embed.proj.weight", "head.weight"):
-    agree(name, ours[name].grad, twin.get_parameter(name).grad, 1e-3)
-
-
-# %%
-def train_all(model, steps=16, lr=5e-4, batch=32):
-    optimizer, order = AdamW(model.named_parameters(), lr), np.random.default_rng(1)
-    model.train()
+def fine_tune(model, parameters, steps, lr, seed):
+    """Some steps of AdamW for `parameters` only, 32 pictures each."""
+    optimizer, order = torch.optim.AdamW(parameters, lr), np.random.default_rng(seed)
     for _ in range(steps):
-        chosen = order.choice(len(train_x), batch, replace=False)
-        model.zero_grad()
-        logits = model(train_x[chosen])
-        model.backward(F.cross_entropy_backward(logits, train_y[chosen]))
+        rows = order.choice(len(train_x), 32, replace=False)
+        logits = model.train()(train_x[rows])
+        loss = torch.nn.functional.cross_entropy(logits, train_y[rows])
+        optimizer.zero_grad()
+        loss.backward()
         optimizer.step()
-    return model.eval()
 
 
-start = perf_counter()
-results["head, then all weights"] = score(train_all(tuned))
-seconds = perf_counter() - start
-results["all weights from the start"] = score(train_all(load_adapted(num_classes=2)))
-scratch = swin_numpy.SwinTransformer(tuned.config)
-results["same steps, random weights"] = score(train_all(scratch))
-print(f"16 steps of 32 pictures and a test, in NumPy: {seconds:.0f} s")
-bars(results, "share of held-out pictures that are right", form="{:.1%}")
+model = load_adapted(num_classes=2, say=True)
 
 # %% [markdown]
-# The features were learned for another question, and still the head alone can read much of the answer from them. A few
-# steps adapt the rest; the same few steps from random weights don't get there. The head goes first for a reason:
-# behind an untrained head, the gradients of all other weights are as random as the head is.
+# Four ways, each with **16 steps**, and each three times with another order of the pictures: train the head alone
+# (everything else stays as it came); all weights; the head first, then all; and all weights from a random start.
+
+
+# %% jupyter={"source_hidden": true}
+def upside_down_score(model):
+    with torch.inference_mode():
+        answers = torch.cat([model.eval()(part).argmax(1) for part in test_x.split(50)])
+    return (answers == test_y).float().mean().item()
+
+
+results = {"head only": [], "head, then all": [], "all weights": [], "random start": []}
+for seed in range(3):
+    for name, found in results.items():
+        model = load_adapted(num_classes=2)
+        if name == "random start":
+            model = swin_torch.SwinTransformer(model.config, seed=seed)
+        first = {"head only": 16, "head, then all": 8}.get(name, 0)
+        fine_tune(model, model.head.parameters(), first, 1e-2, seed)
+        fine_tune(model, model.parameters(), 16 - first, 5e-4, seed + 10)
+        found.append(upside_down_score(model))
+seeds(results, f"share right of {len(test_y)} held-out pictures")
+
+# %% [markdown]
+# Points are single runs, bars their means. The features were learned for another question, and still the head alone reads
+# much of the answer from them; the same number of steps from random weights doesn't get as far. Where the points of two rows
+# overlap, three runs don't say which is better.
+#
+# The step itself is the same in both twins, here the gradients of one batch, without drop path:
+
+# %% jupyter={"source_hidden": true}
+ours, twin = (
+    load_adapted(package, num_classes=2, drop_path_rate=0.0).train()
+    for package in (swin_numpy, swin_torch)
+)
+logits = ours(train_x[:8].numpy())
+ours.backward(F.cross_entropy_backward(logits, train_y[:8].numpy()))
+torch.nn.functional.cross_entropy(twin(train_x[:8]), train_y[:8]).backward()
+gradients = dict(ours.named_parameters())
+for name in ("patch_embed.proj.weight", "head.weight"):
+    agree(
+        f"gradient of {name}", gradients[name].grad, twin.get_parameter(name).grad, 1e-3
+    )
 
 # %% [markdown]
 # **11.4** You only care for some of the classes. Cut the head down to them, in the order given.
@@ -332,61 +263,33 @@ check("11.4", only_these)
 solution("11.4")
 
 # %% [markdown]
-# ## 6 · Another window: the bias table stretched
+# ## 3 · Another window: the bias table stretched
 #
-# Larger pictures bring more tokens. To keep a window the same part of the picture, the window must grow as well: 224
-# pixels with $M=7$ become 384 with $M=12$. All weights fit as they are, but for the bias tables, which have
-# $(2M-1)^2$ rows. Each head's table is a small picture of $(2M-1) \times (2M-1)$ offsets, and it is enlarged as a
-# picture is: **bicubic**, four old values for each new one along each axis.
-
-
-# %%
-def cubic(t, a=-0.75):
-    """The weight of an old value at distance t."""
-    t = abs(t)
-    if t <= 1:
-        return (a + 2) * t**3 - (a + 3) * t**2 + 1
-    return a * t**3 - 5 * a * t**2 + 8 * a * t - 4 * a if t < 2 else 0.0
-
-
-def neighbours(place, old, new):
-    """Which old values a new one is made of: [(index, weight), …], four of them."""
-    at = (place + 0.5) * old / new - 0.5  # the new value's place among the old ones
-    first = int(np.floor(at)) - 1
-    return [(min(max(k, 0), old - 1), cubic(at - k)) for k in range(first, first + 4)]
-
-
-def resize_by_loop(table, new_window):
-    old, new = round(len(table) ** 0.5), 2 * new_window - 1
-    maps = table.reshape(old, old, -1)
-    result = np.zeros((new, new, maps.shape[2]))
-    for r, c in np.ndindex(new, new):
-        for i, weight_i in neighbours(r, old, new):
-            for j, weight_j in neighbours(c, old, new):
-                result[r, c] += weight_i * weight_j * maps[i, j]
-    return result.reshape(new * new, -1)
-
+# Larger pictures bring more tokens. To keep a window the same part of the picture, the window must grow as well: 224 pixels
+# with $M=7$ become 384 with $M=12$. All weights fit as they are, but for the bias tables, which have $(2M-1)^2$ rows. Each
+# head's table is a small picture of $(2M-1) \times (2M-1)$ offsets, and it is enlarged as a picture is: **bicubic**, four old
+# values for each new one along each axis.
 
 # %%
 name = "layers.0.blocks.1.attn.relative_position_bias_table"
 table = state[name].astype(np.float64)
 stretched = swin_numpy.resize_position_bias(table, 2 * M)
-agree("loop and library", stretched, resize_by_loop(table, 2 * M))
 maps = rearrange(torch.tensor(table), "(r c) a -> 1 a r c", r=2 * M - 1)
 bigger = torch.nn.functional.interpolate(maps, (4 * M - 1,) * 2, mode="bicubic")
 agree("PyTorch's bicubic", stretched, rearrange(bigger, "1 a r c -> (r c) a"))
 tables_before_after(table, stretched)
 
 # %% [markdown]
-# The same pattern over twice the reach: a head that looked three tokens to the left now looks six to the left, which is
-# the same distance in the picture.
+# The same pattern over twice the reach: what a head said of three tokens to the left it now says of six, which is the same
+# distance in the picture.
 #
-# Does it help? Pictures of twice the side, given to the trained model. **As it is**, with windows of the old size.
-# With windows of twice the side and tables that are **zero**; with the **old table in the middle**, its edge continued;
-# and **interpolated**. No training in between.
+# Does it help? The model gets pictures of twice the side, without any training: with windows **as they were**; with windows
+# of twice the side and tables that are **zero**, the **old table in the middle** with its edge continued, or **interpolated**.
+# In one more row the *tokens* of the small picture are enlarged instead of its pixels, so that the patch convolution sees
+# what it was trained for.
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 def in_the_middle(table, new_window):
     maps = table.reshape(2 * M - 1, 2 * M - 1, -1)
     pad = new_window - M
@@ -394,14 +297,27 @@ def in_the_middle(table, new_window):
     return maps.reshape((2 * new_window - 1) ** 2, -1)
 
 
-fewer = held_out[:80]
+@torch.inference_mode()
+def logits_of_enlarged_tokens(model, images):
+    """The trained model's tokens of small pictures, each made four, through the larger model."""
+    logits = []
+    for part in torch.from_numpy(standardise(images).astype(np.float32)).split(50):
+        x, (h, w) = torch_model.embed(part)
+        x = repeat(x, "n (h w) c -> n (h p1 w p2) c", h=h, p1=2, p2=2)
+        grid = 2 * h, 2 * w
+        for layer in model.layers:
+            x = layer(x, grid)
+            if layer.downsample is not None:
+                x, grid = layer.downsample(x, grid)
+        logits.append(model.head(model.norm(x).mean(1)))
+    return torch.cat(logits).numpy()
+
+
+fewer = held_out[:200]
 doubled = resized(fewer, 2 * side)
-larger = load_adapted(swin_torch.SwinTransformer, img_size=2 * side, window_size=2 * M)
-print("windows:", [layer.blocks[0].window_size for layer in larger.layers])
+larger = load_adapted(img_size=2 * side, window_size=2 * M)
 fitted = {name: value.numpy().copy() for name, value in larger.state_dict().items()}
 names = [name for name in fitted if name.endswith("bias_table")]
-
-# %%
 tries = {
     "zero": {name: 0 * fitted[name] for name in names},
     "old one in the middle": {
@@ -416,36 +332,34 @@ tables = {
 for name, changed in tries.items():
     larger.load_state_dict(fitted | changed)
     tables[f"window doubled, table: {name}"] = accuracy(logits_of(larger, doubled))
+tables["interpolated; tokens enlarged"] = accuracy(
+    logits_of_enlarged_tokens(larger, fewer)
+)
 back = resized(doubled, side)
 tables["shrunk again, as trained"] = accuracy(logits_of(torch_model, back))
 bars(tables, f"share right of {len(doubled)} held-out pictures", form="{:.1%}")
 
 # %% [markdown]
-# The interpolated tables are the best of the three, and they are not enough. An enlarged picture is a different
-# picture for the **patch convolution**: a patch has as many pixels as before, but they now show a quarter of what they
-# showed. That weights trained on sharp edges get smooth ones is nothing that a bias table can mend. So, in practice:
-#
-# - with no training at all, bring the picture to the size that the model was trained for;
-# - with a short fine-tuning at the new size, start from interpolated tables. That is what the published 384-pixel
-#   models did.
-#
-# V2 replaces the table by a small network over offsets, which can be asked for any offset: chapter 12.
+# Among the tables, the interpolated ones do best, and they don't bring everything back. Part of the loss is the patch
+# convolution's: an enlarged picture shows its patches smooth edges. Enlarging tokens instead wins some of that back, and
+# not all; what the rest is due to, these rows don't show. So, with no training, bring the
+# picture to the size that the model was trained for. With a short fine-tuning at the new size, start from interpolated
+# tables, as the published 384-pixel models did (Liu et al. 2021, section 4.1). V2 has no table to stretch: chapter 12.
 
 # %% [markdown]
-# ## 9 · A backbone under a decoder
-
-# %% [markdown]
+# ## 4 · A backbone under a decoder
+#
 # ### Q60: Are feature maps NHWC or NCHW, and how do I feed an FPN or U-Net decoder?
 #
-# Inside, Swin's data is neither: it is tokens (n, h·w, c), and a grid. torchvision and timm hand out (n, h, w, c);
-# detection code wants (n, c, h, w). Read the library's documentation, or look at which axis has 96, 192, 384, 768. Our
+# Inside, Swin's data is neither: it is tokens (n, h·w, c), and a grid. torchvision and timm (1.0) hand
+# out (n, h, w, c); MMDetection wants (n, c, h, w). Read the library's documentation, or look at which axis has 96, 192, 384, 768. Our
 # `Backbone` gives **NCHW**, a layer norm before each:
 
 # %%
 side_by_side("backbone.Backbone.forward")
 
 # %% [markdown]
-# A photograph at its own size, through a Swin-T backbone. The weights are random here (with the file from section 1,
+# A photograph at its own size, through a Swin-T backbone. The weights are random here (with a published file,
 # say `Backbone.from_checkpoint("swin_tiny_patch4_window7_224.pth", img_size=None)`), and float64, so that the twins can
 # be compared. Its sides are no multiples of anything: maps are padded inside and cut again.
 
@@ -464,10 +378,9 @@ for ours, theirs_map, stride in zip(maps, torch_maps, (4, 8, 16, 32), strict=Tru
     assert ours.shape[2:] == (-(-H // stride), -(-W // stride))
 
 # %% [markdown]
-# Now the decoder. A **feature pyramid network** (FPN; Lin et al. 2017) gives every scale the knowledge of the coarser
+# Now the decoder. A **feature pyramid network** (FPN; Lin et al. 2017) hands what the coarser scales found to the finer
 # ones. Three steps: a linear map for each token (a "1 × 1 convolution") brings all maps to one width; from coarse to fine,
-# each map is enlarged to twice its side; and added to the next finer one. einops speaks both NumPy and PyTorch, so one
-# function serves both. (The full FPN ends with a 3 × 3 convolution on each map; a U-Net joins channels instead of
+# each map is enlarged to twice its side; and added to the next finer one. einops takes arrays and tensors alike. (The full FPN ends with a 3 × 3 convolution on each map; a U-Net joins channels instead of
 # adding.)
 
 
@@ -494,7 +407,7 @@ for level, ours, other in zip(
     agree(f"P{level}", ours, other)
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 def as_colours(x):
     """A map (1, c, h, w) as a picture: its three principal components."""
     x = rearrange(x, "1 c h w -> h w c")
@@ -513,40 +426,23 @@ for title, row in (("backbone", maps), ("FPN", pyramid)):
 show_maps(pictures, columns=4)
 
 # %% [markdown]
-# Above, each scale for itself; below, all with 64 channels, and the coarse blocks shine through the fine maps. Do
-# gradients reach everything? In NumPy: the backward of "enlarge" sums four gradients, the backward of "add" hands one
-# to both.
+# (Colours: the three principal components of each map.) Above, each scale for itself; below, all with 64 channels, and the
+# coarse blocks show through the fine maps.
+
+# %% [markdown]
+# **11.5** One step of the FPN, in NumPy: the coarse map, doubled and cut to the fine one's size, plus the fine one.
 
 
 # %%
-def fpn_backward(dmerged, maps, laterals):
-    """→ the gradients of the maps."""
-    dmerged = list(dmerged)
-    for i in range(len(dmerged) - 1):  # from fine to coarse, the other way round
-        h, w = dmerged[i + 1].shape[2:]
-        extra = 2 * h - dmerged[i].shape[2], 2 * w - dmerged[i].shape[3]
-        whole = np.pad(dmerged[i], ((0, 0), (0, 0), (0, extra[0]), (0, extra[1])))
-        four = reduce(whole, "n e (h p1) (w p2) -> n e h w", "sum", p1=2, p2=2)
-        dmerged[i + 1] = dmerged[i + 1] + four
-    pairs = zip(laterals, dmerged, strict=True)
-    return [einsum(weight, dy, "e c, n e h w -> n c h w") for weight, dy in pairs]
+def merged(fine, coarse):
+    """fine (n, e, h, w), coarse (n, e, ⌈h/2⌉, ⌈w/2⌉) → (n, e, h, w)."""
+    ...
 
 
-x = small_photo[:, :, :75, :100]
-numpy_backbone.train()
-maps = numpy_backbone(x)
-dmerged = [rng.normal(size=y.shape) for y in fpn(maps, laterals)]
-dimages = numpy_backbone.backward(fpn_backward(dmerged, maps, laterals))
+check("11.5", merged)
 
 # %%
-x_torch = torch.tensor(x, requires_grad=True)
-outputs = fpn(torch_backbone(x_torch), torch_laterals)
-loss = sum((y * torch.tensor(dy)).sum() for y, dy in zip(outputs, dmerged, strict=True))
-loss.backward()
-agree("gradient of the photograph", dimages, x_torch.grad)
-reached = [name for name, p in numpy_backbone.named_parameters() if np.any(p.grad)]
-everything = [name for name, _ in numpy_backbone.named_parameters()]
-print(f"{len(reached)} of {len(everything)} parameters have a gradient")
+solution("11.5")
 
 # %% [markdown]
 # ## Deeper: questions, details and traps
@@ -563,15 +459,83 @@ print(f"{len(reached)} of {len(everything)} parameters have a gradient")
 # python -m swin_torch.convert swin_tiny_patch4_window7_224.pth swin_tiny.safetensors
 # ```
 #
-# From Python: `SwinTransformer.from_checkpoint("swin_tiny_patch4_window7_224.pth")`, in either package. Everything below
-# works with that file too. Where only names and shapes matter, we use a Swin-T with random weights; where it matters
-# what a model *knows*, the trained one above.
+# From Python: `SwinTransformer.from_checkpoint("swin_tiny_patch4_window7_224.pth")`, in either package. Where only names and
+# shapes matter, we use a Swin-T with random weights; where it matters what a model *knows*, the trained one above.
 
 # %% [markdown]
-# ### 2 · Four sets of names
+# ### From a file to a model, step by step
 #
-# Microsoft's code came first; timm, torchvision and transformers wrote Swin again, and named things as they liked. The
-# arrays are the same ones. `export_state_dict` gives a state dict the names of another library, so that its own loader
+# `swin_numpy/weights/load.py` is one pipeline for both twins: read → unwrap → strip the prefix → translate → infer → adapt →
+# check. Here each step by itself, on what a training run might have saved: weights in a dict, `module.` before every name
+# (PyTorch's `DataParallel` puts it there), and timm's names. Wanted: three classes instead of ten.
+
+# %%
+renamed = swin_numpy.export_state_dict(state, "timm")
+saved = {"epoch": 7, "model": {f"module.{n}": value for n, value in renamed.items()}}
+unwrapped = unwrap(saved)
+print(f"unwrap:    {len(unwrapped)} arrays, such as {list(unwrapped)[-1]}")
+prefix, within, beside = strip_prefix(unwrapped)
+print(f"strip:     {prefix!r} taken off; {len(beside)} arrays beside the model")
+official_names, buffers, unknown, library = translate(within)
+changed = [
+    pair for pair in zip(within, official_names, strict=True) if pair[0] != pair[1]
+]
+print(f"translate: {len(changed)} names change, such as {' → '.join(changed[-1])}")
+own = swin_numpy.infer_config(official_names)
+print(
+    f"infer:     depths {own.depths}, windows {own.windows}, {own.num_classes} classes"
+)
+adapted, said = adapt_state(official_names, replace(own, num_classes=3), own)
+print(f"adapt:     {'; '.join(said)}")
+check_state(adapted, model_shapes(replace(own, num_classes=3)))
+print("check:     every name and every shape is what the model asks for")
+
+# %% [markdown]
+# ### Q55: Why does one checkpoint hold a smaller index (36x36) in the last stage than elsewhere (144x144)?
+#
+# Because a window can't be larger than the map. At 192 pixels the four maps have 48, 24, 12 and 6 tokens on a side; with
+# $M = 12$ the last stage's window **shrinks to 6**, so its index is 36 × 36 and its bias table has 11² rows, not 23²:
+
+# %%
+small_window = SwinConfig(
+    img_size=192,
+    window_size=12,
+    embed_dim=24,
+    depths=(1, 1, 1, 1),
+    num_heads=(1, 2, 4, 8),
+)
+at_192 = swin_numpy.SwinTransformer(small_window).state_dict()
+saved = swin_numpy.export_state_dict(at_192, "microsoft", config=small_window)
+ending = "relative_position_index"
+print(*(f"{n}: {v.shape}" for n, v in saved.items() if n.endswith(ending)), sep="\n")
+found = swin_numpy.infer_config(at_192)
+print(
+    f"read back: window_size {found.window_size}, img_size {found.img_size}, windows {found.windows}"
+)
+at_384, said = adapt_state(at_192, replace(found, img_size=384), found)
+print("at 384 pixels:", *said)
+
+# %% [markdown]
+# So windows are per stage: a config has `window_size`, which was asked for, and `windows`, which each stage has. The tables
+# alone reveal both, and the size of a square picture with them. At 384 pixels the last map has 12 tokens on a side: the
+# window is 12 again, and its table is stretched.
+#
+# Detectors do neither: their windows never shrink and every second block shifts, whatever the size
+# (MMDetection 3, `mmdet/models/backbones/swin.py`). A file with norms of its own for the stages' outputs (norm0, norm1, …) is
+# taken for one:
+
+# %%
+of_detector = swin_numpy.Backbone(replace(small_window, img_size=None)).state_dict()
+print(
+    "always_shift:",
+    *(swin_numpy.infer_config(s).always_shift for s in (at_192, of_detector)),
+)
+
+# %% [markdown]
+# ### Four sets of names
+#
+# Microsoft's code came first; timm, torchvision and transformers wrote Swin again, and named things their own way.
+# (Microsoft's weights are handed on by timm and transformers; torchvision trained its own. The arrays' layout is the same.) `export_state_dict` gives a state dict the names of another library, so that its own loader
 # takes it; `convert_state_dict` reads any of them.
 
 # %%
@@ -606,7 +570,7 @@ joined = np.concatenate([theirs["transformers"][name] for name in parts[:3]])
 agree("q, k, v below each other", joined, qkv, 0)
 
 # %% [markdown]
-# There and back must be the identity: the same names, the same numbers, to the last bit.
+# There and back must be the identity, to the last bit:
 
 # %%
 for to, renamed in theirs.items():
@@ -620,11 +584,10 @@ for to, renamed in theirs.items():
 
 # %% [markdown]
 # The counts differ: transformers has three arrays for each `qkv`; Microsoft and torchvision also save arrays that can
-# be computed at any time, masks and index tables (chapter 05, Q36).
+# be computed at any time, masks and index tables (chapter 5, Q36). Files of older versions of transformers hold an index
+# table for each block as well.
 
 # %% [markdown]
-# Write the function, run the cell, and read what the check says. Stuck? Open the solution below it.
-#
 # **11.1** A name of timm since 0.9 → the official name.
 
 
@@ -726,7 +689,7 @@ for title, file, model_names in (
     report(file, model_names)
 
 # %% [markdown]
-# The third is the bad one, and the most common: every name is missing **and** every name is unexpected. With
+# The third is the bad one: every name is missing **and** every name is unexpected. With
 # `strict=False`, PyTorch says nothing at all, and the model keeps its random weights:
 
 # %%
@@ -784,93 +747,64 @@ for name in ("half.safetensors", "page.pth", "model.pth"):
 # run code when it is read. Files are read here with `weights_only=True`, which takes arrays and nothing else.
 
 # %% [markdown]
-# ### Q59: Why is my measured ImageNet accuracy below the reported one (resize, crop, interpolation, normalisation)?
+# ### Q58: How can 3-channel weights serve grey or many-channel images?
 #
-# Because a model is evaluated with one exact recipe, and yours differs. The published one, for 224 pixels: make the
-# shorter side 256, bicubic; cut 224 × 224 out of the centre; scale to 0 … 1; take off ImageNet's mean, divide by its
-# deviation. By hand on the cat, and in the library:
+# Only the patch convolution sees channels. For every output it computes a sum over red, green and blue:
+# $\sum_c W_c \cdot x_c$. In a grey picture all three are the same $x$, and then $\sum_c W_c \cdot x = (\sum_c W_c)\, x$:
+# **sum the kernel over the colours**, and the grey picture need not be repeated three times.
 
 # %%
-picture = load_image(photo_path("chelsea"))
-scale = 256 / min(picture.size)
-width, height = (int(length * scale) for length in picture.size)
-large = picture.resize((width, height), Image.Resampling.BICUBIC)
-left, top = round((width - 224) / 2), round((height - 224) / 2)
-cut = np.asarray(large)[top : top + 224, left : left + 224]
-mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
-by_hand = rearrange((cut / 255 - mean) / std, "h w c -> 1 c h w")
-agree("preprocess", preprocess(picture), by_hand, 1e-6)
-cropped(np.asarray(large), top, left, 224, cut)
+weight = official["patch_embed.proj.weight"]  # (96, 3, 4, 4)
+folded = np.zeros((96, 1, 4, 4), np.float32)
+for c in range(3):
+    folded[:, 0] += weight[:, c]
+grey_kernel = swin_numpy.adapt_channels(weight, 1)
+agree("loop and library", folded, grey_kernel, 1e-6)
+
+x = reduce(photo, "n c h w -> n 1 h w", "mean")  # one grey channel
+three = repeat(x, "n 1 h w -> n c h w", c=3)
+colour = swin_numpy.SwinTransformer(tiny)
+grey = swin_numpy.SwinTransformer(replace(tiny, in_chans=1))
+colour.load_state_dict(official)
+_ = grey.load_state_dict(official | {"patch_embed.proj.weight": grey_kernel})
+agree("grey once, grey three times", grey(x), colour(three), 1e-4)
 
 # %% [markdown]
-# "Bicubic" is two different things. Pillow smooths before it shrinks (antialias); PyTorch's `interpolate` doesn't unless
-# told to. On a photograph that shrinks to a quarter of its side:
-
+# "The same three times" must hold **after** normalising. ImageNet's means and deviations differ from colour to colour, so a
+# grey picture that is normalised with them is no longer grey (chapter 2 has wrong normalisation). Use one mean and
+# deviation for all, or put both into the weights (exercise 11.2).
+#
+# More than three channels (infrared, depth, several frames)? Two ways. **Zeros** for the new channels: at first the
+# model doesn't see them, and gives exactly what it gave before. **Copies** that share the weight: `adapt_channels`
+# repeats red, green, blue, red … and divides by the number of copies, so that sums keep their size.
 
 # %%
-def shrunk(image, size, **options):
-    x = rearrange(torch.tensor(np.asarray(image)).float(), "h w c -> 1 c h w")
-    y = torch.nn.functional.interpolate(x, size, mode="bicubic", **options)
-    return rearrange(y.clamp(0, 255).numpy(), "1 c h w -> h w c")
-
-
-small = (picture.width // 4, picture.height // 4)
-pillow = np.asarray(picture.resize(small, Image.Resampling.BICUBIC), dtype=float)
-for antialias in (True, False):
-    gap = np.abs(shrunk(picture, small[::-1], antialias=antialias) - pillow)
+zeros, base = np.zeros((96, 2, 4, 4), np.float32), colour(photo)
+five = replace(tiny, in_chans=5)
+extra = rng.normal(size=(1, 2, 224, 224)).astype(np.float32)
+for name, kernel in (
+    ("zeros", np.concatenate([weight, zeros], axis=1)),
+    ("copies", swin_numpy.adapt_channels(weight, 5)),
+):
+    model = swin_numpy.SwinTransformer(five)
+    model.load_state_dict(official | {"patch_embed.proj.weight": kernel})
+    change = np.abs(model(np.concatenate([photo, extra], 1)) - base).max()
+    same = photo[:, [0, 1, 2, 0, 1]]  # the new channels repeat red and green
+    off = np.abs(model(same) - base).max()
     print(
-        f"antialias={antialias!s:5}  {gap.mean():5.2f} levels on average, {gap.max():.0f} at most"
+        f"{name:6}  noise in the new channels: {change:.1e};  repeated colours: {off:.1e}"
     )
 
 # %% [markdown]
-# How much do such mistakes cost? We have no ImageNet weights here, but we have a trained model. Let each held-out
-# picture be a file of four times its side, and shrink it again, in the right way and in wrong ones.
-
-
-# %%
-
-files, near = resized(held_out, 4 * side), Image.Resampling.NEAREST
-plain = torch.tensor(files[:, None]).float()
-unsmoothed = torch.nn.functional.interpolate(plain, (side, side), mode="bicubic")
-unsmoothed = unsmoothed.clamp(0, 255).byte().numpy()[:, 0]
-edge = files.shape[1] // 16
-inputs = {
-    "as it should be": standardise(resized(files, side)),
-    "bilinear": standardise(resized(files, side, Image.Resampling.BILINEAR)),
-    "bicubic, not smoothed": standardise(unsmoothed),
-    "nearest": standardise(resized(files, side, near)),
-    "crop 7/8 of the side": standardise(
-        resized(files[:, edge:-edge, edge:-edge], side)
-    ),
-    "ImageNet's mean, deviation": (held_out[:, None] / 255 - mean[0]) / std[0],
-    "0 … 1, not normalised": held_out[:, None] / 255,
-    "0 … 255, not normalised": held_out[:, None] * 1.0,
-    "black on white": standardise(255 - held_out),
-    "rows and columns swapped": standardise(held_out).swapaxes(2, 3),
-}
-
-# %%
-reference = None
-print(f"{'':28} accuracy  same class  logits off by")
-for name, images in inputs.items():
-    with torch.inference_mode():
-        logits = torch_model(torch.tensor(images, dtype=torch.float32)).numpy()
-    reference = logits if reference is None else reference
-    same = (logits.argmax(1) == reference.argmax(1)).mean()
-    off = np.abs(logits - reference).mean() / np.abs(reference).mean()
-    print(f"{name:28} {accuracy(logits):8.1%}  {same:10.1%}  {off:8.1%}")
-
-# %% [markdown]
-# The way of shrinking moves the logits, and with them the class of some pictures, for better or worse. In the accuracy
-# of a few hundred pictures that drowns in chance; on the 50,000 of ImageNet it is the small gap that people ask about. The
-# scale of the numbers costs far more. None of these is an error message: the shapes are right in every row.
+# (Both numbers are the largest change of a logit against the colour picture alone.) Zeros ignore the new channels until
+# training changes that. Copies are right when the new channels look like the old ones.
 #
-# For colour there is one more: OpenCV reads blue, green, red. And the 384-pixel models are evaluated **without** the crop
-# (`preprocess` follows the official code: from 384 on it resizes straight to the size).
+# `from_checkpoint(path, in_chans=…)` does the same, and says so.
 
 # %% [markdown]
 # **11.2** Put mean and deviation into the patch convolution: with your weight and bias, pixels from 0 to 1 give the
-# tokens that normalised pixels gave before.
+# tokens that normalised pixels gave before. (Sides are multiples of the patch: padding with zeros would have to become
+# padding with the mean.)
 
 
 # %%
@@ -885,43 +819,145 @@ check("11.2", without_normalising)
 solution("11.2")
 
 # %% [markdown]
-# ### Q62: What if H or W is not divisible by patch size times M (256, 512, 750, 768 ...)?
+# ### Q59: Why is my measured ImageNet accuracy below the reported one (resize, crop, interpolation, normalisation)?
 #
-# Cutting into windows is a reshape, and a reshape needs the right number of tokens. Code that doesn't care stops here:
+# Because each model is evaluated with one exact recipe, and yours differs. Recipes for Swin-T at 224 pixels, by library:
+#
+# | | shorter side | then |
+# |---|---|---|
+# | Microsoft, `data/build.py` | 256, bicubic | crop 224 |
+# | timm 1.0, `crop_pct` 0.9 | 248, bicubic | crop 224 |
+# | torchvision, `models/swin_transformer.py`, `IMAGENET1K_V1` | 232 (S: 246, B: 238), bicubic | crop 224 |
+# | transformers, the files' `preprocessor_config.json` | – | straight to 224 × 224 |
+#
+# All take off ImageNet's mean and divide by its deviation. Microsoft's by hand on the cat, and in the library (from 384 pixels
+# on, its code resizes straight to the size, and so does `preprocess`):
 
 # %%
-grid = 256 // 4
-x = torch.zeros(1, grid, grid, 96)
-try:
-    x.view(1, grid // 7, 7, grid // 7, 7, 96)
-except RuntimeError as error:
-    print(f"{grid} × {grid} tokens, windows of 7 × 7: {error}")
+picture = load_image(photo_path("chelsea"))
+scale = 256 / min(picture.size)
+width, height = (int(length * scale) for length in picture.size)
+large = picture.resize((width, height), Image.Resampling.BICUBIC)
+left, top = round((width - 224) / 2), round((height - 224) / 2)
+cut = np.asarray(large)[top : top + 224, left : left + 224]
+mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+by_hand = rearrange((cut / 255 - mean) / std, "h w c -> 1 c h w")
+agree("preprocess", preprocess(picture), by_hand, 1e-6)
 
 # %% [markdown]
-# Which sizes fit in all four stages? Only multiples of patch · M · 8, unless the maps are padded. What the padding adds
-# to each stage, in percent of the tokens (stages that need none are left blank):
+# "Bicubic" is two different things: Pillow smooths before it shrinks (antialias); PyTorch's `interpolate` doesn't unless told
+# to. How much do such choices cost? We have no ImageNet weights here, but a trained model. Let each held-out picture be a
+# file of four times its side, and shrink it again, as it should be and otherwise; every other row starts from the picture
+# shrunk as it should be:
+
+# %% jupyter={"source_hidden": true}
+mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+files, near = resized(held_out, 4 * side), Image.Resampling.NEAREST
+plain = torch.tensor(files[:, None]).float()
+unsmoothed = torch.nn.functional.interpolate(plain, (side, side), mode="bicubic")
+unsmoothed = unsmoothed.clamp(0, 255).byte().numpy()[:, 0]
+edge, good = files.shape[1] // 16, resized(files, side)
+cropped = resized(files[:, edge:-edge, edge:-edge], side)
+inputs = {
+    "as it should be": standardise(good),
+    "bilinear": standardise(resized(files, side, Image.Resampling.BILINEAR)),
+    "bicubic, not smoothed": standardise(unsmoothed),
+    "nearest": standardise(resized(files, side, near)),
+    "crop 7/8 of the side": standardise(cropped),
+    "ImageNet's mean, deviation": (good[:, None] / 255 - mean[0]) / std[0],
+    "0 … 1, not normalised": good[:, None] / 255,
+    "0 … 255, not normalised": good[:, None] * 1.0,
+    "black on white": standardise(255 - good),
+    "rows and columns swapped": standardise(good).swapaxes(2, 3),
+}
+
+# %% jupyter={"source_hidden": true}
+reference = None
+print(f"{'':28} accuracy  same class  logits off by")
+for name, images in inputs.items():
+    with torch.inference_mode():
+        parts = torch.tensor(images, dtype=torch.float32).split(50)
+        logits = torch.cat([torch_model(part) for part in parts]).numpy()
+    reference = logits if reference is None else reference
+    same = (logits.argmax(1) == reference.argmax(1)).mean()
+    off = np.abs(logits - reference).mean() / np.abs(reference).mean()
+    print(f"{name:28} {accuracy(logits):8.1%}  {same:10.1%}  {off:8.1%}")
+
+# %% [markdown]
+# Each way of shrinking moves the logits, and the class of some pictures. What that does to the accuracy of 800
+# pictures is partly chance: one or two percentage points may be nothing. None of these is an error message:
+# the shapes are right in every row. For colour there is one more: OpenCV reads blue, green, red.
+
+# %% [markdown]
+# ### Q63: Why can weights trained at 224 run on any size when ViT cannot, and do results suffer?
+#
+# No parameter's shape depends on the size of the picture: the patch convolution and the MLPs see one token at a time, a bias
+# table sees one window, and before the head comes a mean over however many tokens there are. A ViT learns a position
+# embedding with a row for each token, and so refuses another size, unless its embedding is interpolated (timm 1.0,
+# `vision_transformer.py`: `dynamic_img_size`). Swin with such an embedding (`ape=True`) has the same trouble:
 
 # %%
-print("  side   M   fits   tokens more in stage 1, 2, 3, 4")
+for ape in (False, True):
+    small, big = (model_shapes(replace(tiny, img_size=s, ape=ape)) for s in (224, 448))
+    print(
+        f"ape={ape!s:5}  differ at 448:",
+        [n for n in small if small[n] != big[n]] or "none",
+    )
+
+# %% [markdown]
+# Running isn't answering well, though. The trained model on held-out pictures of other sizes, windows as trained: the picture
+# **enlarged** or shrunk, and the picture as it is in a larger **black frame**:
+
+
+# %% jupyter={"source_hidden": true}
+def framed(images, size):
+    before = (size - side) // 2
+    after = size - side - before
+    return np.pad(images, ((0, 0), (before, after), (before, after)))
+
+
+sizes = (20, 24, 28, 32, 36, 42, 48, 56)
+any_size = load_adapted(img_size=None)
+enlarged = [accuracy(logits_of(any_size, resized(fewer, size))) for size in sizes]
+in_frame = [
+    accuracy(logits_of(any_size, framed(fewer, size))) if size >= side else np.nan
+    for size in sizes
+]
+lines = {"resized": enlarged, "in a black frame": in_frame}
+curves(
+    lines, "side in pixels", "share right", x=np.array(sizes), marks={"trained": side}
+)
+
+# %% [markdown]
+# Every size gives an answer, and the further from what it was trained on, the less it is worth. Where a model is *trained* on
+# many sizes, as detectors are, this is different.
+
+# %% [markdown]
+# ### Q62: What if H or W is not divisible by patch size times M (256, 512, 750, 768 ...)?
+#
+# Cutting into windows is a reshape, which needs whole windows. Code that neither pads nor shrinks windows, such as
+# Microsoft's classifier, stops with an error. Ours pads each map inside the block. How many tokens more does that make in
+# each stage, in percent? (Blank: none. A model built for the size shrinks a window to its map, so small maps need no padding.)
+
+# %%
+print("  side   M   windows         tokens more in stage 1, 2, 3, 4")
 for pixels_side in (224, 256, 384, 512, 750, 768):
     for window in (7, 8, 12):
-        grids = [g[0] for g in replace(tiny, img_size=pixels_side).grids]
-        padded = [-(-g // window) * window for g in grids]
-        more = [p * p / (g * g) - 1 for g, p in zip(grids, padded, strict=True)]
-        fits = "yes" if not any(more) else ""
-        print(
-            f"{pixels_side:6} {window:3}   {fits:4}",
-            *(f"{m:7.0%}" if m else 7 * " " for m in more),
-        )
+        built = replace(tiny, img_size=pixels_side, window_size=window)
+        more = []
+        for (h, w), m in zip(built.grids, built.windows, strict=True):
+            more.append((-(-h // m) * m) * (-(-w // m) * m) / (h * w) - 1)
+        shown = [f"{extra:6.0%}" if extra else 6 * " " for extra in more]
+        print(f"{pixels_side:6} {window:3}   {built.windows!s:15}", *shown)
 
 # %% [markdown]
 # Three cures: **resize** the picture, choose **another M** (and interpolate the tables), or **pad** inside the block. 28
-# pixels to 32 and 64 is for our model what 224 to 256 and 512 is for Swin-T. Computed, without any training:
+# pixels to 32 and 64 is for our model what 224 to 256 and 512 is for Swin-T. Without any training:
 
-# %%
+# %% jupyter={"source_hidden": true}
 print("pixels  cure             windows    accuracy  logits off by")
 for size in (side * 8 // 7, side * 16 // 7):
-    bigger, base = resized(held_out[:80], size), right[:80]
+    bigger, base = resized(fewer, size), right[: len(fewer)]
     other_window = M * size // side
     cures = {
         "resize back": (side, M),
@@ -941,9 +977,8 @@ for size in (side * 8 // 7, side * 16 // 7):
         print(f"{size:6}  {cure:16} {used!s:9} {accuracy(logits):8.1%}  {off:10.0%}")
 
 # %% [markdown]
-# "Off by" compares with the logits at the trained size. For classification, resizing is the cure. Detection and
-# segmentation need the pixels as they are, and are *trained* with padding; there it costs next to nothing. This package
-# pads on its own for any size.
+# "Off by" compares with the logits at the trained size. Detection and segmentation need the pixels as they are; there models
+# are *trained* with padding, which is another matter than meeting it for the first time.
 
 # %% [markdown]
 # **11.3** For a square picture: the side of each stage's map, and its side after padding to windows. Odd sides are rounded
@@ -964,108 +999,34 @@ solution("11.3")
 # %% [markdown]
 # ### Q64: When padding is needed, must it come before or after the roll?
 #
-# Before. The block pads right and bottom, then rolls:
+# For the usual mask, before: it is made for the padded map, with its seam $s$ rows before the end. Chapter 6 has the block's
+# lines ("Any size"). A map with nine rows, $M = 4$, $s = 2$; -1 is padding, a bar ends a window, and the seam is before the
+# last two rows:
 
 # %%
-side_by_side("block.SwinTransformerBlock.in_windows")
+rows, pad = np.arange(9), -9 % 4
+orders = {
+    "pad, then roll": np.roll(np.pad(rows, (0, pad), constant_values=-1), -2),
+    "roll, then pad": np.pad(np.roll(rows, -2), (0, pad), constant_values=-1),
+}
+for name, order in orders.items():
+    print(name, *rearrange(order, "(k m) -> k m", m=4).tolist(), sep="  |  ")
 
 # %% [markdown]
-# What if the roll came first? Follow the rows of a map with ten rows, $M = 4$, $s = 2$. The roll brings rows 0 and 1 to
-# the end. The mask is made for the padded map, and draws its seam $s$ rows before the end:
-
-# %%
-H, window, s = 10, 4, 2
-rows, pad = np.arange(H), -H % window
-pad_roll = np.roll(np.pad(rows, (0, pad), constant_values=-1), -s)
-roll_pad = np.pad(np.roll(rows, -s), (0, pad), constant_values=-1)
-orders = {"pad, then roll": pad_roll, "roll, then pad": roll_pad}
-print({name: order.tolist() for name, order in orders.items()})
-orders["roll, pad; 9 rows"] = np.pad(
-    np.roll(rows[:9], -s), (0, -9 % window), constant_values=-1
-)
-rows_in_windows(orders, window, s)
-
-# %% [markdown]
-# On the left everything that came round the corner lies behind the red seam, where the mask parts it from the rest. In
-# the middle, padding has pushed itself between the top rows and the end: the seam now parts padding from padding, and
-# the top rows stand where the mask doesn't expect them. With ten rows they happen to begin a window of their own (10 % 4
-# is the shift), and no harm is done. With nine, on the right, row 0 shares a window with the last rows, and no mask
-# between them. Does it leak? Change the top row of a map, and see in which rows the block's output changes:
-
-
-# %%
-class RollThenPad(SwinTransformerBlock):
-    def in_windows(self, x, grid, work):
-        H, W = grid
-        shift = self.shift_for(grid)
-        x = rearrange(x, "n (h w) c -> n h w c", h=H)
-        x = swin_numpy.cyclic_shift(x, shift)
-        x = swin_numpy.pad_to_multiple(x, self.window_size)  # the two lines swapped
-        padded = x.shape[1:3]
-        windows = swin_numpy.window_partition(x, self.window_size)
-        windows = work(windows)
-        x = swin_numpy.window_reverse(windows, self.window_size, *padded)
-        x = swin_numpy.cyclic_shift(x[:, :H, :W], (-shift[0], -shift[1]))
-        return rearrange(x, "n h w c -> n (h w) c")
-
-
-# %%
-def rows_that_notice(kind, H, W=14):
-    """Rows of the output that change when row 0 of the map does."""
-    block = kind(8, 2, window_size=7, shift_size=3).to(np.float64)
-    shapes = {name: value.shape for name, value in block.state_dict().items()}
-    fixed = np.random.default_rng(0)
-    block.load_state_dict({n: fixed.normal(size=shapes[n]) for n in shapes})
-    x = fixed.normal(size=(1, H * W, 8))
-    y = x.copy()
-    y[:, :W] += fixed.normal(size=(1, W, 8))
-    change = np.abs(block(x, (H, W)) - block(y, (H, W)))
-    return np.flatnonzero(change.reshape(H, -1).max(1) > 1e-9).tolist()
-
-
-for H in (14, 16, 17, 18, 20, 32):
-    right_way = rows_that_notice(SwinTransformerBlock, H)
-    wrong_way = rows_that_notice(RollThenPad, H)
-    print(f"{H} rows, {H} % 7 = {H % 7}:  {right_way}  roll first: {wrong_way}")
-    assert max(right_way) < 7
-
-# %%
-leaks = [max(rows_that_notice(RollThenPad, H)) > 6 for H in range(14, 56)]
-fine = sorted({H % 7 for H, leak in zip(range(14, 56), leaks, strict=True) if not leak})
-print(
-    f"roll first leaks for {sum(leaks)} of {len(leaks)} heights; H % 7 without leak: {fine}"
-)
-
-# %% [markdown]
-# With the right order the top row speaks to its own window and no other. With the roll first, the bottom of the
-# picture hears of the top, in most heights; it is safe only where nothing is padded, or where the wrapped rows happen to
-# begin a window, as in the picture. A test with one lucky height passes.
+# In the first line rows 0 and 1, which came round the corner, lie behind the seam: the mask keeps them from the rest. In the
+# second, rows 0 and 1 are in front of it: row 0 shares a window with rows 6 to 8 (row 1 begins the next), and no mask between
+# them. torchvision (0.20 and later) and transformers (4 and 5) pad first. timm (1.0, V1 and V2) rolls first, so where it has to pad, its logits
+# differ from Microsoft's detection code.
 
 # %% [markdown]
 # ### Q65: Do padded tokens take part in attention, and how much weight do they draw?
 #
-# Yes. A padded token is zero **after** norm1. So its query, key and value are the biases of `qkv`, and nothing masks it
-# out. It has a score like any other, and takes a share of every softmax in its window. (Official detection code and
-# torchvision do the same; weights trained with it expect it.)
-#
-# First the geometry: Swin-T at 512 pixels, $M = 7$. If all keys drew the same weight, padding would draw its share:
-
-# %%
-for i, (h, w) in enumerate(replace(tiny, img_size=512).grids, 1):
-    padded = -(-h // 7) * 7
-    touched = 1 - (h // 7 * 7) ** 2 / h**2
-    print(
-        f"stage {i}: {h} → {padded}: {1 - h * w / padded**2:4.0%} of the keys are padding,"
-        f" {touched:4.0%} of the tokens share a window with some"
-    )
-
-# %% [markdown]
-# Now measured: the trained model on pictures of 64 pixels, whose maps have the sides of Swin-T's stages 3 and 4 at 512. For
-# each real token that sees padding: the weight that it gives to all padding together, and the share of padding among
-# the keys that it may see.
+# Yes. A padded token is zero after norm1, so its query, key and value are the biases of `qkv`, and nothing masks it out
+# (Microsoft's detection code and torchvision do the same). Chapter 6 shows it in one window ("The padding takes part").
+# Here the trained model on pictures of 64 pixels, for the real tokens that see padding:
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 def attention_of(model, images):
     """[(name, block, grid, weights)] of all blocks for images (n, c, H, W)."""
     found, grids = [], []
@@ -1089,7 +1050,7 @@ def attention_of(model, images):
     return list(zip(names, blocks, grids, found, strict=True))
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 def windows_of(block, grid, values):
     """values (h, w) of a map, padded with 0, in the block's windows: (k, m)."""
     x = swin_numpy.pad_to_multiple(values[None, :, :, None], block.window_size)
@@ -1116,8 +1077,8 @@ for name, block, grid, weights in attention_of(numpy_model, images64):
     )
 
 # %% [markdown]
-# Padding draws about what its share of the keys suggests, somewhat less or more from block to block: nobody taught
-# this model to look away from it. What if padding is masked, like what lies across the seam?
+# The share of the weight can be well above or below the share of the keys: nobody taught this model what padding is. What if
+# padding is masked, like what lies across the seam?
 
 
 # %%
@@ -1127,31 +1088,22 @@ class MaskedPadding(SwinTransformerBlock):
         return np.where(real[:, None], mask_of(self, grid), -100).astype(x.dtype)
 
 
-def with_blocks(kind):
-    model = swin_numpy.SwinTransformer.from_checkpoint(TRAINED)
-    for block in [b for layer in model.layers for b in layer.blocks]:
-        block.__class__ = kind  # the same weights, another mask
-    return model
-
-
-# %%
-kinds = (SwinTransformerBlock, MaskedPadding, RollThenPad)
-print("pixels  padding  accuracy: as it is, masked, rolled first;  logits off by")
+masking = swin_numpy.SwinTransformer.from_checkpoint(TRAINED)
+for block in [block for layer in masking.layers for block in layer.blocks]:
+    block.__class__ = MaskedPadding  # the same weights, another mask
+print("pixels  padded rows   accuracy: as it is, masked   logits differ by")
 for size in (side, side + 4, side + 8):
-    images = standardise(resized(held_out[:100], size)).astype(np.float32)
-    logits = [with_blocks(kind)(images) for kind in kinds]
-    grid = -(-size // config.patch_size)
-    right_logits = logits[0]
-    off = [
-        np.abs(a - right_logits).mean() / np.abs(right_logits).mean() for a in logits
-    ]
-    hits = "  ".join(f"{accuracy(a):6.1%}" for a in logits)
-    print(f"{size:6}  {-grid % M:7}  {hits}   {off[1]:6.0%} {off[2]:6.0%}")
+    images = standardise(resized(held_out[:200], size)).astype(np.float32)
+    plain, masked = (model(images) for model in (numpy_model, masking))
+    gap = np.abs(masked - plain).mean() / np.abs(plain).mean()
+    added = -(size // config.patch_size) % M
+    print(
+        f"{size:6} {added:12} {accuracy(plain):21.1%} {accuracy(masked):7.1%} {gap:18.0%}"
+    )
 
 # %% [markdown]
-# (*padding*: rows and columns added to the first map.) With nothing to pad, all three are the same model. Else the
-# numbers change, and a mask is not a free improvement: it changes what the weights were trained with, or in this case
-# were never trained with at all. Use the mask if you train with the mask.
+# With nothing to pad, both are the same model. Otherwise a mask changes the answers, for better or worse: this model was
+# trained with neither. Mask padding if you train with the mask.
 
 # %% [markdown]
 # ### Q67: Why are corners and borders bright in feature similarity or attention maps without an object there?
@@ -1161,7 +1113,7 @@ for size in (side, side + 4, side + 8):
 # the corners is now in the middle.
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 def lengths(model, images):
     """The root mean square of each token after stage 1, averaged over the images: (h, w)."""
     x, (h, _) = model.forward_stages(images, out_indices=(0,))[0]
@@ -1185,17 +1137,24 @@ for name, value in maps.items():
     print(
         f"{name:15} corners {corners:.3f}, inside {inner:.3f}: ratio {corners / inner:.2f}"
     )
-show_maps(maps, bar="length of a token, stage 1")
+pair = {name: maps[name] for name in ("pictures", "rolled by half")}
+show_maps(pair, columns=2, bar="length of a token, stage 1")
+
+# %% jupyter={"source_hidden": true}
+pair = {
+    name: maps[name] / maps[name][1:-1, 1:-1].mean() for name in ("noise", "constant")
+}
+show_maps(pair, columns=2, bar="against the inside", low=0.9, high=1.1)
 
 # %% [markdown]
-# If brightness follows the picture when it is rolled, it belongs to what is shown there (empty background, here), not to
+# (The second pair has a scale of its own, relative to the inside of each map.) If brightness follows the picture when it is rolled, it belongs to what is shown there (empty background, here), not to
 # the place. Noise has the same content everywhere: what is left then is the network's own doing. And a constant
 # picture stays constant, exactly, whatever the bias table and the mask do: each token gets an average of values that are
 # all the same, and any weights that sum to 1 give the same average. With the bias and the shift switched off, one at a
 # time:
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 def variant(bias, shift):
     model = swin_numpy.SwinTransformer.from_checkpoint(TRAINED)
     for block in [b for layer in model.layers for b in layer.blocks]:
@@ -1224,9 +1183,7 @@ for bias in (True, False):
         small, large_map = lengths(model, noise), lengths(model, larger_noise)
         (a, c), (b, d) = stand_out(small), stand_out(large_map)
         print(f"{bias!s:6} {shift!s:6} {a:14.1%} {b:7.1%} {c:22.1%} {d:7.1%}")
-        padded_maps[
-            f"{'with' if bias else 'without'} bias, {'with' if shift else 'no'} shift"
-        ] = large_map
+        padded_maps[f"bias {bias}, shift {shift}"] = large_map
 
 # %% [markdown]
 # **Two: padding.** A size that needs no padding leaves noise nearly even. A size that does makes the last rows and
@@ -1236,7 +1193,7 @@ for bias in (True, False):
 show_maps(padded_maps, bar=f"noise of {side + 8} pixels, padded")
 
 # %% [markdown]
-# The border may as well come out darker as brighter: that depends on the weights. What matters is that it is there.
+# The border may come out darker or brighter: that depends on the weights.
 #
 # **Three: attention maps have fewer keys there.** After the shift, tokens at the border live in smaller windows: the
 # mask leaves them $s \times s$ keys in one corner, $M \times M$ inside. Every row of weights sums to 1, so with fewer keys
@@ -1244,7 +1201,7 @@ show_maps(padded_maps, bar=f"noise of {side + 8} pixels, padded")
 # see, and the largest it gives to any, in a shifted block:
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 def on_the_map(block, grid, values):
     """values (k, m) of a map that needs no padding, back in place: (h, w)."""
     x = swin_numpy.window_reverse(values[None, :, :, None], block.window_size, *grid)
@@ -1260,7 +1217,7 @@ print(
 mean_weight = on_the_map(block, grid, 1 / seen.sum(-1))
 largest = on_the_map(block, grid, weights.max(-1).mean((0, 2)))
 received = on_the_map(block, grid, weights.sum(-2).mean((0, 2)))
-titles = "mean weight of a key", "largest weight", "received per query"
+titles = "mean weight of a key", "largest weight", "weight received / number of queries"
 per_query = received / on_the_map(block, grid, seen.sum(-2))
 show_maps((mean_weight, largest, per_query), titles=titles, bar="weight, noise")
 
@@ -1295,34 +1252,20 @@ except RuntimeError as error:
     print("at 70 × 70:", str(error).strip().splitlines()[-1])
 
 # %% [markdown]
-# 56 / 7 = 8 windows are in there, and 70 / 7 = 10 are not 8. Worse is a shape that happens to fit: 28 × 112 tokens are as
-# many as 56 × 56, and the frozen graph cuts other windows out of them without a word.
-
-# %%
-wide = torch.arange(28 * 112.0).view(1, 28, 112, 1).expand(1, 28, 112, 16)
-frozen, correct = traced(wide), cut(wide)
-print("28 × 112: the same shape:", frozen.shape == correct.shape)
-print(f"tokens in the right place: {(frozen == correct).float().mean():.1%}")
-
-# %% [markdown]
-# `torch.export`, PyTorch's newer way, freezes sizes as well, but it writes down what it relied on, and refuses anything
-# else. The real twin:
+# 56 / 7 = 8 windows are in there, and 70 / 7 = 10 are not 8. A shape that happens to fit, 28 × 112 for 56 × 56, is worse: the
+# graph cuts other windows, without a word (chapter 8). `torch.export`, PyTorch's newer way, freezes sizes as well, but
+# writes down what it relied on and refuses anything else:
 
 # %%
 x = torch.from_numpy(few[:2])
-start = perf_counter()
-exported = torch.export.export(torch_model, (x,))
-operations = [n for n in exported.graph.nodes if n.op == "call_function"]
-print(f"{len(operations)} operations in {perf_counter() - start:.0f} s")
-reshapes = [n.args[1] for n in operations if "reshape" in str(n.target)]
-print("some of its frozen shapes:", *[list(shape) for shape in reshapes[:3]])
-with torch.inference_mode():
-    agree("exported", exported.module()(x), torch_model(x), 1e-6)
-
-# %%
 batch = torch.export.Dim("n", min=1, max=256)
-any_batch = torch.export.export(torch_model, (x,), dynamic_shapes=({0: batch},))
-for what, graph in (("fixed", exported), ("any batch", any_batch)):
+graphs = {
+    "fixed": torch.export.export(torch_model, (x,)),
+    "any batch": torch.export.export(torch_model, (x,), dynamic_shapes=({0: batch},)),
+}
+for what, graph in graphs.items():
+    with torch.inference_mode():
+        agree(f"exported, {what}", graph.module()(x), torch_model(x), 1e-6)
     for shape in ((5, *x.shape[1:]), (2, config.in_chans, side + 4, side + 4)):
         try:
             graph.module()(torch.zeros(shape))
@@ -1331,9 +1274,9 @@ for what, graph in (("fixed", exported), ("any batch", any_batch)):
             print(f"{what:10} {shape}: {str(error).strip().splitlines()[0][:60]}")
 
 # %% [markdown]
-# The **batch** can be left open: no number in the model depends on it. Height and width can't be, in this model: the mask,
-# the padding and the count of windows are Python's arithmetic on the grid. Cures: export one graph for each size that you
-# serve; or bring all pictures to one size, padded by yourself.
+# The **batch** can be left open: nothing that the model computes in Python depends on it. Height and width can't be, in this
+# model: the mask, the padding and the count of windows are Python's arithmetic on the grid. So export one graph for each size
+# that you serve, or bring all pictures to one size.
 
 # %% [markdown]
 # ### Q61: What do the out indices select, and must all four maps be used?
@@ -1344,51 +1287,95 @@ for what, graph in (("fixed", exported), ("any batch", any_batch)):
 # %%
 half = load_image(photo_path("chelsea")).reduce(2)
 whole = torch.from_numpy(to_array(half))
-
-
-def fastest(model, x, times=2):
-    """Milliseconds of the fastest of a few forward passes."""
-    seconds = []
-    with torch.inference_mode():
-        for _ in range(times):
-            start = perf_counter()
-            model(x)
-            seconds.append(perf_counter() - start)
-    return 1000 * min(seconds)
-
-
-# %%
-print("out_indices    MB of maps  milliseconds  without gradient")
+print("out_indices    MB of maps   stages run   without gradient")
 for indices in ((0, 1, 2, 3), (1, 2, 3), (0, 1), (3,)):
-    model = swin_torch.Backbone(free, indices)
+    model, ran = swin_torch.Backbone(free, indices), []
+    for layer in model.layers:
+        layer.register_forward_hook(lambda *_, ran=ran: ran.append(1))
     with torch.inference_mode():
         megabytes = sum(4 * y.numel() for y in model(whole)) / 1e6
+    stages_run = len(ran)
     sum(y.sum() for y in model(whole[..., :64, :96])).backward()
     idle = [name for name, p in model.named_parameters() if p.grad is None]
     stages = sorted({name.split(".")[1] for name in idle})
     where = f"{len(idle)} parameters: layers {', '.join(stages)}" if idle else "none"
-    print(f"{indices!s:14} {megabytes:10.1f} {fastest(model, whole):13.0f}  {where}")
+    print(f"{indices!s:14} {megabytes:10.1f} {stages_run:12}   {where}")
 
 # %% [markdown]
-# Leaving out the finest map, (1, 2, 3), saves nothing in the backbone: stage 0 must be computed all the same. It saves
-# in the decoder, whose work grows with the numbers in the maps. Leaving out the last stages does save time; but then
-# their parameters stay without gradient (of layer 1 it is the merging at its end), and PyTorch's DDP (training on several GPUs) complains about unused
+# Leaving out the finest map, (1, 2, 3), saves nothing in the backbone: stage 0 must be computed all the same. It saves in the
+# decoder, whose work grows with the maps. Leaving out the last stages saves their work; then their parameters get no gradient
+# (of layer 1 it is the merging at its end), and PyTorch's DDP (training on several GPUs) raises an error about unused
 # parameters unless told to look for them.
 
 # %% [markdown]
-# **11.5** One step of the FPN, in NumPy: the coarse map, doubled and cut to the fine one's size, plus the fine one.
+# ### Bicubic interpolation by a loop
 
 
 # %%
-def merged(fine, coarse):
-    """fine (n, e, h, w), coarse (n, e, ⌈h/2⌉, ⌈w/2⌉) → (n, e, h, w)."""
-    ...
+def cubic(t, a=-0.75):
+    """The weight of an old value at distance t."""
+    t = abs(t)
+    if t <= 1:
+        return (a + 2) * t**3 - (a + 3) * t**2 + 1
+    return a * t**3 - 5 * a * t**2 + 8 * a * t - 4 * a if t < 2 else 0.0
 
 
-check("11.5", merged)
+def neighbours(place, old, new):
+    """Which old values a new one is made of: [(index, weight), …], four of them."""
+    at = (place + 0.5) * old / new - 0.5  # the new value's place among the old ones
+    first = int(np.floor(at)) - 1
+    return [(min(max(k, 0), old - 1), cubic(at - k)) for k in range(first, first + 4)]
+
+
+def resize_by_loop(table, new_window):
+    old, new = round(len(table) ** 0.5), 2 * new_window - 1
+    maps = table.reshape(old, old, -1)
+    result = np.zeros((new, new, maps.shape[2]))
+    for r, c in np.ndindex(new, new):
+        for i, weight_i in neighbours(r, old, new):
+            for j, weight_j in neighbours(c, old, new):
+                result[r, c] += weight_i * weight_j * maps[i, j]
+    return result.reshape(new * new, -1)
+
 
 # %%
-solution("11.5")
+agree("loop and library", stretched, resize_by_loop(table, 2 * M))
+
+# %% [markdown]
+# ### The way back through a decoder
+#
+# In NumPy: the backward of "enlarge" sums four gradients, the backward of "add" hands one to both.
+
+
+# %%
+def fpn_backward(dmerged, maps, laterals):
+    """→ the gradients of the maps."""
+    dmerged = list(dmerged)
+    for i in range(len(dmerged) - 1):  # from fine to coarse, the other way round
+        h, w = dmerged[i + 1].shape[2:]
+        extra = 2 * h - dmerged[i].shape[2], 2 * w - dmerged[i].shape[3]
+        whole = np.pad(dmerged[i], ((0, 0), (0, 0), (0, extra[0]), (0, extra[1])))
+        four = reduce(whole, "n e (h p1) (w p2) -> n e h w", "sum", p1=2, p2=2)
+        dmerged[i + 1] = dmerged[i + 1] + four
+    pairs = zip(laterals, dmerged, strict=True)
+    return [einsum(weight, dy, "e c, n e h w -> n c h w") for weight, dy in pairs]
+
+
+x = small_photo[:, :, :75, :100]
+numpy_backbone.train()
+maps = numpy_backbone(x)
+dmerged = [rng.normal(size=y.shape) for y in fpn(maps, laterals)]
+dimages = numpy_backbone.backward(fpn_backward(dmerged, maps, laterals))
+
+# %%
+x_torch = torch.tensor(x, requires_grad=True)
+outputs = fpn(torch_backbone(x_torch), torch_laterals)
+loss = sum((y * torch.tensor(dy)).sum() for y, dy in zip(outputs, dmerged, strict=True))
+loss.backward()
+agree("gradient of the photograph", dimages, x_torch.grad)
+reached = [name for name, p in numpy_backbone.named_parameters() if np.any(p.grad)]
+everything = [name for name, _ in numpy_backbone.named_parameters()]
+print(f"{len(reached)} of {len(everything)} parameters have a gradient")
 
 # %% [markdown]
 # ### Traps
@@ -1447,22 +1434,11 @@ fitting = torch.nn.functional.interpolate(coarse, size=pyramid[0].shape[2:])
 print("fits:", tuple((fitting + torch.from_numpy(pyramid[0])).shape))
 
 # %% [markdown]
-# **5. Class names of another list.** Logits have no names. A model of 21,841 classes, or with a different order,
-# gives confident nonsense. The check is one picture whose class you know:
-
-# %%
-shown = held_out[0]
-probabilities = F.softmax(right[:1].astype(float))[0]
-best = probabilities.argsort()[::-1][:3]
-print("is:", CLASSES[labels[0]])
-print("says:", ", ".join(f"{CLASSES[k]} {probabilities[k]:.0%}" for k in best))
-
-# %% [markdown]
 # ## Where to read on
 #
 # - Liu et al. 2021, section 4.1: fine-tuning from 224 to 384 pixels. Lin et al. 2017, *Feature Pyramid Networks for
 #   Object Detection*. Touvron et al. 2019, *Fixing the train-test resolution discrepancy*: why size at test time matters.
 #   Keys 1981, *Cubic convolution interpolation*.
-# - In this package: `checkpoint.py`, `names.py`, `fit.py`, `resize.py`, `images.py` and `backbone.py` of `swin_numpy`;
+# - In this package: `swin_numpy/weights/` (start at `load.py`), `swin_numpy/pictures/images.py` and `backbone.py`;
 #   `python -m swin_torch.convert` for files.
 # - Next: chapter 12, Swin V2, whose position bias needs no table.
