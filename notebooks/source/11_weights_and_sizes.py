@@ -1217,11 +1217,19 @@ print(
 mean_weight = on_the_map(block, grid, 1 / seen.sum(-1))
 largest = on_the_map(block, grid, weights.max(-1).mean((0, 2)))
 received = on_the_map(block, grid, weights.sum(-2).mean((0, 2)))
-titles = "mean weight of a key", "largest weight", "weight received / number of queries"
 per_query = received / on_the_map(block, grid, seen.sum(-2))
-show_maps((mean_weight, largest, per_query), titles=titles, bar="weight, noise")
+shown = {
+    "mean weight of a key": mean_weight,
+    "largest weight": largest,
+    "received, per query": per_query,
+}
+for title, values in shown.items():
+    print(f"{title:21} from {values.min():.3f} to {values.max():.3f}")
+show_maps(shown, columns=3)
 
 # %% [markdown]
+# (Each map has a scale of its own, from its smallest number, white, to its largest.)
+#
 # The input is noise; there is no object anywhere. Before you read an attention map, divide each row by the even weight,
 # 1 / (number of visible keys). And before you read a map of features, feed noise.
 
