@@ -64,6 +64,19 @@ def test_links_between_pages_lead_somewhere(source):
             assert not fragment or fragment[1:] in anchors(page), f"no such heading: {name}{fragment}"
 
 
+@each_chapter
+def test_every_picture_says_what_it_shows(source):
+    cells = nbformat.read(chapters.target(source), as_version=4).cells
+    outputs = [(cell, output) for cell in cells for output in cell.get("outputs", [])]
+    silent = [
+        cell.source.splitlines()[-1]
+        for cell, output in outputs
+        if "image/png" in output.get("data", {})
+        and len(output.metadata.get("image/png", {}).get("alt", "").split()) < 4
+    ]
+    assert silent == [], "pictures without an alternative text (figures.style.describe)"
+
+
 def test_contents_of_the_first_chapter_names_all():
     first = nbformat.read(chapters.target(SOURCES[0]), as_version=4)
     shown = "".join(build.readable(output) for cell in first.cells for output in cell.get("outputs", []))

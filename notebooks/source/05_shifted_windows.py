@@ -24,11 +24,12 @@ from timeit import repeat
 import numpy as np
 import torch
 from einops import rearrange
-from lesson import agree, check, side_by_side, slider, solution
+from lesson import agree, check, side_by_side, slider, solution, steps
 
 import swin_numpy
 import swin_torch
 from figures import photo_path, shifted, windows
+from figures.animation import shift_beats
 from figures.maps import attention_rows
 from figures.measure import curves
 from figures.shifted import reach
@@ -46,6 +47,12 @@ torch.set_num_threads(1)  # small arrays: more threads would only wait
 rng = np.random.default_rng(5)
 images = preprocess(load_image(photo_path("coffee")))  # (1, 3, 224, 224)
 image = denormalise(images)[0]  # (224, 224, 3), to draw
+
+# %% [markdown]
+# The animation above, step by step (the buttons need a running notebook):
+
+# %% jupyter={"source_hidden": true}
+steps(shift_beats(image))
 
 # %% [markdown]
 # ## 1 · Walls, and how to move them
