@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 from einops import rearrange
 
-from .layers import LayerNorm
+from .layers import LayerNorm, undrawn
 from .model import SwinTransformer, check_config, check_gradient, check_indices, with_weights
 from .weights.load import load_weights
 
@@ -57,4 +57,6 @@ class Backbone(SwinTransformer):
         """
         norms = () if not norm else "all" if out_indices is None else out_indices
         state, config = load_weights(path, config, norms, **fields)
-        return with_weights(cls(config, out_indices, norm), state)
+        with undrawn():
+            model = cls(config, out_indices, norm)
+        return with_weights(model, state)

@@ -1,6 +1,8 @@
 """The layers that PyTorch already has (Linear, LayerNorm, Conv2d, Dropout) and those that Swin adds."""
 
 import zlib
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import numpy as np
 from einops import rearrange
@@ -241,8 +243,23 @@ class Mlp(Module):
 _rng = np.random.default_rng(0)
 
 
+_undrawn = ContextVar("_undrawn", default=False)
+
+
+@contextmanager
+def undrawn():
+    """A context in which layers get no numbers for their weights, for weights that are loaded next."""
+    token = _undrawn.set(True)
+    try:
+        yield
+    finally:
+        _undrawn.reset(token)
+
+
 def small_normal(*shape):
-    """Normally distributed float32 numbers with standard deviation 0.02, for layers used without init_weights."""
+    """Normal numbers of spread 0.02, float32: what a layer made by itself starts with. A whole model draws its own."""
+    if _undrawn.get():
+        return np.empty(shape, np.float32)
     return 0.02 * _rng.standard_normal(shape, dtype=np.float32)
 
 
@@ -251,6 +268,8 @@ def init_weights(module, seed=0):
 
     Raises ValueError for a seed below 0.
     """
+    if _undrawn.get():
+        return
     shapes = {name: value.shape for name, value in module.state_dict().items()}
     module.load_state_dict(initial_state(shapes, seed))
 

@@ -7,7 +7,7 @@ from . import fused
 from .block import SwinTransformerBlock, SwinTransformerBlockV2
 from .config import SwinConfig
 from .functional import add_up
-from .layers import Dropout, LayerNorm, Linear, init_weights, seed_dropout
+from .layers import Dropout, LayerNorm, Linear, init_weights, seed_dropout, undrawn
 from .module import Module, Parameter
 from .patches import PatchEmbed, PatchMerging, PatchMergingV2
 from .weights.load import load_weights
@@ -148,7 +148,7 @@ class SwinTransformer(Module):
         """The model in a file: .safetensors, .npz or what torch.save wrote, in any of the public namings.
 
         config    the SwinConfig that you want; None: the one that the file was made for
-        fields    fields of SwinConfig that you want otherwise, or that the file doesn't tell
+        fields    fields of SwinConfig that you want otherwise, or that the file doesn't determine
         returns   a model in evaluation mode, in float64 if the file holds it, else in float32
         raises    CheckpointError for a file that is damaged or fits no such model; OSError where it can't be opened
         warns     UserWarning that lists what was adapted, and one for each array that holds NaN or infinity
@@ -159,7 +159,9 @@ class SwinTransformer(Module):
         from_checkpoint(path, num_classes=10), from_checkpoint(path, img_size=384, window_size=12).
         """
         state, config = load_weights(path, config, **fields)
-        return with_weights(cls(config), state)
+        with undrawn():
+            model = cls(config)
+        return with_weights(model, state)
 
     def use_attention(self, kind):
         """Choose how the model computes: "plain", as the chapters show it, or "fused", faster. Returns the model.

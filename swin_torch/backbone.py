@@ -7,6 +7,7 @@ from torch.nn import LayerNorm
 
 from swin_numpy.weights.load import load_weights
 
+from .layers import undrawn
 from .model import SwinTransformer, check_config, check_indices, with_weights
 
 
@@ -44,4 +45,6 @@ class Backbone(SwinTransformer):
         """
         norms = () if not norm else "all" if out_indices is None else out_indices
         state, config = load_weights(path, config, norms, **fields)
-        return with_weights(cls(config, out_indices, norm), state)
+        with undrawn():
+            model = cls(config, out_indices, norm)
+        return with_weights(model, state)

@@ -56,6 +56,11 @@ class Mlp(Module):
         return self.drop2(self.fc2(self.drop1(y)))
 
 
+def undrawn():
+    """A context in which layers get no numbers for their weights, for weights that are loaded next."""
+    return torch.device("meta")  # nor memory: they must be loaded with assign=True
+
+
 def init_weights(module, seed=0):
     """Give `module` the published initial values. The same seed gives the same numbers in both packages.
 

@@ -9,7 +9,7 @@ from swin_numpy.weights.load import load_weights
 
 from . import fused
 from .block import SwinTransformerBlock, SwinTransformerBlockV2
-from .layers import init_weights
+from .layers import init_weights, undrawn
 from .module import Module
 from .patches import PatchEmbed, PatchMerging, PatchMergingV2
 
@@ -117,7 +117,7 @@ class SwinTransformer(Module):
         """The model in a file: .safetensors, .npz or what torch.save wrote, in any of the public namings.
 
         config    the SwinConfig that you want; None: the one that the file was made for
-        fields    fields of SwinConfig that you want otherwise, or that the file doesn't tell
+        fields    fields of SwinConfig that you want otherwise, or that the file doesn't determine
         returns   a model in evaluation mode, in float64 if the file holds it, else in float32
         raises    CheckpointError for a file that is damaged or fits no such model; OSError where it can't be opened
         warns     UserWarning that lists what was adapted, and one for each array that holds NaN or infinity
@@ -128,7 +128,9 @@ class SwinTransformer(Module):
         from_checkpoint(path, num_classes=10), from_checkpoint(path, img_size=384, window_size=12).
         """
         state, config = load_weights(path, config, **fields)
-        return with_weights(cls(config), state)
+        with undrawn():
+            model = cls(config)
+        return with_weights(model, state)
 
     def use_attention(self, kind):
         """Choose how the model computes: "plain", as the chapters show it, or "fused", faster. Returns the model.
@@ -152,10 +154,10 @@ class SwinTransformer(Module):
 
 def with_weights(model, state):
     """The model with {name: array} loaded, in float64 if they are, in evaluation mode."""
-    if any(value.dtype == "float64" for value in state.values()):
-        model = model.double()
-    model.load_state_dict(state)
-    return model.eval()
+    dtype = "float64" if any(value.dtype == "float64" for value in state.values()) else "float32"
+    model = model.to(getattr(torch, dtype))
+    model.load_state_dict({name: value.astype(dtype) for name, value in state.items()}, assign=True)
+    return model.requires_grad_().eval()
 
 
 def check_config(config):

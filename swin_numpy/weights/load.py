@@ -82,7 +82,9 @@ def load_weights(path, config=None, norms=None, adapt=True, **fields):
                 state, adapted = adapt_norms(state, wanted, norms)
                 changes += adapted
             check_state(state, model_shapes(wanted, norms))
-    _warn(path, state, assumed, changes)
+    _warn(path, assumed, changes)
+    if not adapt:  # else the model's load_state_dict does
+        warn_not_finite(state, f"{printable(path)}: ")
     return state, wanted
 
 
@@ -132,10 +134,9 @@ def _check_own(state, buffers, config):
     check_buffers(buffers, config)
 
 
-def _warn(path, state, assumed, changes):
+def _warn(path, assumed, changes):
     path = printable(path)
     for note in assumed:
         warnings.warn(f"{path}: {note}", stacklevel=4)
     if changes:
         warnings.warn(f"{path}: adapted: {'; '.join(changes)}", stacklevel=4)
-    warn_not_finite(state, f"{path}: ")
