@@ -259,7 +259,7 @@ def undrawn():
 def small_normal(*shape):
     """Normal numbers of spread 0.02, float32: what a layer made by itself starts with. A whole model draws its own."""
     if _undrawn.get():
-        return np.empty(shape, np.float32)
+        return np.zeros(shape, np.float32)
     return 0.02 * _rng.standard_normal(shape, dtype=np.float32)
 
 
