@@ -25,6 +25,7 @@ from figures import photo_path
 from figures.maps import show_maps
 from figures.patches import patch_grid, patch_to_row, patches_of_grid
 from figures.shapes import shape_line
+from figures.windows import numbered_grid
 from swin_numpy.pictures.images import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -177,6 +178,9 @@ by_loop = [[W @ patch + b for patch in cut_by_loop(image, 4)] for image in image
 by_product = rearrange(images, arrow, p1=4, p2=4) @ W.T + b
 agree("patch by patch, and all at once", by_product, np.array(by_loop))
 
+# %% jupyter={"source_hidden": true}
+show_maps({"some rows of W (16 of 96), 48 numbers each": W[:16]})
+
 # %% [markdown]
 # ## The library's version, twice
 #
@@ -229,6 +233,9 @@ for k in (0, 1, w - 1, w, h * w - 1):
 
 as_map = rearrange(tokens, "n (h w) c -> n h w c", h=h)
 agree("token 7 is where we expect it", as_map[:, 7 // w, 7 % w], tokens[:, 7])
+
+# %% jupyter={"source_hidden": true}
+numbered_grid(np.arange(h * w).reshape(h, w))
 
 # %% [markdown]
 # Does a wrong grid raise an error? Only if the product does not fit. We ask a block (chapter 6):

@@ -24,10 +24,11 @@ import swin_numpy
 import swin_torch
 from figures import photo_path
 from figures.cost import cost
-from figures.maps import attention_on_image, attention_rows
+from figures.maps import attention_on_image, attention_rows, show_maps
 from figures.windows import (
     attention_structure,
     membership,
+    numbered_grid,
     window_partition_steps,
     windows_on_image,
 )
@@ -138,6 +139,9 @@ agree(
     reverse_by_loop(windows, 2, 6, 4),
 )
 agree("there and back", window_reverse(windows, 2, 6, 4), small)
+
+# %% jupyter={"source_hidden": true}
+numbered_grid(reverse_by_loop(windows, 2, 6, 4)[0, :, :, 0], window_size=2)
 
 # %%
 side_by_side("windows.window_reverse")
@@ -259,6 +263,9 @@ felt = np.any(w_msa(changed, 4) != w_msa(x, 4), axis=-1)  # (n, h, w)
 for line in felt[0]:
     print(" ".join("x" if token else "." for token in line))
 print("in the other image:", felt[1].sum())
+
+# %% jupyter={"source_hidden": true}
+show_maps({"tokens that felt the change": felt[0]}, window=4)
 
 # %% [markdown]
 # Its own window and nothing else. That is what makes W-MSA cheap, and it is its weakness: two neighbours on either

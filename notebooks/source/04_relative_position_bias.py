@@ -28,6 +28,7 @@ import swin_torch
 from figures import photo_path
 from figures.bias import bias_tables, offset_maps, offsets, relative_index
 from figures.maps import attention_rows, show_maps
+from figures.windows import numbered_grid
 from swin_numpy import SwinConfig, SwinTransformer
 from swin_numpy.functional import softmax
 from swin_numpy.pictures.images import denormalise, load_image, preprocess, to_array
@@ -238,7 +239,7 @@ side_by_side("window_attention.WindowAttention.relative_position_bias")
 # %%
 attn = swin_numpy.WindowAttention(dim=4, window_size=2, num_heads=1)
 attn.relative_position_bias_table[:, 0] = np.arange(9) / 10
-print(attn.relative_position_bias()[0].round(1))
+numbered_grid(attn.relative_position_bias()[0].round(1))
 
 # %% [markdown]
 # Row 3 of $B$ belongs to token 3, the query at the bottom right. From left to right: the key up and left of it,

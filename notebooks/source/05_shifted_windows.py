@@ -30,7 +30,7 @@ import swin_numpy
 import swin_torch
 from figures import photo_path, shifted, windows
 from figures.animation import shift_beats
-from figures.maps import attention_rows
+from figures.maps import attention_rows, show_maps
 from figures.measure import curves
 from figures.shifted import reach
 from swin_numpy import cyclic_shift, shift_mask, window_partition, window_reverse
@@ -153,22 +153,6 @@ agree("there and back", cyclic_shift(cyclic_shift(x, 2), -2), x)
 # **And back.** After attention the map is rolled back by the same amount. The residual connection adds the result
 # to the tokens as they were, place by place; without rolling back, token 0 would get the result of token 18.
 # (Trap 4.)
-#
-# The same on a photograph. Move the shift in the notebook; it is given in tokens of 8 × 8 pixels.
-
-
-# %% jupyter={"source_hidden": true}
-def shifted_photo(shift):
-    """The photograph before and after; one token is 8 x 8 pixels."""
-    rolled = cyclic_shift(image[None], 8 * shift)[0]
-    return shifted.cyclic_shift(image, rolled, 8 * shift, window_size=56)
-
-
-slider(shifted_photo, shift=(1, 6, 1, 3))
-
-# %% [markdown]
-# In the last column and the last row of windows there are now things that don't belong together: the rim of the
-# cup lies under the saucer. Those windows need the mask. (The title counts pixels: 3 tokens of 8 pixels.)
 
 # %% [markdown]
 # **05.1** Where does a token stand after the cyclic shift?
@@ -317,6 +301,9 @@ ways = {
 for name, weights in ways.items():
     print(f"{name:21} {weights.round(3)}  sum {weights.sum():.3f}")
 
+# %% jupyter={"source_hidden": true}
+show_maps({name: weights[None] for name, weights in ways.items()})
+
 # %% [markdown]
 # - *Multiply before*: a score of 0 is no weight of 0, for $e^0 = 1$. Blocked keys take part; here a score of 0.5
 #   became 0.
@@ -413,6 +400,10 @@ agree(
     in_numpy.attend(x, (8, 8)),
     true.reshape(2, 64, 12),
 )
+
+# %% jupyter={"source_hidden": true}
+place = np.stack(moved_window(*np.indices((8, 8)), 4, 2))
+show_maps({"the nine moved windows": (place[0] + 1) * 3 + place[1] + 1})
 
 # %% [markdown]
 # The same, to the last digits. The mask is no approximation. Shift + mask is a way to *compute* attention over

@@ -309,6 +309,9 @@ print(J.round(4) + 0.0)
 print("all numbers grow alike:     ", J @ np.ones(4))
 print("all grow away from the mean:", J @ (token - 2))
 
+# %% jupyter={"source_hidden": true}
+show_maps({"J of the layer norm of seven numbers": norm_jacobian(random_x)})
+
 # %% [markdown]
 # The last two lines are two directions in which layer norm does not react: move all of the token, or stretch it. (The
 # small rest in the second is that of ε.) What the output doesn't feel can't come back either: dx has no

@@ -43,7 +43,7 @@ import swin_numpy
 import swin_torch
 from figures import photo_path, speed
 from figures.maps import show_maps
-from figures.measure import curves, disagreement
+from figures.measure import bars, curves, disagreement
 from swin_numpy import cyclic_shift, functional, gelu, shift_mask, window_partition
 from swin_numpy.pictures.images import load_image, preprocess
 from swin_numpy.runtime.environment import core_count, environment
@@ -452,6 +452,7 @@ print(
 
 # %% jupyter={"source_hidden": true}
 fc1 = rng.standard_normal((16 * C, 4 * C), dtype=np.float32)
+rates = {}
 for count in (M * M, 4 * M * M, 16 * M * M):
     as_rows = rng.standard_normal((count, 4 * C), dtype=np.float32)
     columns = np.ascontiguousarray(as_rows.T)
@@ -461,7 +462,8 @@ for count in (M * M, 4 * M * M, 16 * M * M):
     )
     for name, seconds_of in times.items():
         rate = 2e-9 * count * fc1.size / np.median(seconds_of)
-        print(f"{count:4} tokens as {name:8}{rate:6.1f} GFLOP/s")
+        rates[f"{count} tokens as {name}"] = rate
+bars(rates, "GFLOP/s, one core", "{:.1f}")
 
 # %% [markdown]
 # The same inside attention. Its last product is "values times weights". If the tokens are columns, the values are
@@ -524,6 +526,13 @@ for name in runs:
     print(f"→ {name}: fused is {ratio[1]:.2f} times as fast as plain")
 ratio = np.median(whole["PyTorch, fused"] / whole["NumPy, fused"])
 print(f"→ fused NumPy is {ratio:.2f} times as fast as fused PyTorch, on one core here")
+
+# %% jupyter={"source_hidden": true}
+bars(
+    {name: 1000 * np.median(t) for name, t in whole.items()},
+    "Swin-T, ms, one core",
+    "{:.0f}",
+)
 
 # %% [markdown]
 # On *one* core the fused way of NumPy gains less than on several: most of the time goes to linear layers, as section 4
