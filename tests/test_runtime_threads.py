@@ -19,13 +19,14 @@ LIMITED = pytest.mark.skipif(not threads._blas(), reason="a BLAS library that ca
 @pytest.fixture
 def workers(monkeypatch):
     """Call it with a number: so many threads share the work, in a pool of their own."""
+    pool = threads._pool
 
     def set_to(count):
         monkeypatch.setattr(threads, "worker_count", lambda: count)
-        threads._pool.cache_clear()
+        pool.cache_clear()
 
     yield set_to
-    threads._pool.cache_clear()
+    pool.cache_clear()
 
 
 @contextmanager
@@ -75,8 +76,9 @@ def test_the_calling_thread_works_too(workers):
 
 
 @pytest.mark.parametrize("tasks, count", [(1, 5), (5, 1)])
-def test_one_task_or_one_worker_needs_no_other_thread(tasks, count, workers):
+def test_one_task_or_one_worker_needs_no_other_thread(tasks, count, workers, monkeypatch):
     workers(count)
+    monkeypatch.setattr(threads, "_pool", lambda: pytest.fail("a pool was made"))
     seen = set()
     threads.share_out(lambda _: seen.add(threading.get_ident()), range(tasks))
     assert seen == {threading.get_ident()}

@@ -61,8 +61,8 @@ def worker_count():
 
 @cache
 def _pool():
-    """The threads that help the calling one, started when first needed."""
-    return ThreadPoolExecutor(max(1, worker_count() - 1), "swin_numpy")
+    """The threads that help the calling one, started when first needed: never where there is one worker only."""
+    return ThreadPoolExecutor(worker_count() - 1, "swin_numpy")
 
 
 @cache
