@@ -40,9 +40,9 @@ class AdamW:
 
     def step(self):
         """Update every parameter that has a gradient."""
-        share_out(self._update, [name for name, parameter in self.parameters.items() if parameter.grad is not None])
+        share_out(self.update, [name for name, parameter in self.parameters.items() if parameter.grad is not None])
 
-    def _update(self, name):
+    def update(self, name):
         """Update one parameter in pieces that fit into the cache."""
         parameter = self.parameters[name]
         self.steps[name] += 1
@@ -51,9 +51,10 @@ class AdamW:
         square_scale = 1 - self.betas[1] ** self.steps[name]
         decay = 0 if no_decay(name, parameter) else self.lr * self.weight_decay
         for piece in pieces(parameter, parameter.grad, self.mean[name], self.square[name]):
-            self._update_piece(*piece, decay, mean_scale, square_scale)
+            self.update_piece(*piece, decay, mean_scale, square_scale)
 
-    def _update_piece(self, parameter, gradient, mean, square, decay, mean_scale, square_scale):
+    def update_piece(self, parameter, gradient, mean, square, decay, mean_scale, square_scale):
+        """The arithmetic of one step, in place, on flat arrays of one length."""
         beta1, beta2 = self.betas
         change = np.subtract(gradient, mean, out=scratch("change", mean.shape, mean.dtype))
         change *= 1 - beta1
