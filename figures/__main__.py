@@ -47,6 +47,12 @@ def left_out(name, args):
     return None
 
 
+def contents(alts):
+    """The page of the gallery: each picture {file: alternative text}, with what it shows."""
+    shown = [f"## {file}\n\n![{alt}]({file})\n\n{alt}" for file, alt in alts.items()]
+    return "\n\n".join(["# Gallery\n\nMade by `python -m figures`. All are there as SVG too.", *shown]) + "\n"
+
+
 def main(arguments=None):
     """Run the command with these arguments, by default those of the process. Returns the exit status."""
     args = parse(arguments)
@@ -58,11 +64,17 @@ def draw(args):
     gallery = Gallery(args.model, args.weights, args.photo)
     names = args.only or list(PICTURES)
     reasons = {name: left_out(name, args) for name in names}
+    alts = {}
     for name in tqdm([name for name in names if not reasons[name]], unit="picture"):
-        save(PICTURES[name](gallery), name, args.folder)
+        figure = PICTURES[name](gallery)
+        alts[f"{name}.png"] = figure.alt
+        save(figure, name, args.folder)
     if "cyclic_shift" in names:
         animation = shift_gif(gallery.pixels)
         replace_file(args.folder / "cyclic_shift.gif", lambda temporary: temporary.write_bytes(animation))
+    if not args.only:
+        alts = {"cyclic_shift.gif": alts["cyclic_shift_beats.png"], **alts}
+        replace_file(args.folder / "README.md", lambda temporary: temporary.write_text(contents(alts), "utf-8"))
     for name, reason in reasons.items():
         if reason:
             print(f"{name}: left out, {reason}")

@@ -111,32 +111,29 @@ def _beats(scene):
     back = {"walls": shift, "pair": neighbours}
     glued = rolled | {"labels": True, "glued": True}
     return [
-        ("1 · Walls", "Two neighbours on both sides of a wall never meet.", {"pair": neighbours}),
-        ("2 · Roll", f"The map is rolled up and left by {shift} tokens. The walls stay.", rolled),
-        ("3 · Seam", "What left at the top and left was glued on again: the seam.", glued),
-        ("4 · Cut", "The map is cut as before: equal windows, one array.", rolled | {"labels": True, "apart": APART}),
-        ("5 · Mask", "A token may see only its own label. Dark: masked.", rolled | {"masked": True, "apart": APART}),
-        ("6 · Roll back", "All is back. The walls have moved: the two have met.", back),
+        ("Walls", "Two neighbours on both sides of a wall never meet.", {"pair": neighbours}),
+        ("Roll", f"The map is rolled up and left by {shift} tokens. The walls stay.", rolled),
+        ("Seam", "What left at the top and left was glued on again: the seam.", glued),
+        ("Cut", "The map is cut as before: equal windows, one array.", rolled | {"labels": True, "apart": APART}),
+        ("Mask", "A token may see only its own label. Dark: masked.", rolled | {"masked": True, "apart": APART}),
+        ("Roll back", "All is back. The walls have moved: the two have met.", back),
     ]
 
 
 @styled
 def shift_beats(image, side=8, window=4, shift=2):
-    """The six beats of a shifted block as a list of `Beat` (title, sentence, figure), for buttons or a page.
+    """The six beats of a shifted block as a list of `Beat` (title, sentence, figure without words), for buttons.
 
     image (H, W, 3): a photograph that lies below the map of side x side tokens. Raises ValueError where the windows
     don't fit the map, or the shift a window.
     """
     scene = _Scene(image, side, window, shift)
-    return [Beat(title, sentence, _still(scene, title, sentence, how)) for title, sentence, how in _beats(scene)]
-
-
-def _still(scene, title, sentence, how):
-    figure, axes = panels(1, 1, (4.6, 5.2))
-    scene.draw(axes[0, 0], **how)
-    axes[0, 0].set_title(title, fontsize=13, weight="bold")
-    figure.supxlabel(sentence, fontsize=10.5)
-    return describe(figure, f"{title}: {sentence}")
+    beats = []
+    for title, sentence, how in _beats(scene):
+        figure, axes = panels(1, 1, (4.6, 4.6))
+        scene.draw(axes[0, 0], **how)
+        beats.append(Beat(title, sentence, describe(figure, f"{title}: {sentence}")))
+    return beats
 
 
 @styled
@@ -144,13 +141,13 @@ def shift_strip(image, side=8, window=4, shift=2):
     """The six beats in one picture, three and three."""
     scene = _Scene(image, side, window, shift)
     figure, axes = panels(2, 3, (PAGE, 7.4))
-    for panel, (title, sentence, how) in zip(axes.flat, _beats(scene), strict=True):
+    for k, (panel, (title, sentence, how)) in enumerate(zip(axes.flat, _beats(scene), strict=True), 1):
         scene.draw(panel, **how)
-        panel.set_title(title, fontsize=11, weight="bold")
+        panel.set_title(f"{k} · {title}", fontsize=11, weight="bold")
         half = sentence.rfind(" ", 0, 34)
         panel.text(0.5, -0.02, f"{sentence[:half]}\n{sentence[half + 1 :]}", transform=panel.transAxes, ha="center",
                    va="top", fontsize=9.5, linespacing=1.3)  # fmt: skip
-    beats = " ".join(f"{title.split(' · ')[1]}: {sentence}" for title, sentence, _ in _beats(scene))
+    beats = " ".join(f"{title}: {sentence}" for title, sentence, _ in _beats(scene))
     return describe(figure, f"The shifted windows in six beats. {beats}")
 
 
@@ -164,9 +161,9 @@ def shift_gif(image, side=8, window=4, shift=2):
     moving[3] = lambda t: {"rolled": shift, "labels": True, "apart": t * APART}
     for place, (title, sentence, how) in enumerate(beats):
         for t in ease if place in moving else ():
-            pictures.append(_pixels(_still(scene, title, sentence, moving[place](t))))
+            pictures.append(_frame(scene, f"{place + 1} · {title}", sentence, moving[place](t)))
             times.append(STEP)
-        pictures.append(_pixels(_still(scene, title, sentence, how)))
+        pictures.append(_frame(scene, f"{place + 1} · {title}", sentence, how))
         times.append(HOLD)
     palette = Image.fromarray(np.concatenate([np.asarray(p) for p in pictures[:: BETWEEN // 2]])).quantize(
         128, kmeans=1
@@ -177,5 +174,10 @@ def shift_gif(image, side=8, window=4, shift=2):
     return buffer.getvalue()
 
 
-def _pixels(figure):
+def _frame(scene, title, sentence, how):
+    """One picture of the film, with its words."""
+    figure, axes = panels(1, 1, (4.6, 5.2))
+    scene.draw(axes[0, 0], **how)
+    axes[0, 0].set_title(title, fontsize=13, weight="bold")
+    figure.supxlabel(sentence, fontsize=10.5)
     return Image.open(BytesIO(png_bytes(figure, quick=True))).convert("RGB")

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 import swin_numpy
-from swin_numpy.runtime.threads import one_thread_each
+from swin_numpy.runtime.threads import one_blas_thread
 
 CHAPTERS = Path(__file__).resolve().parent.parent / "notebooks" / "source"
 
@@ -106,7 +106,7 @@ def time_attention(tokens, count, width, heads, repeats=5):
     x = rng.normal(size=(count, tokens, width)).astype(np.float32)
     W = rng.normal(size=(4, width, width)).astype(np.float32)
     times = []
-    with one_thread_each():
+    with one_blas_thread():
         for _ in range(repeats):
             start = time.process_time()
             swin_numpy.multi_head_self_attention(x, *W, num_heads=heads)

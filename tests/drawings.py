@@ -38,7 +38,7 @@ def check_page(draw):
         assert len(figure.alt) > 25 and figure.alt.endswith((".", ". ")), f"alt text: {figure.alt!r}"
         FigureCanvasAgg(figure).draw()
     width, height = figure.get_size_inches() * figure.dpi
-    assert written and width <= (style.PAGE + 0.25) * figure.dpi
+    assert width <= (style.PAGE + 0.25) * figure.dpi
     for index, (text, box) in enumerate(written):
         edge = min(box.x0, box.y0, width - box.x1, height - box.y1)
         assert edge >= 4, f"{text.get_text()!r} comes as near as {edge:.1f} pixels to the edge"

@@ -1,11 +1,15 @@
 """The gallery: from the real package, by the command."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from figures import pictures, style
 from figures.__main__ import main
 from tests.drawings import check_page
 
+ROOT = Path(__file__).parent.parent
 SLOW = {"cost", "disagreement"}  # they measure
 GALLERY = pictures.Gallery()  # random weights do for a test
 
@@ -39,4 +43,18 @@ def test_gallery_is_complete_and_every_file_is_drawn_by_a_function():
     """The animation is made with the picture of the same name; what needs weights isn't part of the repository."""
     drawn = set(pictures.PICTURES) - pictures.NEEDS_WEIGHTS
     files = {path.name for path in style.GALLERY.iterdir() if path.stem != "cheat_sheet"}  # which docs/ writes
-    assert files == {f"{name}.{kind}" for name in drawn for kind in ("png", "svg")} | {"cyclic_shift.gif"}
+    assert files == {f"{name}.{kind}" for name in drawn for kind in ("png", "svg")} | {"cyclic_shift.gif", "README.md"}
+
+
+@pytest.mark.parametrize(
+    "page", [style.GALLERY / "README.md", ROOT / "README.md", *(ROOT / "notebooks/source").glob("*.py")]
+)
+def test_every_picture_on_a_page_has_an_alt_text(page):
+    for alt, file in re.findall(r"!\[([^\]]*)\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
+        assert len(alt.split()) >= 6 and Path(file).stem not in alt, f"{file}: {alt!r}"
+
+
+def test_the_page_of_the_gallery_has_the_alt_texts_of_the_code():
+    page = (style.GALLERY / "README.md").read_text(encoding="utf-8")
+    for name in ("architecture", "masks", "one_window"):
+        assert f"![{pictures.PICTURES[name](GALLERY).alt}]({name}.png)" in page

@@ -340,7 +340,7 @@ table = np.stack([table_for(wish) for wish in wishes.values()], axis=1)
 print("table", table.shape, "= (offsets, heads)")
 
 # %% [markdown]
-# The tables unfolded to 13 × 13, seen from the query in the orange frame: what lies left in the picture is left of
+# The tables unfolded to 13 × 13, seen from the query in the blue frame: what lies left in the picture is left of
 # the query.
 
 # %%

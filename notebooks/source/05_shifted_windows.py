@@ -133,7 +133,7 @@ rolled = shift_by_loop(numbers, 2)
 shifted.cyclic_shift(numbers, rolled, shift=2, window_size=4)
 
 # %% [markdown]
-# The coloured strips have wrapped around; the red line where they were glued on is the **seam**. The black lines
+# The coloured strips have wrapped around; the dashed line where they were glued on is the **seam**. The black lines
 # are the ordinary windows of 4 × 4. The window at the top left holds tokens 18 to 45: exactly the moved window in
 # the middle of the map. So nothing but the roll is needed to get moved windows; cutting stays as it was.
 

@@ -400,7 +400,7 @@ assert all(np.ptp(image) == 0 for image in y)  # dropped as a whole or not at al
 assert drop.eval()(x) is x  # in eval mode the input itself comes back
 
 # %% [markdown]
-# Which branches take part, for twelve images of a batch? Blue: attention; green: MLP; grey: dropped. The two branches
+# Which branches take part, for twelve images of a batch? The two branches
 # of a block draw separately. The rate grows from 0 at the first block to `drop_path_rate` at the last.
 
 
