@@ -51,7 +51,7 @@ def test_gallery_is_complete_and_every_file_is_drawn_by_a_function():
 )
 def test_every_picture_on_a_page_has_an_alt_text(page):
     for alt, file in re.findall(r"!\[([^\]]*)\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
-        assert len(alt.split()) >= 6 and Path(file).stem not in alt, f"{file}: {alt!r}"
+        assert len(alt.split()) >= 6 and Path(file).name not in alt, f"{file}: {alt!r}"
 
 
 def test_the_page_of_the_gallery_has_the_alt_texts_of_the_code():
