@@ -106,6 +106,31 @@ def test_with_and_without_onednn(version, onednn, monkeypatch):
     assert counts.get("mkldnn::_linear_pointwise", 0) == (4 * 5 if fused.ONEDNN else 0)  # of each block
 
 
+def test_only_a_processor_without_gradients_works_in_groups(monkeypatch):
+    """Groups fit into its cache; everywhere else more calls cost more."""
+    model, images = model_of().use_attention("fused"), images_of(n=4)
+    monkeypatch.setattr(fused, "AT_ONCE", 12 * 12 * 32)  # one image of the first stage
+    counts = []
+    for enabled in (False, True):
+        with torch.set_grad_enabled(enabled), torch.profiler.profile() as profile:
+            model(images)
+        counts.append({event.key: event.count for event in profile.key_averages()}["aten::gelu"])
+    assert counts == [2 * 4 + 3 * 2, 2 + 3]
+
+
+@VERSIONS
+def test_sparse_weights_are_not_given_to_onednn(version):
+    model, images = model_of(version=version).float(), images_of().float()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyTorch calls them beta
+        for layer in model.layers:
+            for block in layer.blocks:
+                block.mlp.fc2.weight = torch.nn.Parameter(block.mlp.fc2.weight.detach().to_sparse_csr())
+        with torch.no_grad():  # inference mode has no sparse products
+            plain, fast = (model.use_attention(kind)(images) for kind in ("plain", "fused"))
+    assert relative(fast, plain) <= BOUNDS["float32"]
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 @VERSIONS
 def test_other_dtypes_within_their_bounds(dtype, version):
