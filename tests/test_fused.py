@@ -363,6 +363,12 @@ def test_the_fast_path_is_taken_by_every_ordinary_model(case, alter, monkeypatch
         assert sorted(taken, key=str) == sorted(parts, key=str) and len(taken) == 7
 
 
+def test_a_batch_of_no_images():
+    model = model_of()
+    assert model(np.zeros((0, 2, 28, 28))).shape == (0, 5)
+    assert model.layers[0](np.zeros((0, 196, 8)), (14, 14)).shape == (0, 196, 8)
+
+
 @pytest.mark.parametrize("kind", ["plain", "fused"])
 def test_the_same_errors(kind):
     model = model_of().use_attention(kind)
