@@ -77,7 +77,7 @@ print(image[1])  # the green plane
 # That order has a name that we will meet again: `(c p1 p2)`, p1 the row inside the patch, p2 the column.
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 def cut_by_loop(image, p):
     """image (c, H, W) → patches (h·w, c·p·p)."""
     patches = []
@@ -164,7 +164,7 @@ for name, value in numpy_embed.named_parameters():
 # Seen as a matrix (e, c·p1·p2), it is the $W$ of the equation. A loop over patches makes that plain. We fill all
 # parameters with random numbers first, so that nothing agrees by being zero or one.
 
-# %%
+# %% jupyter={"source_hidden": true}
 rng = np.random.default_rng(2)
 state = {
     name: rng.normal(size=value.shape)

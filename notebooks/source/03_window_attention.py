@@ -123,7 +123,7 @@ except ValueError as error:
 # The arrow turned round. By loop: write each window to where it came from.
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 def reverse_by_loop(windows, M, H, W):
     """windows (n, windows, M·M, c) → (n, H, W, c)."""
     x = np.empty((len(windows), H, W, windows.shape[-1]), windows.dtype)
@@ -329,7 +329,7 @@ solution("03.4")
 side_by_side("window_attention.WindowAttention.forward")
 side_by_side("window_attention.WindowAttention.project")
 
-# %%
+# %% jupyter={"source_hidden": true}
 M, C, heads = 4, 24, 3
 numpy_attention = swin_numpy.WindowAttention(C, M, heads).to(np.float64)
 torch_attention = swin_torch.WindowAttention(C, M, heads).double()

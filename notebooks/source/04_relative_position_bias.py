@@ -128,7 +128,7 @@ solution("04.1")
 # ```
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 def index_by_loop(M):
     index = np.zeros((M * M, M * M), dtype=int)
     for i in range(M * M):  # query token

@@ -118,7 +118,7 @@ solution("05.2")
 # column + s), counted round the corner with `%`.
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 def shift_by_loop(x, s):
     """x (h, w) → the same shape, rolled up and left by s."""
     H, W = x.shape
@@ -179,7 +179,7 @@ solution("05.1")
 # the roll. That sentence can be written down as a loop over all pairs, without thinking of seams at all:
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 def moved_window(row, column, M, s):
     """Which moved window a token of the original map lies in: borders at s, s + M, s + 2M, …"""
     return (row - s) // M, (column - s) // M

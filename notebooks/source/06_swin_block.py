@@ -117,7 +117,7 @@ print(stream_1.round(3))
 # negative ones hardly do.
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 def gelu_by_erf(u):
     """u · Φ(u), Φ(u) being the chance that a standard normal number is below u."""
     return u * 0.5 * (1 + math.erf(u / math.sqrt(2)))

@@ -66,7 +66,7 @@ merging(grid_of_names)
 # square.
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 def gather_by_loop(x):
     """x (h, w, c), h and w even → (h/2·w/2, 4c)."""
     tokens = []
@@ -208,7 +208,7 @@ print("grid (6, 10) →", grid, torch_grid)
 # The photograph through Swin-T's patch embedding and its three mergings, with the blocks left out. Random weights: only
 # the shapes are of interest here.
 
-# %%
+# %% jupyter={"source_hidden": true}
 config = CONFIGS["swin_tiny_patch4_window7_224"]
 model = SwinTransformer(config, seed=0, dtype=np.float64)
 z, grid = model.embed(photo)
@@ -256,7 +256,7 @@ assert numbers == rearrange(labels, "p1 p2 c -> (c p1 p2)").tolist()
 # But **weights and order belong together**. Official weights on Unfold's order run without any error:
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 def merge(x, order, p):
     """Patch merging of a map x (n, h, w, c), its four neighbours in `order`."""
     four = rearrange(x, f"n (h p1) (w p2) c -> n (h w) {order}", p1=2, p2=2)

@@ -76,7 +76,7 @@ state = {name: 0.3 * rng.normal(size=shape) for name, shape in shapes.items()}
 model.load_state_dict(state)
 images = rng.normal(size=(2, 3, 32, 32))
 
-# %%
+# %% jupyter={"source_hidden": true}
 x, grid = model.patch_embed(images)
 line = [("images", images.shape), ("embed", x.shape)]
 for layer in model.layers:
@@ -143,7 +143,7 @@ count = sum(value.size for _, value in numpy_model.named_parameters())
 assert count == sum(value.numel() for value in torch_model.parameters()) == 28_288_354
 print(f"{count:,} parameters in both")
 
-# %%
+# %% jupyter={"source_hidden": true}
 images = torch.from_numpy(photo)
 line = [("image", photo.shape)]
 with torch.inference_mode():
@@ -178,7 +178,7 @@ solution("08.1")
 # and bfloat16, each measured against it: largest difference / largest value. First every parameter is moved a little:
 # at the start all biases and tables are zero and all norms one, and a twin that forgot them would agree just as well.
 
-# %%
+# %% jupyter={"source_hidden": true}
 moves = np.random.default_rng(0)
 exact = numpy_model.state_dict()
 exact = {k: v + 0.02 * moves.normal(size=v.shape) for k, v in exact.items()}
@@ -292,7 +292,7 @@ solution("08.3")
 # with another `SwinConfig`: two stages, windows of 7, grey images of 28 × 28 pixels. Both twins read its file; the faster
 # one then looks at all 2,000 test pictures in the repository, to which no weight was fitted.
 
-# %%
+# %% jupyter={"source_hidden": true}
 clothes = fashion_mnist(SUBSET, "test")
 trained = SwinTransformer.from_checkpoint(TRAINED).to(np.float64)
 twin = swin_torch.SwinTransformer.from_checkpoint(TRAINED).double()

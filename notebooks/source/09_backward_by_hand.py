@@ -386,15 +386,6 @@ show_maps(
 )
 
 # %% [markdown]
-# Each **row** of dscores sums to zero, by what we saw of softmax. An amount added to all scores of a query changes
-# nothing, so it gets no gradient. Keep that in mind: a bias of K does just that (see the traps).
-
-# %%
-dscores = F.softmax_backward(dZ @ V.T, kept.weights)
-print("row sums:   ", dscores.sum(axis=1).round(14) + 0.0)
-print("column sums:", dscores.sum(axis=0).round(3))
-
-# %% [markdown]
 # ## The bias table: gather and scatter-add
 #
 # Chapter 4: the bias B[i, j] is *read* from a table, at the entry that belongs to the offset from j to i. In a window of
@@ -570,7 +561,6 @@ there_and_back("block.SwinTransformerBlock.forward")
 
 # %%
 there_and_back("block.SwinTransformerBlock.attend")
-side_by_side("block.SwinTransformerBlock.in_windows")
 
 # %% [markdown]
 # A pleasant surprise: `attend` and `attend_backward` share all their steps. `in_windows` is a palindrome: pad, shift,
@@ -652,6 +642,17 @@ for dtype in (np.float64, np.float32):
     eps = np.finfo(dtype).eps
     root, cube_root = eps ** (1 / 2), eps ** (1 / 3)
     print(f"{dtype.__name__}: ε = {eps:.0e}, √ε = {root:.0e}, ∛ε = {cube_root:.0e}")
+
+# %% [markdown]
+# ### Rows that sum to zero
+#
+# Each **row** of dscores sums to zero, by what we saw of softmax. An amount added to all scores of a query changes
+# nothing, so it gets no gradient. Keep that in mind: a bias of K does just that (see the traps).
+
+# %%
+dscores = F.softmax_backward(dZ @ V.T, kept.weights)
+print("row sums:   ", dscores.sum(axis=1).round(14) + 0.0)
+print("column sums:", dscores.sum(axis=0).round(3))
 
 # %% [markdown]
 # ### Two ways to scatter, and how long they take

@@ -263,7 +263,7 @@ for name, change in changes.items():
 # images, with one thing changed, this part with more than one seed. A seed decides the first weights, the order and the
 # augmentation. The runs are far shorter than that of the model above, so compare them with each other only.
 
-# %%
+# %% jupyter={"source_hidden": true}
 if results:
     print(f"{results[0]['recipe']['epochs']} epochs of the {results[0]['data']}")
     print(results[0]["environment"])

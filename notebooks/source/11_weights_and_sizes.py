@@ -187,7 +187,7 @@ train_x, train_y = upside_down("train", 400)
 test_x, test_y = upside_down("test", 600)
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 def fine_tune(model, parameters, steps, lr, seed):
     """Some steps of AdamW for `parameters` only, 32 pictures each."""
     optimizer, order = torch.optim.AdamW(parameters, lr), np.random.default_rng(seed)
@@ -363,7 +363,7 @@ side_by_side("backbone.Backbone.forward")
 # say `Backbone.from_checkpoint("swin_tiny_patch4_window7_224.pth", img_size=None)`), and float64, so that the twins can
 # be compared. Its sides are no multiples of anything: maps are padded inside and cut again.
 
-# %%
+# %% jupyter={"source_hidden": true}
 free = replace(tiny, img_size=None, drop_path_rate=0.0)  # nothing at random
 numpy_backbone = swin_numpy.Backbone(free, dtype=np.float64)
 torch_backbone = swin_torch.Backbone(free).double().eval()
@@ -384,7 +384,7 @@ for ours, theirs_map, stride in zip(maps, torch_maps, (4, 8, 16, 32), strict=Tru
 # adding.)
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 def fpn(maps, laterals):
     """maps [(n, c, h, w)] from fine to coarse, laterals [(e, c)] → [(n, e, h, w)]."""
     merged = [

@@ -85,7 +85,7 @@ print("in both:", ", ".join(name for name in states[0] if name in states[1]))
 #
 # By hand: a token x, and a branch that is nothing but a number, the size of its weights.
 
-# %%
+# %% jupyter={"source_hidden": true}
 ORDERS = {
     "post-norm": lambda x, norm, f: norm(x + f(x)),
     "pre-norm": lambda x, norm, f: x + f(norm(x)),
@@ -109,7 +109,7 @@ for name, order in ORDERS.items():
 side_by_side("block.SwinTransformerBlockV2.forward")
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 def block_by_loop(block, x, grid):
     """x + norm(f(x)) twice, token by token. x (n, l, c)."""
     for f, norm in (
@@ -264,7 +264,7 @@ for key in ([6, 8], [4, -3], [-3, -4], [60, 80]):
 # equal. One window and one head, as a loop:
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 def cosine_attention_by_loop(q, k, v, scale, bias):
     """q, k, v (m, d), scale a number, bias (m, m) → (m, d)."""
     z = np.zeros(v.shape)

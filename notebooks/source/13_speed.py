@@ -343,7 +343,7 @@ weight = rng.standard_normal((3 * C, C), dtype=np.float32)
 # list; from then on one gather brings the tokens into their windows, and one scatter back.
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 def roll_and_cut(x):
     return window_partition(cyclic_shift(x, 3), M)
 
