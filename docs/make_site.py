@@ -21,7 +21,12 @@ ROOT = DOCS.parent
 SOURCE, STATIC, HTML = (DOCS / "build" / name for name in ("source", "static", "html"))
 DONE = DOCS / "build" / "done"
 INPUTS = ["docs", "figures/gallery", "notebooks", "swin_numpy", "swin_torch", "CHANGELOG.md", "CONTRIBUTING.md"]
-PAGES = ["CHANGELOG.md", "CONTRIBUTING.md", "notebooks/QUESTIONS.md"]  # beside the chapters and docs/*.md
+PAGES = [
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "figures/gallery/README.md",
+    "notebooks/QUESTIONS.md",
+]  # beside the chapters and docs/*.md
 MATHJAX = ["tex-chtml.js", "output/chtml/fonts/woff-v2/"]
 ANIMATION = ["figures/gallery/cyclic_shift.gif", "figures/gallery/cyclic_shift_photograph.png"]
 EXPLAINER = DOCS / "explainer" / "build.py"
@@ -173,7 +178,12 @@ def gather():
         for path in missing:
             write(SOURCE / f"files/{path}.md", file_page(path))
         done |= missing
-    shutil.copytree(ROOT / "figures" / "gallery", SOURCE / "figures" / "gallery")
+    shutil.copytree(
+        ROOT / "figures" / "gallery",
+        SOURCE / "figures" / "gallery",
+        ignore=shutil.ignore_patterns("*.md"),
+        dirs_exist_ok=True,
+    )
     for file in files("sphinx-mathjax-offline"):
         _, _, name = file.as_posix().partition("static/mathjax/")
         if name.startswith(tuple(MATHJAX)):
