@@ -1,7 +1,7 @@
 """One line of shapes: what each step makes of an array's axes."""
 
 from .cells import arrow, box, write
-from .style import COLORS, PAGE, canvas, styled
+from .style import COLORS, PAGE, canvas, describe, styled
 
 
 @styled
@@ -30,4 +30,4 @@ def shape_line(steps):
                 arrow(axes, (x - 0.33, y + 0.22), (x - 0.04, y + 0.22))
             box(axes, name, x, y, width, 0.44, COLORS.get(name, COLORS["X"]), size=9.5)
             write(axes, text, x + width / 2, y + 0.62, size=9.5)
-    return figure
+    return describe(figure, "The shapes, step by step: " + ", ".join(f"{name} {text}" for name, text in texts) + ".")

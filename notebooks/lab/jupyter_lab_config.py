@@ -1,6 +1,7 @@
 """How `make lab` starts JupyterLab: the repository as root, so that links to the sources work, and no network."""
 
 import os
+import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,6 +16,7 @@ c.LabApp.app_settings_dir = str(HERE)  # where overrides.json lies: no question 
 c.LabApp.news_url = None
 c.LabApp.check_for_updates_class = "jupyterlab.NeverCheckForUpdate"
 c.LabApp.extension_manager = "readonly"
+c.FileCheckpoints.checkpoint_dir = str(Path(tempfile.gettempdir()) / "swin_twice_checkpoints")  # not beside the sources
 
 if find_spec("torch") is None:  # TORCH=none: what needs it is left out of each cell, and said
     os.environ["PYTHONSTARTUP"] = str(HERE / "startup.py")

@@ -8,8 +8,9 @@
 # enough to check by hand: 8 × 8 pixels, 4 × 4 tokens, windows of 2 × 2, two channels, one head. At the end a trained
 # model, built from the same code, names pictures.
 #
-# You need matrix products and a little Python. Nothing has to be taken on trust: every step is computed in the cell
-# beside it, and PyTorch computes it again.
+# **After this chapter you can explain** every step from pixels to logits: patches, attention in windows, the bias, the
+# shift and its mask, merging. You need matrix products and a little Python. Every step is computed in the cell beside it,
+# and PyTorch computes it again.
 
 # %% jupyter={"source_hidden": true}
 from dataclasses import replace
@@ -526,5 +527,7 @@ check("00.1", number_of_tokens)
 solution("00.1")
 
 # %% [markdown]
-# The paper: Liu et al. 2021, [*Swin Transformer: Hierarchical Vision Transformer using Shifted
+# ## Where to read on
+#
+# [Chapter 01](01_self_attention.ipynb). The paper: Liu et al. 2021, [*Swin Transformer: Hierarchical Vision Transformer using Shifted
 # Windows*](https://arxiv.org/abs/2103.14030), with [the authors' code](https://github.com/microsoft/Swin-Transformer).
