@@ -32,6 +32,23 @@ def test_command_line(package, data_folder, tmp_path, capsys):
 
 
 @PACKAGES
+def test_validation_images_choose_and_test_images_only_report(package, data_folder, tmp_path, capsys):
+    run_of(package, [*options(data_folder, tmp_path), "--validation", "10"])
+    out, err = capsys.readouterr()
+    assert "first 30 of" in out and "last 10 of" in out and not err
+    epochs = [line for line in out.splitlines() if line.startswith("epoch")]
+    assert len(epochs) == 3 and all("validation accuracy" in line and "test" not in line for line in epochs)
+    about = read_file(tmp_path / "model.safetensors")[1]
+    assert about["validation_accuracy"] in {f"{n / 10:.4f}" for n in range(11)}
+    assert about["test_accuracy"] in {f"{n / 25:.4f}" for n in range(26)}
+    again = [*options(data_folder, tmp_path), "--validation", "12", "--resume"]
+    assert "that run has" in fails(package, again, capsys)  # trained on other images
+    for count in ("40", "-1"):
+        message = fails(package, [*options(data_folder, tmp_path / "no"), "--validation", count], capsys)
+        assert "expected 1 to 39 images to hold out of 40" in message
+
+
+@PACKAGES
 def test_start_from_another_runs_weights(package, data_folder, tmp_path, capsys):
     run_of(package, options(data_folder, tmp_path / "first"))
     weights = tmp_path / "first" / "model.safetensors"

@@ -10,9 +10,11 @@ from swin_numpy.training import fashion_mnist as data
 from swin_numpy.training.fashion_mnist import (
     SUBSET,
     DataError,
+    FashionMNIST,
     augment,
     batches,
     fashion_mnist,
+    hold_out,
     read_idx,
     shift_and_flip,
     standardise,
@@ -417,3 +419,15 @@ def test_batches_refuse_what_does_not_fit_at_the_call(rng):
         *arguments, options = wrong
         with pytest.raises(DataError, match=message):
             batches(*arguments, seed=0, epoch=0, **options)
+
+
+def test_hold_out_cuts_without_losing_or_sharing_an_image():
+    images = np.arange(5 * 28 * 28, dtype=np.uint8).reshape(5, 28, 28)
+    data = FashionMNIST(images, np.array([3, 1, 4, 1, 5]), "five images")
+    rest, held = hold_out(data, 2)
+    assert rest.labels.tolist() == [3, 1, 4] and held.labels.tolist() == [1, 5]
+    assert (np.concatenate([rest.images, held.images]) == images).all()
+    assert (rest.source, held.source) == ("first 3 of five images", "last 2 of five images")
+    for count in (0, 5, -1):
+        with pytest.raises(DataError, match="expected 1 to 4 images"):
+            hold_out(data, count)

@@ -14,8 +14,8 @@ import numpy as np
 from ..config import CONFIGS, config_from_dict, get_config
 from ..runtime.command import exit_status
 from ..weights.files import save_checkpoint
-from .fashion_mnist import CLASSES, MODEL, SIDE, SUBSET, fashion_mnist
-from .loop import fit
+from .fashion_mnist import CLASSES, MODEL, SIDE, SUBSET, fashion_mnist, hold_out
+from .loop import accuracy, fit
 from .recipe import INITS, Recipe
 from .runs import LAST, WEIGHTS, folder_of_run, resume
 
@@ -23,6 +23,7 @@ EXAMPLES = """examples:
   {prog} --out runs/mine               on the full set if its files are there, else on the subset that ships
   {prog} --data subset --epochs 8      on the subset
   {prog} --out runs/mine --resume      go on where a stopped run was, with otherwise the same options
+  {prog} --validation 5000             watch 5,000 training images instead, and see the test images once, at the end
   {prog} --config '{{"drop_path_rate": 0.1}}'
 The environment variable OMP_NUM_THREADS=1 keeps NumPy and PyTorch to one processor core.
 """
@@ -49,6 +50,9 @@ def _parse(prog, arguments, more_options):
         allow_abbrev=False,
     )
     parser.add_argument("--data", metavar="DIR", help="folder with the IDX files, or 'subset' for the 10,000 that ship")
+    parser.add_argument("--validation", type=int, default=0, metavar="N",
+                        help="hold out the last N training images and measure on them after each epoch, so that the "
+                        "test images choose nothing (default: %(default)s, measure on the test images)")  # fmt: skip
     out = f"runs/{prog.split()[-1]}"
     parser.add_argument("--out", default=out, metavar="DIR", help="folder of the run (default: %(default)s)")
     again = parser.add_mutually_exclusive_group()
@@ -77,32 +81,40 @@ def _train(make_trainer, prog, arguments, args):
     recipe = Recipe(**{each.name: getattr(args, each.name) for each in fields(Recipe)})
     config = _changed_config(args.model, args.config)
     source = SUBSET if args.data == "subset" else args.data
-    data = [fashion_mnist(source, split) for split in ("train", "test")]
-    recipe.steps_per_epoch(len(data[0].labels))
+    data = {split: fashion_mnist(source, split) for split in ("train", "test")}
+    if args.validation:
+        data["train"], data["validation"] = hold_out(data["train"], args.validation)
+    recipe.steps_per_epoch(len(data["train"].labels))
     trainer = make_trainer(config, recipe, args)
     with np.errstate(all="ignore"):  # `fit` itself notices when numbers run away
         if trainer.rank:
-            return _run(trainer, *data, args.out, args)
+            return _run(trainer, data, args.out, args)
         with folder_of_run(args.out, args.resume, args.overwrite) as folder:
             try:
-                return _run(trainer, *data, folder, args)
+                return _run(trainer, data, folder, args)
             except KeyboardInterrupt:
                 print(_after_stop(prog, arguments, args, folder), file=sys.stderr)
                 return 130
 
 
-def _run(trainer, train, test, folder, args):
+def _run(trainer, data, folder, args):
+    """data: {"train": FashionMNIST, "test": …} and, with --validation, "validation"."""
+    train = data["train"]
+    watched = "validation" if args.validation else "test"
     if args.resume:
         resume(trainer, train, folder)
     if trainer.rank == 0:
-        print(f"{trainer}\ntrain: {train.source}\ntest: {test.source}", flush=True)
+        print(f"{trainer}", *(f"{name}: {part.source}" for name, part in data.items()), sep="\n", flush=True)
     start = time.perf_counter()
-    result = fit(trainer, train, test, folder, args.save_every)
+    accuracies = {watched: fit(trainer, train, data[watched], folder, args.save_every, watched)}
     if trainer.rank == 0:
         seconds, since = f"{time.perf_counter() - start:.0f}", " since --resume" * args.resume
         path = folder / WEIGHTS
-        save_checkpoint(path, trainer.weights(), _about_model(trainer, train, result, seconds + since))
-        print(f"test accuracy {result:.2%} after {seconds} s{since}; weights in {path}")
+        if "test" not in accuracies:
+            accuracies["test"] = accuracy(trainer, data["test"])
+        save_checkpoint(path, trainer.weights(), _about_model(trainer, train, accuracies, seconds + since))
+        reached = ", ".join(f"{name} accuracy {value:.2%}" for name, value in accuracies.items())
+        print(f"{reached} after {seconds} s{since}; weights in {path}")
     return 0
 
 
@@ -114,11 +126,11 @@ def _after_stop(prog, arguments, args, folder):
     return f"Stopped. What was saved last is kept; go on with: {prog} {shlex.join([*kept, '--resume'])}"
 
 
-def _about_model(trainer, train, result, seconds):
+def _about_model(trainer, train, accuracies, seconds):
     """The metadata of model.safetensors; `load_with_config` reads the configuration."""
     recipe = json.dumps(asdict(trainer.recipe))
-    return {"config": trainer.model_config, "recipe": recipe, "trained_with": str(trainer), "data": train.source,
-            "test_accuracy": f"{result:.4f}", "seconds": seconds}  # fmt: skip
+    about = {"config": trainer.model_config, "recipe": recipe, "trained_with": str(trainer), "data": train.source}
+    return about | {f"{name}_accuracy": f"{value:.4f}" for name, value in accuracies.items()} | {"seconds": seconds}
 
 
 def _changed_config(name, changes):

@@ -78,6 +78,18 @@ def fashion_mnist(folder=None, split="train"):
     return data
 
 
+def hold_out(data, count):
+    """A FashionMNIST in two: (all but the last `count` images, the last `count`). DataError unless both have an image.
+
+    The second part is what a recipe or an epoch may be chosen by, so that the test images choose nothing.
+    """
+    n = len(data.labels)
+    if not 1 <= count < n:
+        raise DataError(f"expected 1 to {n - 1} images to hold out of {n}, got {count}")
+    first = FashionMNIST(data.images[:-count], data.labels[:-count], f"first {n - count:,} of {data.source}")
+    return first, FashionMNIST(data.images[-count:], data.labels[-count:], f"last {count:,} of {data.source}")
+
+
 def read_idx(path, ndim):
     """The uint8 array of `ndim` axes in an IDX file, gzipped or not.
 

@@ -13,10 +13,11 @@ from .fashion_mnist import batches, standardise
 from .runs import Diverged, identity, save_run
 
 
-def fit(trainer, train, test, folder, save_every=200):
-    """Train until the recipe's last epoch, from wherever `trainer` is. Returns the accuracy on `test`.
+def fit(trainer, train, watched, folder, save_every=200, called="test"):
+    """Train until the recipe's last epoch, from wherever `trainer` is. Returns the accuracy on `watched`.
 
-    train, test   FashionMNIST
+    train         FashionMNIST
+    watched       FashionMNIST on which the accuracy is measured after every epoch, and what it is called
     folder        every `save_every` steps and after every epoch the run is written to folder/last.safetensors, in one
                   piece or not at all
     raises        Diverged when the loss or a weight is NaN or infinite; what was saved before stays as it was
@@ -27,10 +28,10 @@ def fit(trainer, train, test, folder, save_every=200):
     while trainer.steps < recipe.epochs * per_epoch:
         train_epoch(trainer, train, save, save_every)
         if trainer.rank == 0:
-            loss, result = np.mean(trainer.losses[-per_epoch:]), accuracy(trainer, test)
+            loss, result = np.mean(trainer.losses[-per_epoch:]), accuracy(trainer, watched)
             epoch = trainer.steps // per_epoch
-            print(f"epoch {epoch:3}/{recipe.epochs}  loss {loss:.4f}  test accuracy {result:.2%}", flush=True)
-    return accuracy(trainer, test) if result is None else result
+            print(f"epoch {epoch:3}/{recipe.epochs}  loss {loss:.4f}  {called} accuracy {result:.2%}", flush=True)
+    return accuracy(trainer, watched) if result is None else result
 
 
 def train_epoch(trainer, train, save, save_every):
