@@ -42,6 +42,7 @@ def choose_torch(wanted):
 
 
 def reachable(address):
+    """Whether the package index answers within five seconds."""
     try:
         return urlopen(f"{address}/torch/", timeout=5).status == 200
     except (OSError, ValueError):
@@ -75,6 +76,7 @@ def say(goals, wanted):
 
 
 def install(part, wanted):
+    """Install one part of CONTENTS, or torch."""
     arguments = ["-r", str(ROOT / ("requirements.txt" if part == "run" else f"requirements-{part}.txt"))]
     if part == "torch":
         if installed("torch", wanted):
@@ -86,12 +88,14 @@ def install(part, wanted):
 
 
 def pip(arguments):
+    """Run pip install with these arguments; leave with its status if it fails."""
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *arguments]
     if status := subprocess.run(command).returncode:
         sys.exit(status)
 
 
 def main(arguments=None):
+    """Command line. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="install.py", description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=("say", *PROBES))
     parser.add_argument("goals", nargs="*")

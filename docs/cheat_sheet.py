@@ -72,6 +72,7 @@ def stage_rows(config):
 
 
 def model_rows():
+    """Yields a line of the table of models for each."""
     for name, key in MODELS.items():
         c = CONFIGS[key]
         yield (
@@ -82,6 +83,7 @@ def model_rows():
 
 
 def matrix(values):
+    """An array as lines of whole numbers."""
     return "\n".join(" ".join(f"{value:>4}" for value in row) for row in values.astype(int).tolist())
 
 

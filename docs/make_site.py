@@ -191,6 +191,7 @@ def gather():
 
 
 def write(path, content):
+    """Write text or bytes, making the folders that are missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content.encode() if isinstance(content, str) else content)
 
@@ -232,6 +233,7 @@ def current():
 
 
 def main(arguments=None):
+    """Command line. Returns the exit status."""
     parser = argparse.ArgumentParser(description="Build the web site docs/build/html.")
     parser.add_argument("--if-needed", action="store_true", help="only if something is newer than what was built")
     options = parser.parse_args(arguments)

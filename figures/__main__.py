@@ -24,6 +24,7 @@ EXAMPLES = """examples:
 
 
 def parse(arguments):
+    """The command line."""
     parser = argparse.ArgumentParser(
         prog="python -m figures",
         description="Draw the pictures of figures/gallery, each as PNG and SVG.",

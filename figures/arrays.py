@@ -47,5 +47,6 @@ def grid_of(image, patch_size):
 
 
 def in_whole_windows(h, w, window_size):
+    """Raise ValueError unless windows tile the (h, w) map."""
     divides("map height", h, window_size)
     divides("map width", w, window_size)

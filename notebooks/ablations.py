@@ -40,21 +40,25 @@ def nothing(trainer):
 
 
 def no_shift(trainer):
+    """Every block keeps the plain windows."""
     for block in blocks(trainer):
         block.shift_size = block.shift_on_other_grids = 0
 
 
 def no_mask(trainer):
+    """Windows shift, but tokens from both sides of the seam attend to each other."""
     for block in blocks(trainer):
         block.mask_for = lambda grid, x: None  # shifted all the same
 
 
 def no_bias(trainer):
+    """The bias tables are zero and stay so."""
     for block in blocks(trainer):
         block.attn.relative_position_bias_table.requires_grad_(False).zero_()
 
 
 def decay_all(trainer):
+    """Weight decay on norms, biases and tables too."""
     for group in trainer.optimizer.param_groups:
         group["weight_decay"] = trainer.recipe.weight_decay
 
@@ -65,6 +69,7 @@ def sgd(trainer):
 
 
 def blocks(trainer):
+    """All blocks of the trainer's model, first stage first."""
     return [block for layer in trainer.model.layers for block in layer.blocks]
 
 

@@ -97,6 +97,7 @@ def refuse(notebook):
 
 
 def refuse_output(where, output):
+    """Raise Refused for an output with an error, a warning or an absolute path."""
     text = readable(output)
     if output.output_type == "error" or output.get("name") == "stderr":
         raise Refused(f"{where} wrote to stderr: {text[:200]!r}")
@@ -146,6 +147,7 @@ def behind(source):
 
 
 def cell_text(cell):
+    """What must be equal in a source and its notebook for the notebook not to be behind."""
     return cell.cell_type, cell.id, reading_time.LINE.sub("", cell.source), folding(cell)
 
 
@@ -172,6 +174,7 @@ def main(arguments=None):
 
 
 def build_all(chosen, jobs):
+    """Execute the chosen sources and write QUESTIONS.md. Returns the exit status."""
     cells = sum(cell.cell_type == "code" for source in chosen for cell in read_source(source).cells)
     # The first chapter comes last: it shows the reading times of the others.
     with tqdm(total=cells, unit="cell", disable=not chosen) as progress, ThreadPoolExecutor(jobs) as pool:
@@ -183,6 +186,7 @@ def build_all(chosen, jobs):
 
 
 def check(only):
+    """Say what is behind its source; run nothing. Returns the exit status."""
     wrong = [reason for source in sources(only) if (reason := behind(source))]
     if not questions_path().is_file() or questions_path().read_text(encoding="utf-8") != questions.page():
         wrong.append("QUESTIONS.md is not what questions.json and the chapters say now")
@@ -192,6 +196,7 @@ def check(only):
 
 
 def questions_path():
+    """Where the page of questions is written."""
     return chapters.FOLDER / "QUESTIONS.md"
 
 

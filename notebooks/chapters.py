@@ -77,6 +77,7 @@ def prose(source):
 
 
 def is_plain(heading):
+    """Whether Jupyter, nbconvert and GitHub all make the same fragment of a heading."""
     return heading.isascii() and not re.search(r'["<>`*_$\\[\]]', heading)
 
 

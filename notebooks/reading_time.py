@@ -19,6 +19,8 @@ LINE = re.compile(r"^\*Core (\d+) min · all of it (\d+) min · running it (.+)\
 
 @dataclass
 class Section:
+    """A heading, its level (1 to 4), whether it is core, and how many minutes it takes."""
+
     level: int
     heading: str
     core: bool
@@ -42,6 +44,7 @@ def sections(notebook):
 
 
 def starts(heading, word):
+    """Whether a heading, its number aside, starts with `word`."""
     return re.match(rf"(\d+\s*·\s*)?{word}", heading) is not None
 
 
@@ -57,6 +60,7 @@ def minutes(cell):
 
 
 def minutes_of_output(output):
+    """How long one output takes to look at."""
     data = output.get("data", {})
     if any(kind in data for kind in PICTURES):
         return 1 / 2
@@ -66,6 +70,7 @@ def minutes_of_output(output):
 
 
 def filled(text):
+    """The lines that are not blank."""
     return [line for line in text.splitlines() if line.strip()]
 
 
@@ -115,6 +120,7 @@ def main(arguments=None):
 
 
 def show(chosen, every_section):
+    """Print the times of the chosen chapters."""
     total = total_core = 0.0
     for source in chosen:
         notebook = nbformat.read(target(source), as_version=4)

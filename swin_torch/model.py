@@ -167,6 +167,7 @@ def check_config(config):
 
 
 def check_attention(kind):
+    """Raise ValueError unless kind is "plain" or "fused"."""
     if kind not in ("plain", "fused"):
         raise ValueError(f'attention: expected "plain" or "fused", got {kind!r}')
 

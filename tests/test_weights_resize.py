@@ -86,5 +86,5 @@ def test_channels_repeat_in_turn():
     ],
 )
 def test_wrong_input_is_refused(call):
-    with pytest.raises(ValueError, match=r"expected|are no grid"):
+    with pytest.raises(ValueError, match=r"expected|don't fill a grid"):
         call()

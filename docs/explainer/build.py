@@ -190,6 +190,7 @@ def js_function(name):
 
 
 def base64_of(content):
+    """Bytes as text, for a data: address."""
     return base64.b64encode(content).decode()
 
 

@@ -12,6 +12,7 @@ class WithoutTorch(ast.NodeTransformer):
         self.missing, self.variables = set(), set()
 
     def visit_Module(self, cell):
+        """The cell without what needs PyTorch; a line that says so takes its place."""
         kept, dropped = [], 0
         for statement in cell.body:
             importing = isinstance(statement, ast.Import | ast.ImportFrom)

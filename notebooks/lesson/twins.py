@@ -88,6 +88,7 @@ def source_of(package, module, path):
 
 
 def file_of(package, module):
+    """The file of a module, such as ("swin_numpy", "weights.load")."""
     return ROOT / package / f"{module.replace('.', '/')}.py"
 
 
@@ -153,6 +154,7 @@ def mark(lines, same):
 
 
 def unmarked(lines):
+    """The tokens of each line, none of them marked as different."""
     return [[(token, False) for token in TOKEN.findall(line)] for line in lines]
 
 
@@ -215,10 +217,12 @@ def in_parts(tokens, longest):
 
 
 def flat(parts):
+    """The tokens of all parts, one after the other."""
     return [token for tokens, _ in parts for token in tokens]
 
 
 def width(tokens):
+    """How many columns tokens take."""
     return len("".join(token for token, _ in tokens).rstrip())
 
 

@@ -17,8 +17,8 @@ def initial_state(shapes, seed=0):
     seed     a non-negative int
     returns  {name: float32 array} in the order of `shapes`
 
-    Each parameter has a generator of its own, seeded by `seed` and its name: its numbers depend neither on
-    the order of the names nor on the other parameters. Raises ValueError for a seed below 0.
+    Each parameter has its own generator, seeded by `seed` and its name, so its numbers depend neither on the order
+    of the names nor on the other parameters. Raises ValueError for a seed below 0.
     """
     if seed < 0:
         raise ValueError(f"seed: expected a whole number from 0 up, got {seed}")
@@ -38,8 +38,8 @@ def _initial_value(name, shapes, seed):
     if leaf == "logit_scale":  # V2: the cosine of two tokens times exp(log 10) = 10
         return np.full(shape, math.log(10), dtype=np.float32)
     if len(shape) >= 2:
-        # Linear weights, bias tables, position embeddings: trunc_normal_(std=0.02). Its bounds are the values
-        # -2 and 2, not two standard deviations: what is 100 sigma out would be drawn again. Nothing ever is.
+        # Linear weights, bias tables, position embeddings: trunc_normal_(std=0.02). It truncates at the values -2
+        # and 2, which are 100 standard deviations out, so in practice nothing is ever truncated.
         return rng.standard_normal(shape, dtype=np.float32) * np.float32(0.02)
     if leaf == "weight" and not _is_residual_post_norm(prefix, shapes):
         return np.ones(shape, dtype=np.float32)
@@ -47,6 +47,6 @@ def _initial_value(name, shapes, seed):
 
 
 def _is_residual_post_norm(prefix, shapes):
-    """V2 blocks normalise what their branch gives and start at zero: each block starts as the identity."""
+    """V2's norms follow their branch and start at zero, so that each block starts as the identity."""
     block, norm = prefix[:-5], prefix[-5:]
     return norm in ("norm1", "norm2") and f"{block}attn.logit_scale" in shapes

@@ -16,9 +16,9 @@ def resize_position_bias(table, new_window):
 
     table       ((2M-1)², heads)
     new_window  M' → ((2M'-1)², heads) in the type of `table`; the same values if M' = M
-    raises      ValueError where `table` has another shape, or new_window is no positive int
+    raises      ValueError unless `table` has such a shape and new_window is a positive int
 
-    The offset 0 stays 0 and the others are stretched, as in Microsoft's fine-tuning.
+    The entry for offset 0 stays in the middle and the others are stretched around it, as in Microsoft's fine-tuning.
     """
     if table.ndim != 2 or not window_of_table(table.shape[0]):
         raise ValueError(f"expected a table of shape ((2M-1)², heads), got {table.shape}")
@@ -33,7 +33,7 @@ def resize_absolute_position_embedding(embedding, new_grid, old_grid=None):
     embedding   (1, h·w, C)
     new_grid    (h', w'), or one int for both → (1, h'·w', C) in the type of `embedding`
     old_grid    (h, w); left out, the old grid was square
-    raises      ValueError where `embedding` is no such array or no such grid
+    raises      ValueError for an embedding of another shape, or one that doesn't fill old_grid
     """
     if embedding.ndim != 3 or embedding.shape[0] != 1:
         raise ValueError(f"expected an embedding of shape (1, patches, channels), got {embedding.shape}")
@@ -41,7 +41,7 @@ def resize_absolute_position_embedding(embedding, new_grid, old_grid=None):
     h, w = _grid("old_grid", old_grid or math.isqrt(patches))
     new_h, new_w = _grid("new_grid", new_grid)
     if h * w != patches:
-        raise ValueError(f"{patches} patches are no grid of {h}x{w}: pass old_grid=(rows, columns)")
+        raise ValueError(f"{patches} patches don't fill a grid of {h}x{w}: pass old_grid=(rows, columns)")
     return resize_map(embedding.reshape(h, w, channels), (new_h, new_w)).reshape(1, new_h * new_w, channels)
 
 
@@ -51,9 +51,9 @@ def adapt_channels(weight, in_chans):
     weight    (C, channels, p, p) → (C, in_chans, p, p) in the type of `weight`
     raises    ValueError for another shape or a number of channels below 1
 
-    An image that is equal in all its channels gives the same tokens before and after. For fewer channels the old
-    ones are folded together in turn (for one channel: their sum); for more they repeat in turn (r g b r …), each
-    sharing its weight with its copies.
+    An image whose channels are all equal gives the same tokens before and after. With fewer channels, the old weights
+    are summed in turn (for one channel: all of them). With more, they repeat in turn (r g b r …), and the copies of a
+    channel share its weight.
     """
     if weight.ndim != 4 or 0 in weight.shape:
         raise ValueError(f"expected the weight of a patch convolution (C, channels, p, p), got {weight.shape}")
@@ -69,8 +69,8 @@ def adapt_channels(weight, in_chans):
 def resize_map(x, size):
     """Bicubic interpolation. x (h, w, c), size (h', w') → (h', w', c) in the type of x.
 
-    As torch.nn.functional.interpolate(mode="bicubic", align_corners=False): pixels are squares, the image goes from
-    the left side of the first to the right side of the last; beyond, the border's value goes on.
+    As torch.nn.functional.interpolate(mode="bicubic", align_corners=False): pixels are squares, and the image reaches
+    from the left edge of the first to the right edge of the last. Outside, the pixel at the border is repeated.
     """
     rows, columns = (_cubic_matrix(old, new) for old, new in zip(x.shape[:2], size, strict=True))
     return np.einsum("ph,qw,hwc->pqc", rows, columns, x.astype(np.float64), optimize=True).astype(x.dtype)
@@ -83,7 +83,7 @@ def _cubic_matrix(old, new):
     matrix = np.zeros((new, old))
     for step in (-1, 0, 1, 2):
         index = np.clip(nearest + step, 0, old - 1)
-        np.add.at(matrix, (np.arange(new), index), _cubic(position - nearest - step))  # clipped ones add up
+        np.add.at(matrix, (np.arange(new), index), _cubic(position - nearest - step))  # several may be clipped to one
     return matrix
 
 

@@ -57,6 +57,7 @@ for _ in range(2):
 
 
 def parse(arguments):
+    """The command line."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.benchmarks",
         description=__doc__,
@@ -127,15 +128,18 @@ def runs(args):
 
 
 def about(what, model, batch, dtype):
+    """What identifies a run in the results."""
     return {"what": what, "model": model, "batch": batch, "dtype": dtype}
 
 
 def trainer_step(package, config, images, labels):
+    """A call that takes one training step."""
     trainer = package.train.ParallelTrainer(config, Recipe())
     return lambda: trainer.step(images, labels, 1e-3)
 
 
 def time_runs(args):
+    """Time every run, print its table, and return the results."""
     results = []
     for run, calls, missing in runs(args):
         seconds = interleaved(calls, args.repeats)
@@ -159,6 +163,7 @@ def best_peer(seconds):
 
 
 def gpu_memory(call):
+    """Most of the GPU's memory that a call takes, in MB."""
     torch.cuda.reset_peak_memory_stats()
     call()
     return torch.cuda.max_memory_allocated() / 2**20
@@ -182,6 +187,7 @@ def process_memory(args):
 
 
 def time_growth(args):
+    """Time sides of SIDES, print them, and return seconds and exponents."""
     config, sides = get_config(args.model[0]), SIDES[:-1] if args.quick else SIDES
     dtype, seconds = set_dtype(args.dtype[0]), {}
     for side in sides:

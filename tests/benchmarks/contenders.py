@@ -36,6 +36,7 @@ KINDS = ("plain", "fused")
 
 
 def numpy_models(config):
+    """{name: model} of both paths of the NumPy twin."""
     return {f"NumPy twin, {kind}": swin_numpy.SwinTransformer(config).use_attention(kind) for kind in KINDS}
 
 

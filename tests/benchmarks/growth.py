@@ -59,6 +59,8 @@ def everywhere(attn, x):
 
 
 def waiting(call, device):
+    """`call` without gradients, returning when the device is done."""
+
     def wrapped():
         with torch.inference_mode():
             call()
