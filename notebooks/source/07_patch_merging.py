@@ -114,29 +114,15 @@ agree("slices and arrow", by_slices, by_arrow, bound=0)
 
 # %% [markdown]
 # Nothing is lost so far: numbers have only moved from places to channels. With a photograph one can see it. Let each
-# pixel be a token with three channels. The four slices are four small pictures, and they look alike:
+# pixel be a token with three channels. The four slices are four small pictures that look alike, but they are not the
+# same: the matrix $W$ can keep differences between neighbours, where a mean of the four would throw them away.
 
-# %%
+# %% jupyter={"source_hidden": true}
 photo = preprocess(load_image(photo_path("chelsea")), 224).astype(np.float64)
 pixels = denormalise(photo)[0]  # (224, 224, 3)
 offsets = (0, 0), (1, 0), (0, 1), (1, 1)
 quarters = {f"offset {a},{b}": pixels[a::2, b::2] for a, b in offsets}
 show_maps(quarters)
-
-# %% [markdown]
-# They are not the same, though. Each difference is a picture of edges: what changes from a pixel to its neighbour. A
-# matrix $W$ after the gathering can keep some of it; a mean of the four would throw it away.
-
-# %%
-grey = {(a, b): pixels[a::2, b::2].mean(-1) for a, b in offsets}  # mean of the colours
-show_maps(
-    {
-        "right − left": grey[0, 1] - grey[0, 0],
-        "lower − upper": grey[1, 0] - grey[0, 0],
-        "mean of the four": sum(grey.values()) / 4,
-    },
-    columns=3,
-)
 
 # %% [markdown]
 # **07.1** Gather, with slices. `x` (n, h·w, c), h and w even.
@@ -238,7 +224,7 @@ pyramid(stages, config.window_size)
 # Label every number of a 2 × 2 square by three digits: row, column, channel; here with C = 2. Three orders are in use.
 # (`nn.Unfold` is PyTorch's layer that cuts a map into squares; it keeps the numbers of one channel together.)
 
-# %%
+# %% jupyter={"source_hidden": true}
 row, column, channel = np.indices((2, 2, 2))
 labels = 100 * row + 10 * column + channel  # (h, w, c)
 ORDERS = {"official": "(p2 p1 c)", "row by row": "(p1 p2 c)", "nn.Unfold": "(c p1 p2)"}
@@ -252,8 +238,9 @@ numbers = unfold(as_image)[0, :, 0].long().tolist()
 assert numbers == rearrange(labels, "p1 p2 c -> (c p1 p2)").tolist()
 
 # %% [markdown]
-# What follows is a norm and a matrix, which can be permuted to suit any order (below): no order is better than another.
-# But **weights and order belong together**. Official weights on Unfold's order run without any error:
+# What follows is a norm and a matrix, which can be permuted to suit any order: no order is better than another. But
+# **weights and order belong together**. Official weights on Unfold's order run without any error (how to translate them
+# is the first thing under "Deeper"):
 
 
 # %% jupyter={"source_hidden": true}
@@ -274,8 +261,14 @@ for name, order in ORDERS.items():
     print(f"official weights, {name:11} {off(merge(x, order, p), right)}")
 
 # %% [markdown]
-# To translate weights, permute the 4C columns of the matrix **and** the 4C weights and biases of the norm. Number the
-# channels in the official order, and let the arrow tell where each one goes:
+# ## Deeper: questions, details and traps
+
+# %% [markdown]
+# ### Translating weights from another order
+#
+# Q40 ran official weights on neighbours in another order, and got wrong numbers. To translate weights, permute the 4C
+# columns of the matrix **and** the 4C weights and biases of the norm. Number the channels in the official order, and let
+# the arrow tell where each one goes:
 
 
 # %%
@@ -313,11 +306,23 @@ check("07.3", my_permutation)
 solution("07.3")
 
 # %% [markdown]
-# ## Deeper: questions, details and traps
-
-# %% [markdown]
 # ### What can 2C of 4C keep?
 #
+# The four slices of the photograph look alike. Each difference of two of them is a picture of edges: what changes from a
+# pixel to its neighbour. A matrix $W$ after the gathering can keep some of it; a mean of the four would throw it away.
+
+# %%
+grey = {(a, b): pixels[a::2, b::2].mean(-1) for a, b in offsets}  # mean of the colours
+show_maps(
+    {
+        "right − left": grey[0, 1] - grey[0, 0],
+        "lower − upper": grey[1, 0] - grey[0, 0],
+        "mean of the four": sum(grey.values()) / 4,
+    },
+    columns=3,
+)
+
+# %% [markdown]
 # 4C numbers go into a merging and 2C come out. How much is lost? Try pixels, where one can look: squares of 2 × 2 pixels
 # are 12 numbers each in colour, 4 in grey. Keep the best half of the sums (found by principal components), and do the
 # same for the photograph's pixels in random order:
