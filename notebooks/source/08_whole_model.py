@@ -200,7 +200,7 @@ _ = torch_model.double().load_state_dict(exact)  # bfloat16 had cut them short
 # That gives three lines, a point for each step. Would they show a mistake? Leave out one bias of one block, the `qkv.bias` of `layers.1.blocks.1`, and measure
 # again in float64:
 
-# %%
+# %% jupyter={"source_hidden": true}
 forgotten = "layers.1.blocks.1.attn.qkv.bias"
 torch_model.load_state_dict(exact | {forgotten: torch.zeros_like(exact[forgotten])})
 with torch.inference_mode():
@@ -211,7 +211,7 @@ lines = gaps | {"float64, a bias missing": [measure(*pair).relative for pair in 
 names = [step.name for step in numpy_steps]
 disagreement(names, lines, "largest difference / largest value")
 
-# %%
+# %% jupyter={"source_hidden": true}
 worst = {name: max(values) for name, values in gaps.items()}
 assert worst["float64"] < 1e-12 < worst["float32"] < 1e-4 < worst["bfloat16"] < 0.2
 at = names.index("layers.1.blocks.1")
@@ -224,10 +224,9 @@ print("largest gaps:", {name: f"{gap:.1e}" for name, gap in worst.items()})
 assert max(wrong[:at]) < 1e-12 and min(wrong[at:]) > 1e-6
 
 # %% [markdown]
-# Without the mistake there are three lines, far apart, and none of them jumps: a few roundings of float64, of float32, and
-# of bfloat16, which keeps only two to three digits to begin with. The mistake leaves the float64 line at its block, by
-# many orders of magnitude, and never comes back. Against the rounding of bfloat16 it would hardly have been noticed. So
-# twins are compared in float64, with parameters that aren't zero or one.
+# Without the mistake there are three lines, far apart, and none of them jumps: a few roundings of each format. The mistake
+# leaves the float64 line at its block, by many orders of magnitude, and never comes back. Against the rounding of bfloat16
+# it would hardly have been noticed. So twins are compared in float64, with parameters that aren't zero or one.
 #
 # The weights are random, so the 1000 logits mean nothing. Chapter 11 shows how published weights get into the same two
 # models.
@@ -238,7 +237,7 @@ assert max(wrong[:at]) < 1e-12 and min(wrong[at:]) > 1e-6
 # A classifier uses the last map only. Detection and segmentation need all four: fine maps for small things, coarse
 # ones for large things. `forward_stages` returns each stage's tokens with their grid.
 
-# %%
+# %% jupyter={"source_hidden": true}
 with torch.inference_mode():
     stages = torch_model.forward_stages(images)
 last_blocks = [
@@ -322,15 +321,6 @@ def verdict(i):
 right, wrong = np.flatnonzero(said == truth), np.flatnonzero(said != truth)
 examples = [*right[:8], *wrong[:4]]
 show_maps(clothes.images[examples], columns=6, titles=[verdict(i) for i in examples])
-
-# %%
-for name, group in (("right", right), ("wrong", wrong)):
-    mean = sure[group].mean()
-    print(f"{len(group):5} times {name}: mean probability of the answer {mean:.1%}")
-
-# %% [markdown]
-# The model is less sure where it is wrong, and still far from unsure: a probability of softmax says how sure a model is,
-# not how often it is right (chapter 10 compares the two).
 
 # %% [markdown]
 # ## Deeper: questions, details and traps
@@ -778,6 +768,20 @@ def draw(row, column, blocks):
 
 
 slider(draw, row=(0, 55, 1, 25), column=(0, 55, 1, 33), blocks=(1, 12, 1, 3))
+
+# %% [markdown]
+# ### How sure is it, right and wrong?
+#
+# The probabilities under the trained model's twelve pictures, averaged over all test pictures:
+
+# %%
+for name, group in (("right", right), ("wrong", wrong)):
+    mean = sure[group].mean()
+    print(f"{len(group):5} times {name}: mean probability of the answer {mean:.1%}")
+
+# %% [markdown]
+# The model is less sure where it is wrong, and still far from unsure: a probability of softmax says how sure a model is,
+# not how often it is right.
 
 # %% [markdown]
 # ### Other sizes

@@ -61,7 +61,7 @@ torch.set_num_threads(1)  # small matrices: more threads would mostly wait
 #
 # It must do so **without** building J. For one block of Swin-T's first stage, J would have this size:
 
-# %%
+# %% jupyter={"source_hidden": true}
 numbers = 56 * 56 * 96  # tokens · channels
 print(f"{numbers:,} inputs and as many outputs")
 print(f"J in float32: {numbers**2 * 4 / 1e9:.0f} GB")
@@ -93,26 +93,19 @@ print((36 * J).round(10), "= 36 · J")
 
 # %% jupyter={"source_hidden": true}
 random_x = rng.normal(size=7)
-normed_x = (random_x - random_x.mean()) / random_x.std()
-of_norm = (np.eye(7) - 1 / 7 - np.outer(normed_x, normed_x) / 7) / random_x.std()
-show_maps(
-    {
-        "J of softmax, 7 numbers": jacobian(F.softmax(random_x)),
-        "J of layer norm, 7 numbers": of_norm,
-    }
-)
+show_maps({"J of the softmax of seven numbers": jacobian(F.softmax(random_x))})
 
 # %% [markdown]
 # Check one by hand: 36 · ⅙ · (1 - ⅙) = 5. Now look at the columns: 5 - 2 - 3 = 0, and so in all of them. The outputs
-# always sum to 1, so whatever an input does, the changes cancel. Therefore an upstream gradient of ones gives
-# **exactly zero**, and so does any constant one:
+# always sum to 1, so whatever an input does, the changes cancel. An upstream gradient of ones therefore gives zero
+# (but for rounding), and so does any constant one:
 
-# %%
+# %% jupyter={"source_hidden": true}
 print("J.T @ (1, 1, 1):", J.T @ np.ones(3))
 print("J.T @ (6, 0, 0):", J.T @ [6, 0, 0])
 
 # %% [markdown]
-# (But for rounding, that is.) Now, a popular way to test a backward is `y.sum().backward()`, which means dy = 1. Here
+# A popular way to test a backward is `y.sum().backward()`, which means dy = 1. Here
 # are three backwards of softmax. Only one is right. With ones, all three pass the comparison with autograd:
 
 
@@ -380,11 +373,6 @@ for name, got, loop, tensor in zip("QKV", ours, by_loop, tensors, strict=True):
     agree(f"d{name}, loop", got, loop)
     agree(f"d{name}, autograd", got, tensor.grad)
 
-# %% jupyter={"source_hidden": true}
-show_maps(
-    {"weights": kept.weights, "dscores": F.softmax_backward(dZ @ V.T, kept.weights)}
-)
-
 # %% [markdown]
 # ## The bias table: gather and scatter-add
 #
@@ -407,19 +395,13 @@ gather_and_scatter(index, dB, dtable.reshape(2 * M - 1, 2 * M - 1))
 #
 # Whoever wants to spare the loop writes `dtable[index] += dB`. It runs, has the right shape, and is **wrong**: NumPy
 # reads all entries first, adds, and writes back. Of several additions to one entry, only the last one survives.
+# (`np.add.at` and `np.bincount` keep them all.)
 
-# %%
+# %% jupyter={"source_hidden": true}
 lost = np.zeros(dtable.shape)
 lost[index] += dB
 print("loop:               ", dtable.round(1))
 print("dtable[index] += dB:", lost.round(1))
-
-# %% [markdown]
-# The library takes `np.bincount` for that. One thing comes before it: the same B is added in every window of every image. What the
-# forward repeats, the backward sums, so `backward` first sums dscores over n and k.
-
-# %%
-there_and_back("window_attention.WindowAttention.relative_position_bias")
 
 # %% [markdown]
 # **09.3** The forward was `table[index]`. Return the gradient of the table. `index` has any shape, and `gradient` that
@@ -559,14 +541,6 @@ there_and_back("block.SwinTransformerBlock.forward")
 # also through the branch, and both arrive at x: `dy + …`, twice. However long the chain of blocks is, dy itself comes
 # through it unchanged, beside what the branches add. That is one reason why residual networks can be deep.
 
-# %%
-there_and_back("block.SwinTransformerBlock.attend")
-
-# %% [markdown]
-# A pleasant surprise: `attend` and `attend_backward` share all their steps. `in_windows` is a palindrome: pad, shift,
-# cut, work, put together, shift back, crop. Read backwards, each step is undone by the gradient of its mirror image, so
-# the gradient takes the same path, and only attention is replaced by its backward.
-
 # %% [markdown]
 # Now everything at once: a block with a shift, on 5 × 6 tokens that windows of 4 don't fit, with random parameters. dx
 # and the gradients of all parameters, against autograd:
@@ -595,15 +569,22 @@ theirs(x_torch, grid).backward(torch.from_numpy(dy))
 ours(x, grid)
 dx = ours.backward(dy)
 agree("dx", dx, x_torch.grad)
+gradients = {name: p.grad for name, p in ours.named_parameters()}
 expected = {name: p.grad for name, p in theirs.named_parameters()}
-for name, p in ours.named_parameters():
-    agree(name, p.grad, expected[name])
+agree(
+    f"{len(gradients)} parameters together",
+    np.concatenate([gradients[name].ravel() for name in gradients]),
+    torch.cat([expected[name].ravel() for name in gradients]),
+)
+for name, gradient in gradients.items():
+    gap = np.abs(gradient - expected[name].numpy()).max()
+    assert gap < 1e-12 * max(1, np.abs(gradient).max()), name
 
 # %% [markdown]
 # And measured, without PyTorch and without calculus. One random direction for the input, and one for each parameter:
 
 # %% jupyter={"source_hidden": true}
-gradients = {"x": dx} | {name: p.grad for name, p in ours.named_parameters()}
+gradients = {"x": dx} | gradients
 values = {"x": x} | dict(ours.named_parameters())
 worst = 0
 for name, value in values.items():
@@ -620,6 +601,14 @@ print(f"x and {len(values) - 1} parameters: largest relative error {worst:.0e}")
 
 # %% [markdown]
 # ### The attention of a block, there and back
+
+# %%
+there_and_back("block.SwinTransformerBlock.attend")
+
+# %% [markdown]
+# A pleasant surprise: `attend` and `attend_backward` share all their steps. `in_windows` is a palindrome: pad, shift,
+# cut, work, put together, shift back, crop. Read backwards, each step is undone by the gradient of its mirror image, so
+# the gradient takes the same path, and only attention is replaced by its backward. Inside the windows:
 
 # %%
 there_and_back("window_attention.WindowAttention.forward")
@@ -654,6 +643,9 @@ dscores = F.softmax_backward(dZ @ V.T, kept.weights)
 print("row sums:   ", dscores.sum(axis=1).round(14) + 0.0)
 print("column sums:", dscores.sum(axis=0).round(3))
 
+# %% jupyter={"source_hidden": true}
+show_maps({"weights": kept.weights, "dscores": dscores})
+
 # %% [markdown]
 # ### Two ways to scatter, and how long they take
 #
@@ -666,6 +658,13 @@ np.add.at(by_add_at, index, dB)
 by_bincount = np.bincount(index.ravel(), dB.ravel(), len(dtable))
 agree("np.add.at", by_add_at, dtable)
 agree("np.bincount", by_bincount, dtable)
+
+# %% [markdown]
+# The library takes `np.bincount`. One thing comes before it: the same B is added in every window of every image. What the
+# forward repeats, the backward sums, so `backward` first sums dscores over n and k.
+
+# %%
+there_and_back("window_attention.WindowAttention.relative_position_bias")
 
 # %%
 M, heads = 7, 3
