@@ -68,7 +68,8 @@ show_maps(test.images[shown_first], columns=6, titles=named)
 # ## The idea
 #
 # Training repeats four lines: forward, loss, backward, and a small move of every parameter against its gradient. Here
-# they are in both twins. `clip_grad_norm` and the schedule of `lr` are explained below.
+# they are in both twins. (`clip_grad_norm` shortens a gradient that is far too long; AdamW and clipping are taken apart
+# under "Deeper".)
 
 # %%
 side_by_side("train.Trainer.step")
@@ -76,9 +77,10 @@ side_by_side("train.Trainer.step")
 # %% [markdown]
 # ## Warm-up and cosine
 #
-# lr is not one number: it rises along a line from almost nothing (**warm-up**), then falls along half a cosine. Why rise?
-# In the first steps, s is a mean over very few gradients. Each number moves by about lr, in a direction that is mostly
-# noise. Why fall? Near the end, steps as long as in the beginning would only jump around the goal.
+# The learning rate lr says how far a step moves a number. It rises along a line from almost nothing (**warm-up**), then
+# falls along half a cosine. Why rise? The optimiser, AdamW, divides each gradient by its usual size, and in the first steps
+# it has seen too few to know that. Why fall? Near the end, steps as long as in the beginning would only jump around the
+# goal.
 
 
 # %% jupyter={"source_hidden": true}
@@ -154,7 +156,7 @@ in_step(
     losses, {"of the losses": difference, "of the weights, largest": np.array(apart)}
 )
 
-# %%
+# %% jupyter={"source_hidden": true}
 agree("losses", losses["NumPy"], losses["PyTorch"], 1e-8)
 gaps = {name: np.abs(ours[name] - theirs[name]).max() for name in ours}
 worst = max(gaps, key=gaps.get)
@@ -225,20 +227,6 @@ titles = [
 show_maps(test.images[surest], columns=6, titles=titles)
 
 # %% [markdown]
-# ### Its bias tables
-#
-# Chapter 4: a table has one number for each offset from query to key, added to the score. These are the tables of the
-# first stage. Orange lowers a score, violet raises it.
-
-# %% jupyter={"source_hidden": true}
-stage = model.layers[0].blocks
-tables = [block.attn.relative_position_bias_table for block in stage]
-names = [
-    f"block {b}, head {h}" for b, t in enumerate(tables) for h in range(t.shape[1])
-]
-bias_tables(np.concatenate(tables, axis=1), names)
-
-# %% [markdown]
 # ## Ablations: take a part away, train again
 #
 # What is the shift worth? One can switch it off in the trained model. But that model has learned to live with it; a fair
@@ -280,7 +268,7 @@ def accuracies(group):
     return found
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 seeds(accuracies("parts"), "test accuracy, %")
 
 # %% [markdown]
@@ -336,31 +324,31 @@ runs(loss_curves(["full", "no_shift", "no_mask", "no_bias"]))
 # %% [markdown]
 # How to read it. There are reasons to expect less here than in a large model. Half of the blocks, and more, work on 7 × 7
 # tokens, where one window is the whole map: what the first stage keeps apart, the second one joins. And the mask parts
-# tokens from opposite edges of the image, which are mostly black background here. Don't carry these numbers over to
-# ImageNet: the paper measured there (its table 4), with a larger model and larger images. What carries over is the
-# **method**: train again, several seeds, and show them all. Switching a part off in a
-# finished model asks another question, and here it gives larger differences.
-#
-# How many seeds would it take? If two variants differ by d and seeds scatter by σ, the difference of two means has the
-# error σ·√(2/n). To see it at two errors, n = 8 (σ/d)²:
-
-# %% jupyter={"source_hidden": true}
-full = accuracies("parts").get("everything on", [])
-if len(full) > 1:
-    spread = np.std(full, ddof=1)
-    print(f"σ ≈ {spread:.2f} points (from {len(full)} seeds: a rough guess)")
-    for d in (2.0, 1.0, 0.5, 0.25):
-        print(
-            f"to see {d:4} points: {max(2, math.ceil(8 * (spread / d) ** 2))} seeds each"
-        )
+# tokens from opposite edges of the image, which are mostly black background here. So these numbers don't carry over to
+# ImageNet, where the paper measured (its table 4). What carries over is the **method**: train again, several seeds, and
+# show them all. Switching a part off in a finished model asks another question, and here it gives larger differences.
 
 # %% [markdown]
 # ## Deeper: questions, details and traps
 
 # %% [markdown]
+# ### Its bias tables
+#
+# Chapter 4: a table has one number for each offset from query to key, added to the score. These are the tables of the
+# first stage. Orange lowers a score, violet raises it.
+
+# %% jupyter={"source_hidden": true}
+stage = model.layers[0].blocks
+tables = [block.attn.relative_position_bias_table for block in stage]
+names = [
+    f"block {b}, head {h}" for b, t in enumerate(tables) for h in range(t.shape[1])
+]
+bias_tables(np.concatenate(tables, axis=1), names)
+
+# %% [markdown]
 # ### Smooth tables
 #
-# Random tables look like noise. Did training put an order into these? Neighbouring offsets should then have similar
+# Random tables look like noise. Did training put an order into the trained ones? Neighbouring offsets should then have similar
 # numbers. So: the correlation of each entry with the entry beside it, in random tables and in the trained ones.
 
 
@@ -858,6 +846,22 @@ for name, values in found.items():
 # %% [markdown]
 # A map that explained the answer would be near +1. R is right about **which tokens can matter**, as the oracle confirmed. It
 # is no explanation of the answer: it knows nothing of V, of the MLPs, or of the class.
+
+# %% [markdown]
+# ### How many seeds?
+#
+# If two variants differ by d and seeds scatter by σ, the difference of two means has the error σ·√(2/n). To see it at two
+# errors, n = 8 (σ/d)²:
+
+# %% jupyter={"source_hidden": true}
+full = accuracies("parts").get("everything on", [])
+if len(full) > 1:
+    spread = np.std(full, ddof=1)
+    print(f"σ ≈ {spread:.2f} points (from {len(full)} seeds: a rough guess)")
+    for d in (2.0, 1.0, 0.5, 0.25):
+        print(
+            f"to see {d:4} points: {max(2, math.ceil(8 * (spread / d) ** 2))} seeds each"
+        )
 
 # %% [markdown]
 # ### Q53: Which optimiser, learning rate, warm-up and batch scaling should I use on one GPU?

@@ -62,7 +62,7 @@ torch.set_num_threads(1)  # small matrices: more threads would only wait
 #
 # Windows, shift, mask, heads, MLP and stages are those of V1. The names of a block's parameters tell the difference:
 
-# %%
+# %% jupyter={"source_hidden": true}
 V1, V2 = swin_numpy.SwinTransformerBlock, swin_numpy.SwinTransformerBlockV2
 states = [Block(32, 4, window_size=8).state_dict() for Block in (V1, V2)]
 for version, own, other in (("V1", *states), ("V2", *states[::-1])):
@@ -252,7 +252,7 @@ solution("12.4")
 #
 # It measures the angle only. By hand, with a query (3, 4), which has length 5:
 
-# %%
+# %% jupyter={"source_hidden": true}
 query = np.array([3.0, 4.0])
 for key in ([6, 8], [4, -3], [-3, -4], [60, 80]):
     dot = query @ key
@@ -529,12 +529,8 @@ offset_maps(maps, known=7, columns=3, label="bias, its maximum set to 0")
 #   log-spaced coordinates don't guess better here. This is one truth and three networks of each kind. The paper's table 1
 #   compares whole trained models; there the log scale is ahead.
 #
-# Is bicubic *wrong*? That depends on what a bias means. If it belongs to a number of tokens, "three to the left", the
-# network is right. If the picture was enlarged together with its window, "as far as the edge" may be meant, and then
-# stretching is right. The network can do either: one number decides, the $M'$ that offsets are divided by (Q70).
-#
-# The rest of a V2 model is V1's, but for patch merging, which norms last ("Patch merging" below). The twins of a whole
-# Swin V2-T agree there as well.
+# Is bicubic *wrong*? That depends on what a bias means: "three tokens to the left", or "a third of the way to the edge"
+# ("What stretching is right for", under "Deeper").
 
 # %% [markdown]
 # ## Deeper: questions, details and traps

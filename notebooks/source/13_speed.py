@@ -19,7 +19,7 @@
 # %% jupyter={"source_hidden": true}
 import os
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # one core: see section 1
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # one core: see "How to hold a stopwatch"
 
 import inspect
 import json
@@ -57,15 +57,14 @@ images = preprocess(load_image(photo_path("coffee")))  # (1, 3, 224, 224), float
 print(environment("numpy", "torch"))
 
 # %% [markdown]
-# ## 1 · How to hold a stopwatch
+# ## How to hold a stopwatch
 #
 # A computer does other things too. A single measurement of a single function says little; the same function twice gives
 # two different times. Five habits help:
 #
 # 1. **Choose the clock.** `perf_counter` is a clock on the wall: it also runs while another program has the core.
-#    `process_time` only counts while the processor works for *this* program, and so is hardly disturbed by others. On
-#    one core, and where nobody waits for a disk or a GPU, it is the better one; with several threads it adds up all
-#    of them, and the wall clock is the right one.
+#    `process_time` only counts while the processor works for *this* program: the better one on one core. With several
+#    threads it adds up all of them, and the wall clock is the right one.
 # 2. **Warm up**: the first call also pays for what is set up once.
 # 3. **Take turns**: one call of each contender, then again one of each. A slow moment then hits all of them.
 # 4. **Repeat, and take the median**: half of all turns were faster, half slower. Say how wide the middle half is.
@@ -135,7 +134,7 @@ check("13.1", whole_gain)
 solution("13.1")
 
 # %% [markdown]
-# ## 2 · Do they agree, layer by layer?
+# ## Do they agree, layer by layer?
 #
 # Before speed comes sameness. Numbers in a computer have a fixed number of digits, so each operation rounds. The
 # **rounding step** is the gap between 1 and the next number that the format has (its `eps`).
@@ -181,7 +180,7 @@ disagreement(steps, differences, "largest relative difference", eps)
 # explode on the way down: each block adds its result to the tokens as they were, and the norms bring them back to one
 # scale. In rounding steps:
 
-# %%
+# %% jupyter={"source_hidden": true}
 for name in BOUNDS:
     row = worst(rows[name])
     print(
@@ -189,7 +188,7 @@ for name in BOUNDS:
     )
 
 # %% [markdown]
-# ## 4 · Where the time goes
+# ## Where the time goes
 #
 # Swin-T and the photograph, both twins, plain: the code that the chapters show. A stopwatch is put round every module
 # and round some functions. Each part is charged only with what isn't charged to a part *inside* it: `Mlp`, say,
@@ -323,11 +322,12 @@ for run, parts in seconds.items():
 # tells them apart. This is where most of the steps below find their time.
 
 # %% [markdown]
-# ## 5 · Step by step
+# ## Step by step
 #
 # Each step is a small function, the plain way beside one that is meant to be faster; both are checked to give the
-# same. Steps 4, 5, 7 and 8 stand here, the others under "Deeper", where all are drawn in one picture. A ratio within the
-# middle half of its measurements around 1 is no gain. The sizes are those of Swin-T's first stage: 56 × 56 tokens, 96 channels, 64 windows of 49 tokens, 3 heads.
+# same. Steps 1 to 4 stand here, steps 5 to 9 under "Deeper", where all are drawn in one picture. Where the middle half of
+# the measured ratios holds 1, nothing was gained. The sizes are those of Swin-T's first stage: 56 × 56 tokens, 96 channels,
+# 64 windows of 49 tokens, 3 heads.
 
 # %% jupyter={"source_hidden": true}
 H, C, M, heads = 56, 96, 7, 3
@@ -336,7 +336,7 @@ windows = window_partition(grid_map, M)[0]  # (64, 49, 96)
 weight = rng.standard_normal((3 * C, C), dtype=np.float32)
 
 # %% [markdown]
-# ### Step 4: roll and partition as one gather
+# ### Step 1: roll and partition as one gather
 #
 # The plain way rolls the map (one copy), then cuts it (another), and after attention joins and rolls back (two more).
 # But all of it only says *which token goes where*. Send the tokens' numbers through once, and you have that as a
@@ -367,7 +367,7 @@ agree(
 )
 agree("there and back", gather_and_scatter(grid_map), there_and_back(grid_map), 0)
 race(
-    "4 roll + windows as a gather",
+    "1 roll + windows as a gather",
     {
         "roll and partition": lambda: there_and_back(grid_map),
         "gather": lambda: gather_and_scatter(grid_map),
@@ -375,7 +375,7 @@ race(
 )
 
 # %% [markdown]
-# **13.3** The list for step 4, with nothing but NumPy: `tokens[list]` are the tokens of the shifted windows, window
+# **13.3** The list for step 1, with nothing but NumPy: `tokens[list]` are the tokens of the shifted windows, window
 # after window.
 
 
@@ -391,11 +391,11 @@ check("13.3", gather_list)
 solution("13.3")
 
 # %% [markdown]
-# ### Step 5: bias and mask, once for each kind of window
+# ### Step 2: bias and mask, once for each kind of window
 #
 # The plain way adds the bias to all scores and then the mask: two new arrays as large as the scores. But there
 # are only four kinds of masks (chapter 05). Add bias and mask once for each kind, and that sum to the windows of the
-# kind, in place. (The windows are sorted by kind, which step 4's list does for free.) That is two changes at once, so there
+# kind, in place. (The windows are sorted by kind, which step 1's list does for free.) That is two changes at once, so there
 # is a third contender: two additions as before, but in place.
 
 # %% jupyter={"source_hidden": true}
@@ -420,10 +420,10 @@ def by_kind(scores, both):
 
 
 both = bias + kind_masks[:, None]  # (4, 3, 49, 49)
-agree("step 5", by_kind(scores.copy(), both), bias_then_mask(scores), 1e-6)
+agree("step 2", by_kind(scores.copy(), both), bias_then_mask(scores), 1e-6)
 target = scores.copy()
 race(
-    "5 bias + mask by kind",
+    "2 bias + mask by kind",
     {
         "bias, then mask": lambda: bias_then_mask(scores),
         "by kind": lambda: by_kind(target, both),
@@ -443,7 +443,7 @@ print(
 )
 
 # %% [markdown]
-# ### Step 7: which way round a product
+# ### Step 3: which way round a product
 #
 # Tokens as rows, or tokens as columns? $y = x W^T$ and $y^T = W x^T$ are the same sums. But a library for matrix
 # products copies both matrices in pieces into the order that its innermost loop wants, and how much that costs depends
@@ -466,35 +466,12 @@ for count in (M * M, 4 * M * M, 16 * M * M):
 bars(rates, "GFLOP/s, one core", "{:.1f}")
 
 # %% [markdown]
-# The same inside attention. Its last product is "values times weights". If the tokens are columns, the values are
-# $V^T$ (32 × 49), and the product is $V^T A^T$. So whoever needs $A^T$ had better not compute $A$ and transpose it, but
-# compute $S^T = K Q^T$ from the start, and take the softmax over its columns:
-
-# %% jupyter={"source_hidden": true}
-values = rng.standard_normal((64, heads, C // heads, M * M), dtype=np.float32)
-weights = functional.softmax(rng.standard_normal(scores.shape, dtype=np.float32))
-upright = np.ascontiguousarray(weights.mT)
-agree("step 7", values @ upright, values @ weights.mT, 1e-6)
-race(
-    "7 weights the right way round",
-    {"A, transposed": lambda: values @ weights.mT, "Aᵀ": lambda: values @ upright},
-)
-
-# %% [markdown]
-# ### Step 8: groups of windows through the whole block
+# ### Step 4: groups of windows through the whole block
 #
-# Steps 2 and 3 taken to their end. After the partition, *nothing* that a block does to a window needs another window:
-# norm, attention, MLP. So take a group of windows, small enough for the cache, through the whole block, then the
-# next. This is the heart of the NumPy twin's fast path; steps 1 to 5 and 7 are all in it:
-
-# %%
-print(inspect.getsource(swin_numpy.fused.group_forward))
-
-# %% [markdown]
-# `use_attention("fused")` switches it on, in both twins. Weights, results and names are the same.
-
-# %%
-side_by_side("model.SwinTransformer.use_attention")
+# After the partition, *nothing* that a block does to a window needs another window: norm, attention, MLP. So take a
+# group of windows, small enough for the processor's cache (a small, fast memory), through the whole block, then the next.
+# That is the heart of the NumPy twin's fast path. `use_attention("fused")` switches it on, in both twins; weights, results
+# and names are the same.
 
 
 # %% jupyter={"source_hidden": true}
@@ -509,7 +486,6 @@ agree(
     "PyTorch, fused", with_way(torch_model, "fused", run_torch), plain_logits[1], 1e-5
 )
 
-# %% jupyter={"source_hidden": true}
 runs = {"NumPy": (numpy_model, run_numpy), "PyTorch": (torch_model, run_torch)}
 calls = {
     f"{name}, {kind}": lambda kind=kind, call=call: with_way(call[0], kind, call[1])
@@ -522,7 +498,7 @@ for name, seconds_of in whole.items():
     print(f"{name:15} {middle:7.1f} ms   half of all: {low:.1f} to {high:.1f}")
 for name in runs:
     ratio = quartiles(whole[f"{name}, plain"] / whole[f"{name}, fused"])
-    gained[f"8 whole Swin-T, {name}"] = ratio
+    gained[f"4 whole Swin-T, {name}"] = ratio
     print(f"→ {name}: fused is {ratio[1]:.2f} times as fast as plain")
 ratio = np.median(whole["PyTorch, fused"] / whole["NumPy, fused"])
 print(f"→ fused NumPy is {ratio:.2f} times as fast as fused PyTorch, on one core here")
@@ -535,13 +511,12 @@ bars(
 )
 
 # %% [markdown]
-# On *one* core the fused way of NumPy gains less than on several: most of the time goes to linear layers, as section 4
-# showed, and a product is a product. Groups are made for several cores: each core takes groups of its own through the
-# whole block, where NumPy by itself would share out nothing but the large products. `make bench` measures that, on the
-# wall clock and with all cores.
+# Most of the time goes to linear layers, as the profile showed, and a product is a product. Groups are made for several
+# cores: each core takes groups of its own through the whole block, where NumPy by itself would share out nothing but the
+# large products. `make bench` measures that, on the wall clock and with all cores.
 
 # %% [markdown]
-# ## 7 · The roofline: how far from the limit?
+# ## The roofline: how far from the limit?
 #
 # A processor has two limits: how many operations a second, and how many bytes a second it can get from memory. Which
 # one counts depends on how many operations there are *for each byte*. First measure both limits, with the best that
@@ -659,7 +634,7 @@ assert changed > 1000 * worst(rows["float64"]).relative
 # That is why the tests of this project compare in float64: a difference that float32 would hide as rounding stands out.
 
 # %% [markdown]
-# ### 3 · Where a NaN comes from
+# ### Where a NaN comes from
 #
 # NaN ("not a number") is the result of $\infty - \infty$, $0 \cdot \infty$, $\infty / \infty$, $0 / 0$, and of everything that
 # has a NaN in it. So there is usually an infinity first. In float16 it isn't far: everything above 65504.
@@ -801,7 +776,25 @@ check("13.5", first_not_finite)
 solution("13.5")
 
 # %% [markdown]
-# ### Step 1: one large product instead of many small ones
+# ### Step 3, inside attention
+#
+# Which way round a product lies matters inside attention too. Its last product is "values times weights". If the tokens are columns, the values are
+# $V^T$ (32 × 49), and the product is $V^T A^T$. So whoever needs $A^T$ had better not compute $A$ and transpose it, but
+# compute $S^T = K Q^T$ from the start, and take the softmax over its columns:
+
+# %% jupyter={"source_hidden": true}
+values = rng.standard_normal((64, heads, C // heads, M * M), dtype=np.float32)
+scores = rng.standard_normal((64, heads, M * M, M * M), dtype=np.float32)
+weights = functional.softmax(scores)
+upright = np.ascontiguousarray(weights.mT)
+agree("step 3", values @ upright, values @ weights.mT, 1e-6)
+race(
+    "3 weights the right way round",
+    {"A, transposed": lambda: values @ weights.mT, "Aᵀ": lambda: values @ upright},
+)
+
+# %% [markdown]
+# ### Step 5: one large product instead of many small ones
 #
 # The linear layer is the same for each window, so all tokens of all windows may stand in one matrix.
 
@@ -815,9 +808,9 @@ def one_product(x):
     return (x.reshape(-1, C) @ weight.T).reshape(*x.shape[:-1], -1)
 
 
-agree("step 1", one_product(windows), window_by_window(windows), 1e-5)
+agree("step 5", one_product(windows), window_by_window(windows), 1e-5)
 race(
-    "1 one large product",
+    "5 one large product",
     {
         "window by window": lambda: window_by_window(windows),
         "one product": lambda: one_product(windows),
@@ -825,7 +818,7 @@ race(
 )
 
 # %% [markdown]
-# ### Step 2: memory that is used again
+# ### Step 6: memory that is used again
 #
 # `(x - 1) * 0.5 + 2` makes three new arrays. The operating system hands out memory in pages of a few KB, and clears
 # each when it is first touched. For large arrays that can cost more than the arithmetic.
@@ -845,17 +838,17 @@ def used_again(x, out):
     return out
 
 
-agree("step 2", used_again(hidden, kept), fresh(hidden), 1e-6)
+agree("step 6", used_again(hidden, kept), fresh(hidden), 1e-6)
 race(
-    "2 memory used again",
+    "6 memory used again",
     {"fresh": lambda: fresh(hidden), "used again": lambda: used_again(hidden, kept)},
 )
 
 # %% [markdown]
-# ### Step 3: pieces that fit the cache
+# ### Step 7: pieces that fit the cache
 #
 # GELU takes some thirty small operations for each number. Done on the whole array, each of them reads all of it from
-# memory and writes all of it back. Done on a piece that fits the processor's cache (a small, fast memory), only the
+# memory and writes all of it back. Done on a piece that fits the processor's cache, only the
 # first one does. Too small pieces cost again: each call of NumPy has its price.
 
 
@@ -866,7 +859,7 @@ def gelu_in(size):
 
 
 sizes = 2 ** np.arange(10, 22, 2)
-agree("step 3", gelu_in(2**12), gelu_in(hidden.size), 1e-6)
+agree("step 7", gelu_in(2**12), gelu_in(hidden.size), 1e-6)
 times = by_turns(
     {size: lambda size=size: gelu_in(size) for size in (*sizes, hidden.size)}, 3
 )
@@ -877,7 +870,7 @@ curves({"": curve}, x=sizes, logx=True, logy=True, marks=marks, **axes)
 
 # %%
 race(
-    "3 pieces for the cache",
+    "7 pieces for the cache",
     {
         "whole array": lambda: gelu_in(hidden.size),
         "pieces of 65536": lambda: gelu_in(2**16),
@@ -889,7 +882,7 @@ race(
 #
 # The official code brings a CUDA kernel that does roll and partition at once. Should you build it? Ask first what
 # there is to win. If a part takes the share $p$ of the time, then making it *infinitely* fast makes the whole
-# $1 / (1 - p)$ times as fast (Amdahl's law). From the profile of section 4:
+# $1 / (1 - p)$ times as fast (Amdahl's law). From the profile above:
 
 # %%
 for run, parts in seconds.items():
@@ -919,7 +912,7 @@ def torch_gather(x):
 
 agree("PyTorch", torch_gather(torch_map), torch_there_and_back(torch_map), 0)
 race(
-    "4 the same in PyTorch",
+    "1 the same in PyTorch",
     {
         "roll and partition": lambda: torch_there_and_back(torch_map),
         "gather": lambda: torch_gather(torch_map),
@@ -944,7 +937,7 @@ print(f"roll, windows and back: {moved:.1%} of one SW-MSA block of the first sta
 # join roll and cut with its neighbours by itself; that needs a compiler on the machine, so this page doesn't run it.)
 
 # %% [markdown]
-# ### Step 6: attention in one call
+# ### Step 8: attention in one call
 
 # %% [markdown]
 # ### Q73: Fused attention with bias and mask, and is it faster for 49 tokens?
@@ -969,8 +962,8 @@ def attend_fused():
     return F.scaled_dot_product_attention(q, k, v, folded)
 
 
-agree("step 6", attend_fused(), attend_plainly(), 1e-5)
-race("6 attention in one call", {"plain": attend_plainly, "fused": attend_fused})
+agree("step 8", attend_fused(), attend_plainly(), 1e-5)
+race("8 attention in one call", {"plain": attend_plainly, "fused": attend_fused})
 same_array = by_turns(
     {
         "plain, folded array": lambda: torch.softmax(scale * q @ k.mT + folded, -1) @ v,
@@ -1046,6 +1039,21 @@ print(
 )
 
 # %% [markdown]
+# ### Step 4, line by line
+#
+# One group of windows through a block, as the NumPy twin's fast path has it. Steps 1 to 3 and 5 to 7 are all in it:
+
+# %%
+print(inspect.getsource(swin_numpy.fused.group_forward))
+
+# %% [markdown]
+# What switches it on:
+
+# %%
+side_by_side("model.SwinTransformer.use_attention")
+
+
+# %% [markdown]
 # ### Step 9: threads
 #
 # NumPy shares large matrix products among cores by itself, and nothing else. But while it computes, other Python
@@ -1081,7 +1089,7 @@ speed.gains(gained)
 
 # %% [markdown]
 # Read the line at 1 with the first bar in mind: that one is a function against itself. Each step was measured on its
-# own part, and only the two bars of step 8 are the whole model. A step that makes its part three times as fast does
+# own part, and only the two bars of step 4 are the whole model. A step that makes its part three times as fast does
 # little if the part was short: Amdahl again.
 
 # %% [markdown]
@@ -1355,6 +1363,6 @@ print(
 #   attention without the array of scores. Micikevicius et al. 2018, *Mixed precision training*: float16 and loss
 #   scaling. Goldberg 1991, *What every computer scientist should know about floating-point arithmetic*.
 # - In this package: `swin_numpy/fused.py`, `swin_numpy/runtime/threads.py` and `swin_torch/fused.py`; `make bench` for real
-#   measurements; `python -m swin_torch.compare PICTURE --dtype float16` for the table of section 2 with your picture
+#   measurements; `python -m swin_torch.compare PICTURE --dtype float16` for the table of differences with your picture
 #   and weights.
 # - Back to the [start](00_swin_in_thirty_minutes.ipynb), or to [all questions](QUESTIONS.md).
