@@ -7,7 +7,6 @@ import pytest
 import torch
 from einops import rearrange
 
-from swin_numpy import relative_coordinates
 from tests.twin import random_state, tensor
 
 FAMILIES = ("torchvision", "timm", "transformers")
@@ -21,18 +20,7 @@ def peer(family, config):
     shapes = {name: tuple(value.shape) for name, value in model.named_parameters()}
     values = {name: tensor(value) for name, value in random_state(shapes, seed=2).items()}
     model.double().load_state_dict(values, strict=False)  # buffers stay as they are
-    for module in model.modules():
-        if hasattr(module, "relative_coords_table"):
-            _take_our_coordinates(module)
     return model.eval()
-
-
-def _take_our_coordinates(module):
-    """V2: all compute these in float32, which leaves each with roundings of its own in the last digit."""
-    ours = relative_coordinates(tuple(module.window_size), getattr(module, "pretrained_window_size", 0))
-    theirs = module.relative_coords_table
-    assert np.abs(theirs.numpy().reshape(ours.shape) - ours).max() < 1e-6
-    theirs.copy_(tensor(ours).view(theirs.shape))
 
 
 def peer_outputs(family, model, images):
