@@ -76,24 +76,26 @@ def right_1_loop(scores):
 def check_2(answer):
     """answer(Q, K, V): Z, for matrices with i and j tokens; V may be wider than K."""
     rng = np.random.default_rng(1)
-    Q, K, V = rng.standard_normal((3, 4)), rng.standard_normal((5, 4)), rng.standard_normal((5, 7))
-    with np.errstate(all="ignore"):
-        Z = np.asarray(answer(Q, K, V))
-    if Z.shape != (3, 7):
-        return f"3 queries of width 4 and 5 values of width 7 should give Z of shape (3, 7), got {Z.shape}"
-    likely = {
-        "the scores are not divided by √d": softmax(Q @ K.T) @ V,
-        "the scores are divided by d, not by √d": softmax(Q @ K.T / 4) @ V,
-        "d is the width of Q and K, not that of V": softmax(Q @ K.T / math.sqrt(7)) @ V,
-        "the softmax runs down the columns; it should run along each row": softmax(Q @ K.T / 2, dim=0) @ V,
-        "the softmax is missing": Q @ K.T / 2 @ V,
-    }
-    for mistake, result in likely.items():
-        if np.allclose(Z, result):
-            return mistake
-    expected = softmax(Q @ K.T / 2) @ V
-    if not np.allclose(Z, expected):
-        return f"right shape, but Z[0, 0] should be {expected[0, 0]:.4f} and is {Z[0, 0]:.4f}"
+    for d in (4, 9):
+        Q, K, V = rng.standard_normal((3, d)), rng.standard_normal((5, d)), rng.standard_normal((5, 7))
+        with np.errstate(all="ignore"):
+            Z = np.asarray(answer(Q, K, V))
+        if Z.shape != (3, 7):
+            return f"3 queries of width {d} and 5 values of width 7 should give Z of shape (3, 7), got {Z.shape}"
+        scores = Q @ K.T / math.sqrt(d)
+        likely = {
+            "the scores are not divided by √d": softmax(Q @ K.T) @ V,
+            "the scores are divided by d, not by √d": softmax(Q @ K.T / d) @ V,
+            "d is the width of Q and K, not that of V": softmax(Q @ K.T / math.sqrt(7)) @ V,
+            "the softmax runs down the columns; it should run along each row": softmax(scores, dim=0) @ V,
+            "the softmax is missing": scores @ V,
+        }
+        for mistake, result in likely.items():
+            if np.allclose(Z, result):
+                return mistake
+        expected = softmax(scores) @ V
+        if not np.allclose(Z, expected):
+            return f"right shape, but for d = {d} Z[0, 0] should be {expected[0, 0]:.4f} and is {Z[0, 0]:.4f}"
 
 
 def solution_2(Q, K, V):
@@ -107,6 +109,10 @@ def wrong_2_unscaled(Q, K, V):
 
 def wrong_2_width_of_V(Q, K, V):
     return solution_1(Q @ K.T / np.sqrt(V.shape[-1])) @ V
+
+
+def wrong_2_width_of_4(Q, K, V):
+    return solution_1(Q @ K.T / 2) @ V
 
 
 def wrong_2_columns(Q, K, V):
@@ -162,12 +168,12 @@ def wrong_3_interleaved(x, num_heads):
 
 def check_4(answer):
     """answer(weights): any scores whose softmax is `weights`."""
-    weights = np.array([0.1, 0.2, 0.3, 0.4])
-    scores = np.asarray(answer(weights), dtype=float)
-    if scores.shape != weights.shape:
-        return f"expected one score for each weight, shape {weights.shape}, got {scores.shape}"
-    if not np.allclose(softmax(scores), weights):
-        return f"the softmax of your scores is {softmax(scores).round(3).tolist()}, not {weights.tolist()}"
+    for weights in np.array([0.1, 0.2, 0.3, 0.4]), np.array([0.5, 0.25, 0.25]):
+        scores = np.asarray(answer(weights), dtype=float)
+        if scores.shape != weights.shape:
+            return f"expected one score for each weight, shape {weights.shape}, got {scores.shape}"
+        if not np.allclose(softmax(scores), weights):
+            return f"the softmax of your scores is {softmax(scores).round(3).tolist()}, not {weights.tolist()}"
 
 
 def solution_4(weights):
@@ -183,7 +189,7 @@ def right_4_loop(weights):
 
 
 def wrong_4_hard_coded(weights):
-    return np.log([0.1, 0.2, 0.3, 0.5])
+    return np.log([0.1, 0.2, 0.3, 0.4])
 
 
 def wrong_4_weights(weights):

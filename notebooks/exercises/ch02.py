@@ -23,13 +23,15 @@ def expect(got, wanted, what):
 
 def check_1(answer):
     """answer(images, p): patches by reshape and transpose."""
-    images = addresses(2, 3, 4, 6)
-    got, wanted = np.asarray(answer(images, 2)), solution_1(images, 2)
-    if got.shape == wanted.shape and got[0, 0].tolist() == wanted[0, 0].tolist():
-        return expect(got, wanted, "the first patch is right, but not all of them: patches")
-    if got.shape == wanted.shape:
-        return f"the first patch should read {wanted[0, 0].tolist()}, yours reads {got[0, 0].tolist()}"
-    return expect(got, wanted, "patches")
+    for p in (2, 3):
+        images = addresses(2, 3, 2 * p, 3 * p)
+        got, wanted = np.asarray(answer(images, p)), solution_1(images, p)
+        if got.shape != wanted.shape:
+            return f"p = {p}: {expect(got, wanted, 'patches')}"
+        if got[0, 0].tolist() != wanted[0, 0].tolist():
+            return f"the first patch should read {wanted[0, 0].tolist()}, yours reads {got[0, 0].tolist()}"
+        if hint := expect(got, wanted, "the first patch is right, but not all of them: patches"):
+            return hint
 
 
 def solution_1(images, p):
@@ -50,8 +52,10 @@ def wrong_1_channels_last(images, p):
 
 def check_2(answer):
     """answer(patches, grid, p): the images back from their patches."""
-    images = addresses(2, 3, 4, 6)
-    return expect(answer(solution_1(images, 2), (2, 3), 2), images, "images")
+    for p in (2, 3):
+        images = addresses(2, 3, 2 * p, 3 * p)
+        if hint := expect(answer(solution_1(images, p), (2, 3), p), images, f"p = {p}: images"):
+            return hint
 
 
 def solution_2(patches, grid, p):

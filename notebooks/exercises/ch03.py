@@ -47,12 +47,16 @@ def wrong_1_map_width(row, column, W, M):
 
 def check_2(answer):
     """answer(x, M): windows by reshape and transpose."""
-    x = numbered(2, 4, 6, 2)
-    got, wanted = np.asarray(answer(x, 2)), solution_2(x, 2)
-    if got.shape == wanted.shape and not np.array_equal(got[0, 0], wanted[0, 0]):
-        tokens = ", ".join(f"({v // 100}, {v % 100 // 10})" for v in got[0, 0, :, 0])
-        return f"window 0 should hold the tokens (0, 0), (0, 1), (1, 0), (1, 1), yours holds {tokens}"
-    return first_wrong(got, wanted, "windows")
+    for M in (2, 3):
+        x = numbered(2, 2 * M, 3 * M, 2)
+        got, wanted = np.asarray(answer(x, M)), solution_2(x, M)
+        if got.shape == wanted.shape and not np.array_equal(got[0, 0], wanted[0, 0]):
+            mine, right = (
+                ", ".join(f"({v // 100}, {v % 100 // 10})" for v in cut[0, 0, :, 0]) for cut in (got, wanted)
+            )
+            return f"M = {M}: window 0 should hold the tokens {right}, yours holds {mine}"
+        if hint := first_wrong(got, wanted, f"M = {M}: windows"):
+            return hint
 
 
 def solution_2(x, M):
@@ -77,9 +81,9 @@ def wrong_2_columns_first(x, M):
 
 def check_3(answer):
     """answer(windows, M, H, W): the map, by reshape and transpose."""
-    for H, W in ((4, 4), (4, 6)):
+    for H, W, M in ((4, 4, 2), (4, 6, 2), (6, 9, 3)):
         x = numbered(2, H, W, 2)
-        if hint := first_wrong(answer(solution_2(x, 2), 2, H, W), x, f"a map of {H} x {W}: x"):
+        if hint := first_wrong(answer(solution_2(x, M), M, H, W), x, f"a map of {H} x {W}, M = {M}: x"):
             return hint
 
 
