@@ -18,8 +18,8 @@ from swin_numpy.runtime.replace import replace_file
 
 GALLERY = Path(__file__).parent / "gallery"
 PAGE = 9.4  # inches: the width of a notebook's page
-DPI = 200  # line art: sharp on a screen of twice the usual density
-PHOTO_DPI = 130  # pictures with a photograph in them, which cost far more bytes
+DPI, COLOURS = 220, 64  # line art: sharp on a screen of twice the usual density; it needs few colours
+PHOTO_DPI, PHOTO_COLOURS = 130, 256  # pictures with a photograph in them, which cost far more bytes
 SCREEN = 96  # pixels an inch at which a browser shows a picture
 
 # Colours are chosen to differ with deuteranopia too (a test simulates it): blue or yellow, light or dark.
@@ -113,15 +113,16 @@ def styled(draw):
 
 @styled
 def png_bytes(figure, quick=False):
-    """The figure as PNG: bytes, the same for the same figure, in 256 colours.
+    """The figure as PNG: bytes, the same for the same figure, in at most 256 colours.
 
-    quick: at a screen's density and without looking for the best 256 colours, for sliders that must answer at once.
+    quick: at a screen's density and without looking for the best colours, for sliders that must answer at once.
     """
-    buffer, dpi = BytesIO(), SCREEN if quick else PHOTO_DPI if has_photograph(figure) else DPI
+    dpi, colours = (PHOTO_DPI, PHOTO_COLOURS) if has_photograph(figure) else (DPI, COLOURS)
+    buffer, dpi = BytesIO(), SCREEN if quick else dpi
     figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None}, pil_kwargs={"compress_level": 1})
     if quick:
         return buffer.getvalue()
-    light, buffer = Image.open(buffer).convert("RGB").quantize(256, kmeans=1), BytesIO()
+    light, buffer = Image.open(buffer).convert("RGB").quantize(colours, kmeans=1), BytesIO()
     light.save(buffer, "png", optimize=True)
     return buffer.getvalue()
 
