@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from swin_numpy.config import CONFIGS
@@ -23,7 +22,6 @@ from swin_numpy.runtime.replace import write_text
 from swin_numpy.training.fashion_mnist import CLASSES, MODEL, SUBSET, FashionMNIST, fashion_mnist
 from swin_numpy.training.loop import accuracy, train_epoch
 from swin_numpy.training.recipe import Recipe
-from swin_torch.train import Trainer, set_threads
 
 RESULTS = Path(__file__).parent / "data" / "ablations.json"
 EXAMPLES = """examples:
@@ -65,6 +63,8 @@ def decay_all(trainer):
 
 def sgd(trainer):
     """A gradient step with momentum, without decay."""
+    import torch
+
     trainer.optimizer = torch.optim.SGD(trainer.model.parameters(), trainer.recipe.base_lr, momentum=0.9)
 
 
@@ -154,6 +154,10 @@ def identity(name, seed, epochs, train):
 
 def train_variant(about, train, test):
     """Train one run. Returns {key: value} of what came out."""
+    import torch  # here: chapter 10 reads and draws the results without it
+
+    from swin_torch.train import Trainer
+
     variant, recipe = VARIANTS[about["variant"]], Recipe(**about["recipe"])
     if variant.images:
         train = few_images(train, variant.images)
@@ -224,6 +228,8 @@ def main(arguments=None):
 
 def _train_missing(args):
     """Train what isn't in the file yet, and add each run to the file as soon as it ends."""
+    from swin_torch.train import set_threads
+
     set_threads(args.threads)
     train, test = (fashion_mnist(SUBSET, split) for split in ("train", "test"))
     waiting = missing(args.out, args.only, args.epochs, train)

@@ -1,5 +1,6 @@
 """Sliders and step buttons without a browser: what they show, what stays on a page without a kernel."""
 
+from base64 import b64decode
 from io import BytesIO
 
 import ipywidgets
@@ -68,7 +69,7 @@ def test_slider_starts_where_it_is_told(shown):
 
 def test_still_picture_of_full_quality_stays_where_no_kernel_runs(shown):
     controls.slider(draw, a=(1, 5), b=(0, 1))
-    assert shown[0][0]["image/png"] == png_bytes(draw(1, 0))
+    assert b64decode(shown[0][0]["image/png"]) == png_bytes(draw(1, 0))
 
 
 BEATS = [("Walls", "Windows have walls.", draw(1, 0)), ("Roll", "The map moves.", png_bytes(draw(9, 0), quick=True))]
@@ -97,7 +98,7 @@ def test_steps_leave_all_beats_in_one_picture(shown, width, columns):
         figure.axes[0].set_facecolor(["red", "lime", "blue"][k])
     controls.steps([(f"Beat {k}", "A sentence.", figure) for k, figure in enumerate(figures)])
     data, metadata = shown[0]
-    sheet = Image.open(BytesIO(data["image/png"])).convert("RGB")
+    sheet = Image.open(BytesIO(b64decode(data["image/png"]))).convert("RGB")
     assert sheet.size == (int(width * SCREEN) * columns, 2 * SCREEN * -(-3 // columns))
     one = sheet.width // columns
     middles = [(k % columns * one + one // 2, k // columns * 2 * SCREEN + SCREEN) for k in range(3)]

@@ -1,6 +1,8 @@
 """Chapters without PyTorch: what needs it is left out, what doesn't runs, and every cell says what it lacks."""
 
 import ast
+import subprocess
+import sys
 
 import nbformat
 
@@ -51,3 +53,27 @@ def test_a_chapter_runs_without_torch(monkeypatch):
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     said = [cell for cell in code if any("for want of PyTorch" in output.get("text", "") for output in cell.outputs)]
     assert 0 < len(said) < len(code) / 2
+
+
+def test_a_name_that_is_only_added_to_is_missing_where_it_was_dropped():
+    without = WithoutTorch()
+    left(without, "import torch\nwork = torch.ones(1)")
+    assert "work" not in left(without, "work += 1\nprint(work)").replace("want", "")
+
+
+def test_a_generator_that_a_dropped_statement_drew_from_goes_on():
+    without = WithoutTorch()
+    left(without, "import torch\nimport numpy as np\nrng, other = np.random.default_rng(0), []")
+    left(without, "x = torch.tensor(rng.normal(size=3))\nother.append(x)")
+    assert left(without, "y = rng.normal()") == "y = rng.normal()"
+    assert "print" not in left(without, "len(other)").replace("print('○", "")
+
+
+def test_every_exercise_and_the_ablations_load_without_torch(tmp_path):
+    (tmp_path / "torch.py").write_text("raise ImportError('no PyTorch here')")
+    numbers = [path.name[2:4] for path in (chapters.FOLDER / "exercises").glob("ch*.py")]
+    code = f"import sys; sys.path[:0] = [{str(tmp_path)!r}, '.']\nimport notebooks.ablations\n"
+    code += "from notebooks.lesson import exercises\n"
+    code += f"for number in {numbers}:\n    exercises.exercise(number + '.1', 'check')"
+    done = subprocess.run([sys.executable, "-c", code], cwd=chapters.FOLDER.parent, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

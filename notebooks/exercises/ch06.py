@@ -1,7 +1,6 @@
 """Exercises of chapter 06, the Swin block."""
 
 import numpy as np
-import torch
 
 from swin_numpy import SwinTransformerBlock
 from swin_numpy.functional import layer_norm
@@ -107,6 +106,8 @@ def right_2_by_moments(x, weight, bias, eps=1e-5):
 
 
 def right_2_torch(x, weight, bias, eps=1e-5):
+    import torch
+
     x, weight, bias = (torch.from_numpy(np.asarray(value)) for value in (x, weight, bias))
     return torch.nn.functional.layer_norm(x, x.shape[-1:], weight, bias, eps).numpy()
 

@@ -3,32 +3,41 @@
 import ast
 
 PACKAGES = {"torch", "swin_torch"}
+IMPORTS = (ast.Import, ast.ImportFrom)
 
 
 class WithoutTorch(ast.NodeTransformer):
-    """Drops statements that use torch, swin_torch, or a name that a dropped statement would have set or changed."""
+    """Drops statements that use torch, swin_torch, or a name that a dropped statement would have set or changed.
+
+    A generator of random numbers stays: what it gives later are other numbers, of the same kind.
+    """
 
     def __init__(self):
-        self.missing, self.variables = set(), set()
+        self.missing, self.variables, self.generators = set(), set(), set()
 
     def visit_Module(self, cell):
         """The cell without what needs PyTorch; a line that says so takes its place."""
-        kept, dropped = [], 0
-        for statement in cell.body:
-            importing = isinstance(statement, ast.Import | ast.ImportFrom)
-            sets, uses = names(statement)
-            if self.missing & uses or imports_torch(statement):
-                self.missing |= sets | (changed(statement) & self.variables)
-                dropped += not importing
-            else:
-                self.missing -= sets
-                self.variables |= set() if importing else sets
-                kept.append(statement)
-        if dropped:
-            text = f"○ Left out, for want of PyTorch (make lab TORCH=cpu): {dropped} of {len(cell.body)} statements."
+        kept, dropped = self.split(cell.body)
+        if count := sum(not isinstance(statement, IMPORTS) for statement in dropped):
+            text = f"○ Left out, for want of PyTorch (make lab TORCH=cpu): {count} of {len(cell.body)} statements."
             kept.insert(0, ast.parse(f"print({text!r})").body[0])
         cell.body = kept
         return ast.fix_missing_locations(cell)
+
+    def split(self, statements):
+        """(statements of the next cell that run without PyTorch, those that don't)."""
+        kept, dropped = [], []
+        for statement in statements:
+            sets, uses = names(statement)
+            if self.missing & uses or imports_torch(statement):
+                self.missing |= sets | (changed(statement) & self.variables - self.generators)
+                dropped.append(statement)
+            else:
+                self.missing -= sets
+                self.variables |= set() if isinstance(statement, IMPORTS) else sets
+                self.generators |= sets if "default_rng(" in ast.unparse(statement) else set()
+                kept.append(statement)
+        return kept, dropped
 
 
 def imports_torch(statement):
@@ -54,6 +63,8 @@ def names(node):
         return sets | {node.arg}, uses
     if isinstance(node, ast.Lambda | ast.GeneratorExp | ast.ListComp | ast.SetComp | ast.DictComp):
         return set(), uses - sets
+    if isinstance(node, ast.AugAssign):
+        return sets, uses | sets  # x += 1 needs an x
     return (sets, uses - names(node.target)[0]) if isinstance(node, ast.For) else (sets, uses)
 
 

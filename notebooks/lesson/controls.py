@@ -1,5 +1,6 @@
 """Sliders and step buttons. On a page without a running kernel a still picture stands in their place."""
 
+from base64 import b64encode
 from io import BytesIO
 
 from IPython.display import display
@@ -67,7 +68,8 @@ def steps(beats):
 
 def show(widget, still, metadata):
     """Display one output: `widget` where a kernel runs, else the PNG `still`; metadata["alt"] says what it shows."""
-    data = widget._repr_mimebundle_() | {"image/png": still, "text/plain": metadata["alt"]}
+    picture = b64encode(still).decode()  # as text: kernels in a browser send no bytes
+    data = widget._repr_mimebundle_() | {"image/png": picture, "text/plain": metadata["alt"]}
     display(data, raw=True, metadata={"image/png": metadata})
 
 
