@@ -55,7 +55,7 @@ tour: .venv/.run $(WITH_TORCH)  ## a photograph through Swin-T twice, NumPy and 
 test: .venv/.dev  ## all tests, notebooks included
 	$(BIN)/python -m pytest
 
-lab: .venv/.lab  ## JupyterLab on the first chapter
+lab: .venv/.lab  ## JupyterLab on the first chapter; LANGUAGE=zh: in Chinese
 	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --config=notebooks/lab/jupyter_lab_config.py
 
 bench: .venv/.dev  ## time and memory of both twins, as ratios
@@ -65,8 +65,8 @@ figures: .venv/.run $(WITH_TORCH)  ## draw figures/gallery again, and fill in th
 	$(BIN)/python -m figures
 	$(BIN)/python docs/readme.py
 
-notebooks: .venv/.dev  ## execute notebooks/source into notebooks/*.ipynb
-	$(BIN)/python -m notebooks.build
+notebooks: .venv/.dev  ## execute notebooks/source into notebooks/*.ipynb; LANGUAGE=zh: write notebooks/zh
+	$(BIN)/python -m $(if $(filter zh,$(LANGUAGE)),docs.chinese write,notebooks.build)
 
 site: .venv/.docs  ## build the web site, docs/build/html
 	$(BIN)/python docs/make_site.py

@@ -6,18 +6,18 @@ import tomllib
 from pathlib import Path
 
 DOCS = Path(__file__).parent
-sys.path.insert(0, str(DOCS))  # for slug.py and api_page.py
+sys.path[:0] = [str(DOCS), str(DOCS.parent)]  # for slug.py and api_page.py, and for make_site.py
+from make_site import EDITIONS, words_in  # noqa: E402
+
 ABOUT = tomllib.loads((DOCS.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
-project = "Swin Transformer, written twice"
+language = os.environ.get("SITE_LANGUAGE", "en")
+words = words_in(language)
+project = words["project"]
 author = ABOUT.get("authors", [{"name": ""}])[0]["name"]
 copyright = author
 version = release = ABOUT["version"]
-language = os.environ.get("SITE_LANGUAGE", "en")
-locale_dirs = [str(DOCS / "locale")]
-gettext_compact = False
 LABELS = {"en": "English", "zh_CN": "中文"}
-TRANSLATED = sorted(path.name for path in DOCS.glob("locale/*/"))  # gettext catalogues; each becomes an edition
 
 extensions = ["myst_nb", "autodoc2", "sphinx_design", "sphinx_copybutton"]
 nb_execution_mode = "off"  # the outputs are those that `make notebooks` stored
@@ -47,7 +47,8 @@ html_show_sourcelink = False
 html_favicon = "_static/icon.svg"
 html_context = {
     "default_mode": "auto",
-    "languages": {name: (LABELS[name], "" if name == "en" else f"{name}/") for name in ["en", *TRANSLATED]},
+    "languages": {name: (LABELS[name], "" if name == "en" else f"{name}/") for name in EDITIONS},
+    "words": words,
 }
 html_theme_options = {
     "use_download_button": False,  # each chapter has its own link to the notebook
@@ -55,9 +56,9 @@ html_theme_options = {
     "collapse_navbar": True,
     "navbar_persistent": [],
     "article_header_end": ["language.html", "article-header-buttons.html"],
-    "search_bar_text": "Search",
+    "search_bar_text": words["search"],
     "footer_content_items": ["author.html", "extra-footer.html"],
-    "extra_footer": f"Version {version} · MIT licence · this page loads nothing from anywhere else",
+    "extra_footer": words["footer"].format(version=version),
 }
 pygments_style = "default"
 copybutton_prompt_text = r">>> |\.\.\. |\$ "

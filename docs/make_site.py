@@ -5,20 +5,28 @@ python docs/make_site.py --if-needed   only if something is newer than what was 
 """
 
 import argparse
+import html
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import files
 from pathlib import Path
 
 import jinja2
+from docutils.nodes import make_id
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
-SOURCE, STATIC, HTML = (DOCS / "build" / name for name in ("source", "static", "html"))
+sys.path.insert(0, str(ROOT))
+
+from docs.chinese import copies  # noqa: E402
+
+STATIC, HTML = (DOCS / "build" / name for name in ("static", "html"))
+EDITIONS = {"en": HTML, "zh_CN": HTML / "zh_CN"}
 DONE = DOCS / "build" / "done"
 INPUTS = ["docs", "figures/gallery", "notebooks", "swin_numpy", "swin_torch", "CHANGELOG.md", "CONTRIBUTING.md"]
 PAGES = [
@@ -34,10 +42,8 @@ LINK = re.compile(r"\[([^\[\]]*)\]\((<[^>\n]+>|[^)\s]+)\)")
 MEDIA = (".png", ".svg", ".gif", ".pdf", ".html")
 PACKAGES = ("swin_numpy", "swin_torch")
 SHOWN = {".py": "python", ".json": "json", ".toml": "toml", ".md": "markdown", ".txt": "text", "": "text"}
-CHAPTER_BAR = (
-    '<p class="chapter-bar"><a href="{name}" download>Open in JupyterLab</a>: save this notebook in the folder'
-    " <code>notebooks</code> of the project and run <code>make lab</code></p>\n"
-)
+CHAPTER_BAR = '<p class="chapter-bar"><a href="{name}" download>{lab}</a>: {how}</p>\n'
+ANCHOR = re.compile(r'<a id="([^"]+)"></a>\n\n#+ (.+)')  # as docs/chinese writes them
 
 
 def chapters():
@@ -78,21 +84,25 @@ def linked(target, path, wanted):
     return page and os.path.relpath(page, Path(page_of(path)).parent), anchor
 
 
-def relinked(text, path, wanted):
+def relinked(text, path, wanted, language="en"):
     """The Markdown of the file `path` with its links to files turned into links to pages of the site.
 
-    A link to a folder becomes plain text, one to a missing file stays, and Sphinx complains of it.
+    A link to a folder becomes plain text, one to a missing file stays, and Sphinx complains of it. In other languages
+    links lead to the <a id="…"> that keeps the English anchor of a heading.
     """
 
     def new(match):
         label, target = match[1], match[2].strip("<>")
+        if target.startswith("#") and language != "en":
+            target = path.name + target
         page, anchor = linked(target, path, wanted)
         if page is None:
             return label if target and (ROOT / path.parent / target).is_dir() else match[0]
         if Path(page).suffix in MEDIA:
             return f"[{label}](<{page}>)" + "{.external}" * page.endswith(".html")
         source = (ROOT / path.parent / target.partition("#")[0]).resolve()
-        if anchor and f'id=\\"{anchor}\\"' in source.read_text(encoding="utf-8"):  # an <a id="…"> in a cell
+        named = language != "en" or f'id=\\"{anchor}\\"' in source.read_text(encoding="utf-8")  # an <a id="…">
+        if anchor and named:
             return f"[{label}](<{page}.html#{anchor}>){{.external}}"
         suffix = ".ipynb" if source in chapters() else ".md"
         return f"[{label}](<{page}{suffix}{'#' if anchor else ''}{anchor}>)"
@@ -112,14 +122,14 @@ def relinked_html(text, path, wanted):
     return re.sub(r'href="([^"]+)"', new, text)
 
 
-def chapter(path, wanted):
+def chapter(path, wanted, language):
     """The notebook at `path` as the site shows it: links to pages, and the notebook itself to download."""
-    notebook = json.loads(path.read_text(encoding="utf-8"))
-    here, heading = path.relative_to(ROOT), ""
+    notebook = json.loads(path.read_text(encoding="utf-8")) if language == "en" else copies.notebook(path)
+    here, heading, words = path.relative_to(ROOT), "", words_in(language)
     for cell in notebook["cells"]:
         source = "".join(cell["source"])
         if cell["cell_type"] == "markdown":
-            cell["source"] = relinked(source, here, wanted)
+            cell["source"] = relinked(with_ids(source), here, wanted, language)
             heading = (re.findall(r"^#+ (.+)$", source, re.MULTILINE) or [heading])[-1]
             continue
         if cell["metadata"].get("jupyter", {}).get("source_hidden"):
@@ -128,11 +138,41 @@ def chapter(path, wanted):
             for kind, relink in (("text/markdown", relinked), ("text/html", relinked_html)):
                 if text := output.get("data", {}).get(kind):
                     output["data"][kind] = relink("".join(text), here, wanted)
-        cell["metadata"]["mystnb"] = {"image": {"alt": alt_text(cell) or f"Picture of the section “{heading}”"}}
+        cell["metadata"]["mystnb"] = {"image": {"alt": alt_text(cell) or words["picture"].format(heading=heading)}}
     first = notebook["cells"][0]
-    title, _, rest = first["source"].partition("\n")
-    first["source"] = f"{title}\n\n{CHAPTER_BAR.format(name=path.name)}\n{rest}"
+    how = words["chapter.how"].format(folder="<code>notebooks</code>", command="<code>make lab</code>")
+    bar = CHAPTER_BAR.format(name=path.name, lab=words["chapter.lab"], how=how)
+    first["source"] = below_title(first["source"], notice(path, language), bar)
     return json.dumps(notebook, ensure_ascii=False)
+
+
+def words_in(language):
+    """{key: text} of docs/site.json in one language."""
+    english = json.loads((DOCS / "site.json").read_text(encoding="utf-8"))
+    return english if language == "en" else copies.texts("site")
+
+
+def notice(path, language):
+    """What a page says of itself if it isn't translated, or not to its end."""
+    if language == "en":
+        return ""
+    return copies.notice(path.stem) if copies.is_page(path) else f"*{words_in(language)['untranslated.page']}*"
+
+
+def below_title(text, *parts):
+    """The Markdown with these paragraphs put below its first line."""
+    title, _, rest = text.partition("\n")
+    return "\n\n".join([title, *filter(None, parts), rest])
+
+
+def with_ids(text):
+    """The Markdown of a translation, whose headings can also be found by the ids that Sphinx gives the English ones."""
+
+    def new(match):
+        ours, theirs = (make_id(html.unescape(text)) for text in match.groups())
+        return match[0] if ours == theirs else f'<a id="{ours}"></a>{match[0]}'
+
+    return ANCHOR.sub(new, text)
 
 
 def alt_text(cell):
@@ -141,11 +181,11 @@ def alt_text(cell):
     return " ".join(data["alt"] for data in about if isinstance(data, dict) and "alt" in data)
 
 
-def times(path):
+def times(path, language):
     """The line "Core 18 min · all of it …" that a chapter opens with, or ""."""
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    found = re.search(r"^\*(Core \d+ min\b.*)\*$", "".join(cells[0]["source"]), re.MULTILINE)
-    return found[1] if found else ""
+    found = copies.TIMES.search("".join(cells[0]["source"]))
+    return "" if found is None else found[1] if language == "en" else copies.in_chinese(found)
 
 
 def file_page(path):
@@ -155,35 +195,50 @@ def file_page(path):
     return f"---\norphan: true\n---\n\n# {path.as_posix()}\n\n{fence}{{code-block}} {kind}\n{text}\n{fence}\n"
 
 
-def gather():
-    """Write docs/build/source and docs/build/static: everything that Sphinx reads."""
-    shutil.rmtree(SOURCE, ignore_errors=True)
-    shutil.rmtree(STATIC, ignore_errors=True)
+def gather(language):
+    """Write the folder that Sphinx reads for one edition, all but STATIC. Returns it."""
+    source = DOCS / "build" / f"source-{language}"
+    shutil.rmtree(source, ignore_errors=True)
     wanted = set()
     for path in chapters():
-        write(SOURCE / "notebooks" / path.name, chapter(path, wanted))
+        write(source / "notebooks" / path.name, chapter(path, wanted, language))
     about = {
         "animation": next(name for name in ANIMATION if (ROOT / name).exists()),
         "explainer": EXPLAINER.exists(),
-        "chapters": {path.stem: times(path) for path in chapters()},
+        "chapters": {path.stem: times(path, language) for path in chapters()},
         "pages": [path.stem for path in sorted(DOCS.glob("*.md")) if path.stem != "index"],
     }
     for path in [*PAGES, *(page.relative_to(ROOT).as_posix() for page in sorted(DOCS.glob("*.md")))]:
-        text = (ROOT / path).read_text(encoding="utf-8")
+        text = page_text(ROOT / path, language)
         if path == "docs/index.md":
             text = jinja2.Template(text, undefined=jinja2.StrictUndefined).render(about)
-        write(SOURCE / f"{page_of(Path(path))}.md", relinked(text, Path(path), wanted))
+        write(source / f"{page_of(Path(path))}.md", relinked(text, Path(path), wanted, language))
     done = set()
     while missing := wanted - done:
         for path in missing:
-            write(SOURCE / f"files/{path}.md", file_page(path))
+            write(source / f"files/{path}.md", file_page(path))
         done |= missing
     shutil.copytree(
         ROOT / "figures" / "gallery",
-        SOURCE / "figures" / "gallery",
+        source / "figures" / "gallery",
         ignore=shutil.ignore_patterns("*.md"),
         dirs_exist_ok=True,
     )
+    return source
+
+
+def page_text(path, language):
+    """The Markdown of a page in one language; English, and said so, where it isn't translated."""
+    if language == "en" or not copies.is_page(path):
+        text = path.read_text(encoding="utf-8")
+    else:
+        text = with_ids(copies.markdown(path))
+    return below_title(text, said) if (said := notice(path, language)) else text
+
+
+def gather_static():
+    """Write STATIC: MathJax's own files."""
+    shutil.rmtree(STATIC, ignore_errors=True)
     for file in files("sphinx-mathjax-offline"):
         _, _, name = file.as_posix().partition("static/mathjax/")
         if name.startswith(tuple(MATHJAX)):
@@ -199,15 +254,16 @@ def write(path, content):
 def build():
     """Gather, run Sphinx with warnings as errors, and index the pages. Raises CalledProcessError if one fails."""
     DONE.unlink(missing_ok=True)
-    gather()
+    gather_static()
     shutil.rmtree(HTML, ignore_errors=True)
-    editions = [("en", HTML), *((path.name, HTML / path.name) for path in sorted(DOCS.glob("locale/*/")))]
-    made = [run_sphinx(language, out) for language, out in editions]
+    with ThreadPoolExecutor(len(EDITIONS)) as pool:
+        made = list(pool.map(edition, EDITIONS))
     if EXPLAINER.exists():
         paths = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         subprocess.run([sys.executable, EXPLAINER], check=True, env={**os.environ, "PYTHONPATH": paths})
-        for _, out in editions:
-            shutil.copy(DOCS / "build" / "explainer.html", out)
+        page = (DOCS / "build" / "explainer.html").read_text(encoding="utf-8")
+        for language, out in EDITIONS.items():
+            write(out / "explainer.html", page.replace('lang="en"', f'lang="{language.replace("_", "-")}"', 1))
     search = ["--site", HTML, "--root-selector", "article", "--exclude-selectors", ".headerlink, #source", "--silent"]
     subprocess.run([sys.executable, "-m", "pagefind", *search], check=True)
     for sphinx in made:
@@ -215,13 +271,17 @@ def build():
     DONE.touch()
 
 
-def run_sphinx(language, out):
-    """The finished process that made one edition; the chapters to download lie beside their pages."""
+def edition(language):
+    """The finished process in which Sphinx made one edition; the chapters to download lie beside their pages."""
+    out = EDITIONS[language]
     command = [sys.executable, "-m", "sphinx", "-q", "-E", "-W", "--keep-going", "-b", "html", "-c", DOCS]
-    doctrees = DOCS / "build" / f"doctrees-{language}"
-    done = subprocess.run([*command, "-d", doctrees, SOURCE, out], env={**os.environ, "SITE_LANGUAGE": language})
+    command += ["-d", DOCS / "build" / f"doctrees-{language}", gather(language), out]
+    done = subprocess.run(command, env={**os.environ, "SITE_LANGUAGE": language})
     for path in chapters():
-        shutil.copy(path, out / "notebooks")
+        if language == "en":
+            shutil.copy(path, out / "notebooks")
+        else:
+            write(out / "notebooks" / path.name, copies.text_of_copy(path))
     return done
 
 

@@ -22,7 +22,7 @@ SHOWN = "patch_embed layers.0.blocks.0 layers.0.blocks.1 layers.0.downsample".sp
 def files():
     """The lesson's files, each with a link and its number of lines in NumPy and in PyTorch."""
     first = "**The model is these eight files**, each with its number of lines in NumPy and in PyTorch:"
-    return f"{first}\n{_listed(LESSON[:4])},\n{_listed(LESSON[4:])}."
+    return f"{first}\n\n{_listed(LESSON[:4])},\n{_listed(LESSON[4:])}."
 
 
 def _listed(names):

@@ -1,4 +1,4 @@
-"""Execute notebooks/source/*.py into notebooks/*.ipynb, and write notebooks/QUESTIONS.md.
+"""Execute notebooks/source/*.py into notebooks/*.ipynb, and write notebooks/QUESTIONS.md and the Chinese copies.
 
 python -m notebooks.build                 all chapters
 python -m notebooks.build --only 03       one of them (may be repeated)
@@ -21,6 +21,8 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from tqdm import tqdm
 from traitlets import default
+
+from docs.chinese import copies
 
 from . import chapters, questions, reading_time
 from .chapters import METADATA, Refused, folding, read_source, sources, target
@@ -182,6 +184,7 @@ def build_all(chosen, jobs):
             pool.map(lambda source: build(source, progress), sorted(chosen, key=lambda source: source != sources()[0]))
         )
     questions_path().write_text(questions.page(), encoding="utf-8")
+    copies.write(missing=False)
     return 0
 
 

@@ -1,7 +1,7 @@
 """QUESTIONS.md: what learners ask, each question with a link to the heading or anchor that answers it.
 
 A heading "Q04: Along which axis?" answers question Q04; so does any other heading or <a id="…"> that questions.json
-names: {"id": "Q04", "answer": "01#Step-4:-softmax", …}.
+names: {"id": "Q04", "answer": "01#Step-4:-softmax", …}. In Chinese: docs/locale/zh_CN/LC_MESSAGES/QUESTIONS.po.
 """
 
 import json
@@ -12,7 +12,7 @@ from .chapters import Refused, anchor, anchors, headings, sources, target, title
 
 
 def questions():
-    """The learners' questions: dicts with id, chapter, question, zh, sources (where it was asked), maybe answer."""
+    """The learners' questions: dicts with id, chapter, question, sources (where it was asked), maybe answer."""
     return json.loads((chapters.FOLDER / "questions.json").read_text(encoding="utf-8"))
 
 
@@ -46,11 +46,9 @@ def page():
     """The text of QUESTIONS.md."""
     asked, answered = questions(), answers()
     lines = [
-        "# Questions that learners ask · 学习者常问的问题",
+        "# Questions that learners ask",
         "",
         f"{len(asked)} questions, collected from issue trackers and forums, each answered by a cell that you can run.",
-        "",
-        f"共 {len(asked)} 个问题，来自各项目的 issue 和论坛，每个答案都是一个可以运行的单元格。",
         "",
         "In JupyterLab: right-click this page, *Open With*, *Markdown Preview*. The first click on a link opens the"
         " chapter, a second one jumps to the answer.",
@@ -62,15 +60,15 @@ def page():
         if here:
             lines += ["", f"## {source.name[:2]} · {title(source)}", ""]
         for question in here:
-            lines += entry(question, answered.get(question["id"]))
+            lines.append(entry(question, answered.get(question["id"])))
     return "\n".join(lines) + "\n"
 
 
 def entry(question, answer):
-    """Two lines of QUESTIONS.md: English with the link, Chinese below it."""
+    """A line of QUESTIONS.md: the question, and the link to its answer."""
     if answer is None:
         link = f"*coming in chapter {question['chapter']}*"
     else:
         source, fragment = answer
         link = f"[{target(source).stem}](<{target(source).name}#{fragment}>)"
-    return [f"- **{question['id']}** {question['question']} → {link}  ", f"  {question['zh']}"]
+    return f"- **{question['id']}** {question['question']} → {link}"

@@ -17,7 +17,7 @@
 
   async function show(pagefind) {
     const { results } = await pagefind.search(query);
-    element("p", `${results.length} ${results.length === 1 ? "page" : "pages"} with “${query}”`, box).id = "search-count";
+    element("p", `${results.length} ${results.length === 1 ? box.dataset.one : box.dataset.many} “${query}”`, box).id = "search-count";
     const list = element("ol", "", box);
     for (const result of results.slice(0, 30)) {
       const page = await result.data();
@@ -39,5 +39,5 @@
   }
 
   if (location.protocol === "file:") await builtIn();
-  else if (query) await show(await import(new URL("pagefind/pagefind.js", new URL(root, location.href))));
+  else if (query) await show(await import(new URL(box.dataset.pagefind, location.href)));
 })();

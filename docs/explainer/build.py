@@ -92,11 +92,16 @@ def payload():
         "photograph": base64_of(photograph()),
         "colors": colors(),
         "steps": {name: step(*parts) for name, parts in STEPS.items()},
-        "texts": json.loads((HERE / "texts.json").read_text(encoding="utf-8")),
+        "texts": {"en": texts("texts.json"), "zh": texts("texts.zh.json")},
     }
 
 
 CONFIG = ("img_size", "patch_size", "embed_dim", "depths", "num_heads", "window_size", "num_classes", "grids", "widths")
+
+
+def texts(name):
+    """{key: text} in one language; texts.zh.json is made of its catalogue by `python -m docs.chinese write`."""
+    return json.loads((HERE / name).read_text(encoding="utf-8"))
 
 
 def half(state):

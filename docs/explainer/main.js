@@ -55,7 +55,8 @@ function startHeader() {
   });
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
   root.dataset.theme = memory.get("theme") ?? (dark.matches ? "dark" : "light");
-  const wanted = memory.get("language") ?? navigator.language;
+  const chinese = root.lang === "zh-CN"; // the copy of the Chinese site
+  const wanted = chinese ? "zh" : memory.get("language") ?? navigator.language;
   state.language = wanted.startsWith("zh") ? "zh" : "en";
 }
 

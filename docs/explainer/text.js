@@ -1,12 +1,12 @@
-// All words of the page, in English and Chinese: texts.json.
+// All words of the page: texts.json in English, texts.zh.json in Chinese.
 
 import { data, state } from "./state.js";
 
 /** The text `key` in the page's language; {name} in it is replaced by values.name. */
 export function say(key, values = {}) {
-  const text = data.texts[key];
+  const text = data.texts[state.language][key];
   if (!text) throw new Error(`texts.json: expected a text for ${key}`);
-  return text[state.language].replace(/\{(\w+)\}/g, (_, name) => values[name] ?? facts[name]);
+  return text.replace(/\{(\w+)\}/g, (_, name) => values[name] ?? facts[name]);
 }
 
 /** Numbers that the texts mention: all from the model. */

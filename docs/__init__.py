@@ -1,0 +1,1 @@
+"""What turns the chapters into a web site, an explainer, a cheat sheet, and a Chinese edition."""
