@@ -9,6 +9,7 @@ from swin_numpy.config import SwinConfig
 from swin_numpy.weights.buffers import check_buffers, derived_buffers, read_buffers
 from swin_numpy.weights.check import CheckpointError
 from swin_numpy.weights.export import export_state_dict
+from swin_numpy.windows import shift_mask
 from tests.peer_names import official_shapes, random_state
 
 BASE = SwinConfig(img_size=64, embed_dim=6, depths=(2, 3, 2, 2), num_heads=(1, 2, 3, 4), window_size=4, num_classes=3)
@@ -140,6 +141,8 @@ CONTRADICTIONS = {
     "another window": {"layers.1.blocks.0.attn.relative_position_index": np.zeros((9, 9), int)},
     "another window's offsets": {"layers.1.blocks.0.attn.relative_coords_table": np.ones((1, 5, 5, 2))},
     "a mask of another image": {"layers.1.blocks.1.attn_mask": np.zeros((9, 16, 16))},
+    "a mask of as many windows": {"layers.0.blocks.1.attn_mask": shift_mask(8, 32, 4, 2)},
+    "a mask of another shift": {"layers.0.blocks.1.attn_mask": shift_mask(16, 16, 4, 1)},
     "a mask where nothing is shifted": {"layers.2.blocks.1.attn_mask": np.zeros((1, 16, 16))},
 }
 
@@ -147,7 +150,7 @@ CONTRADICTIONS = {
 @pytest.mark.parametrize("wrong", CONTRADICTIONS.values(), ids=CONTRADICTIONS)
 def test_a_buffer_that_contradicts_the_rest_is_an_error(wrong):
     made = replace(BASE, version=2)
-    with pytest.raises(CheckpointError, match=rf"{next(iter(wrong))} has shape .*the file contradicts itself"):
+    with pytest.raises(CheckpointError, match=rf"{next(iter(wrong))} of shape .*the file contradicts itself"):
         check_buffers(derived_buffers(made, "microsoft") | wrong, made)
 
 

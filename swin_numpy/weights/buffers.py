@@ -89,7 +89,7 @@ def read_buffers(buffers, patch_size, saves_masks):
 
 
 def check_buffers(buffers, config):
-    """Raise CheckpointError where the shape of a derived buffer contradicts `config`."""
+    """Raise CheckpointError where the shape of a derived buffer, or what a mask separates, contradicts `config`."""
     for name, value in buffers.items():
         stage = _stage(name)
         if stage >= len(config.depths):
@@ -100,12 +100,11 @@ def check_buffers(buffers, config):
         elif name.endswith("relative_coords_table"):
             fits = value.shape == (1, 2 * window - 1, 2 * window - 1, 2)
         else:
-            h, w = config.grids[stage] or (0, 0)
-            fits = _has_mask(config, stage) and value.shape == (h * w // window**2, window**2, window**2)
+            fits = _is_mask(value, config, stage)
         if not fits:
             raise CheckpointError(
-                f"{name} has shape {value.shape}, which doesn't go with windows of {window} at "
-                f"img_size={config.img_size}: the file contradicts itself"
+                f"{name} of shape {value.shape} isn't that of windows of {window} at img_size={config.img_size}: "
+                "the file contradicts itself"
             )
     masked = {_stage(name) for name in buffers if name.endswith("attn_mask")}
     expected = {stage for stage, depth in enumerate(config.depths) if depth > 1 and _has_mask(config, stage)}
@@ -114,6 +113,15 @@ def check_buffers(buffers, config):
             f"stages {sorted(masked)} have a shift mask, and at img_size={config.img_size} stages {sorted(expected)} "
             "have one: the file contradicts itself"
         )
+
+
+def _is_mask(value, config, stage):
+    """Maps of 16x64 tokens have as many windows as maps of 32x32: only what the mask separates says which."""
+    h, w = config.grids[stage] or (0, 0)
+    window = config.windows[stage]
+    if not _has_mask(config, stage) or h % window or w % window:
+        return False
+    return np.array_equal(value != 0, shift_mask(h, w, window, window // 2) != 0)
 
 
 def _stage(name):
