@@ -49,8 +49,11 @@ WITH_TORCH := $(if $(filter none,$(TORCH)),,.venv/.torch-$(TORCH))
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-docs.txt
 	@touch $@
 
+# PRETRAINED=1 takes Swin-T's published weights, from the Hugging Face hub; PRETRAINED=NAME those of another model.
+TOUR_WEIGHTS := $(if $(PRETRAINED),--pretrained $(filter-out 1,$(PRETRAINED)))
+
 tour: .venv/.run $(WITH_TORCH)  ## a photograph through Swin-T twice, NumPy and PyTorch, with every difference measured
-	@$(BIN)/python -m $(if $(WITH_TORCH),swin_torch.tour,swin_numpy figures/photos/chelsea.jpg)
+	@$(BIN)/python -m $(if $(WITH_TORCH),swin_torch.tour,swin_numpy figures/photos/chelsea.jpg) $(TOUR_WEIGHTS)
 
 test: .venv/.dev  ## all tests, notebooks included
 	$(BIN)/python -m pytest

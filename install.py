@@ -17,7 +17,7 @@ from urllib.request import urlopen
 ROOT = Path(__file__).parent
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 CONTENTS = {  # part: what is in it, and about how many megabytes its wheels are, without torch's
-    "run": ("NumPy, Matplotlib, Pillow", 52),
+    "run": ("NumPy, Matplotlib, Pillow, huggingface_hub", 59),
     "lab": ("JupyterLab", 50),
     "dev": ("pytest, ruff, transformers as a model to compare with, Playwright", 90),
 }

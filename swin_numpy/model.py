@@ -10,6 +10,8 @@ from .functional import add_up
 from .layers import Dropout, LayerNorm, Linear, init_weights, seed_dropout, undrawn
 from .module import Module, Parameter
 from .patches import PatchEmbed, PatchMerging, PatchMergingV2
+from .weights.folder import save_folder
+from .weights.hub import fetch
 from .weights.load import load_weights
 
 
@@ -162,6 +164,25 @@ class SwinTransformer(Module):
         with undrawn():
             model = cls(config)
         return with_weights(model, state)
+
+    @classmethod
+    def from_pretrained(cls, name, revision=None, cache_dir=None, local_files_only=False, **fields):
+        """A published model by name; its weights are downloaded once, from the Hugging Face hub.
+
+        name      a key of swin_numpy.PUBLISHED, any "owner/repository" with a Swin's weights, or a folder
+        fields    as for from_checkpoint; weights/hub.py explains the other arguments
+        raises    as from_checkpoint; HubError that says what to do; ValueError for another name
+
+        Pictures are prepared for it by swin_numpy.Preprocessing.from_pretrained(name).
+        """
+        return cls.from_checkpoint(fetch(name, revision, cache_dir, local_files_only), **fields)
+
+    def save_pretrained(self, folder, to="transformers"):
+        """Write config.json and model.safetensors, for `to` ("transformers" or "timm") and from_pretrained to read.
+
+        Raises CheckpointError for what that library can't express, OSError where it can't be written.
+        """
+        save_folder(folder, self.state_dict(), self.config, to)
 
     def use_attention(self, kind):
         """Choose how the model computes: "plain", as the chapters show it, or "fused", faster. Returns the model.

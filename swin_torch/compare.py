@@ -30,6 +30,7 @@ EXAMPLES = """examples:
   python -m swin_torch.compare holiday.jpg --dtype float64 --details
   python -m swin_torch.compare holiday.jpg --device cuda --dtype bfloat16 --save runs/bfloat16
   python -m swin_torch.compare holiday.jpg --weights base.safetensors
+  python -m swin_torch.compare holiday.jpg --pretrained swin_base_patch4_window7_224
 """
 
 
@@ -181,18 +182,18 @@ def _compare_on_picture(args):
     find_device(args.device, args.dtype)
     if args.save:
         Path(args.save).mkdir(parents=True, exist_ok=True)  # if that fails, say so before the work
-    config, state, title = find_model(args.model, args.weights)
-    images = read_picture(args.picture, config, args.full)
-    numpy_model, torch_model = make_twins(config, args.dtype, args.device, state, args.seed)
+    found = find_model(args.model, args.weights, args.pretrained)
+    images = read_picture(args.picture, found, args.full)
+    numpy_model, torch_model = make_twins(found.config, args.dtype, args.device, found.state, args.seed)
     where = environment("numpy", "torch")
     print(where)
-    print(f"{title} on {args.device}, {args.dtype}; {args.picture} as {images.shape}")
+    print(f"{found.title} on {args.device}, {args.dtype}; {args.picture} as {images.shape}")
     rows = compare(numpy_model, torch_model, images, args.details)
     print_table(rows)
     agree, sentence = verdict(rows, args.dtype)
     print(sentence)
     if args.save:
-        about = {"environment": where, "device": device_name(args.device), "dtype": args.dtype, "model": title}
+        about = {"environment": where, "device": device_name(args.device), "dtype": args.dtype, "model": found.title}
         _save(args.save, rows, about)
     return 0 if agree else 1
 

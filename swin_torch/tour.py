@@ -14,8 +14,8 @@ from tqdm import tqdm
 
 import swin_numpy
 from swin_numpy import shift_mask
-from swin_numpy.config import CONFIGS
-from swin_numpy.pictures.images import denormalise, load_image, preprocess
+from swin_numpy.__main__ import find_model, print_top, read_picture
+from swin_numpy.pictures.images import denormalise
 from swin_numpy.runtime.command import exit_status
 from swin_numpy.runtime.environment import environment
 from swin_numpy.training.fashion_mnist import SUBSET, TRAINED, fashion_mnist, standardise
@@ -28,18 +28,19 @@ PHOTO = "chelsea"
 FOLDER = Path("runs") / "tour"
 
 
-def tour(folder=FOLDER):
+def tour(folder=FOLDER, pretrained=None):
     """Print the table and the verdict, and draw the pictures. Returns True if the twins agree.
 
-    Raises ValueError where the repository's photographs and drawings are missing.
+    pretrained: the name of published weights, see SwinTransformer.from_pretrained; None: Swin-T with random ones.
+    Raises ValueError where the repository's photographs and drawings are missing, HubError where the weights are.
     """
     if find_spec("figures") is None:
         raise ValueError("the tour needs a clone of the repository, which has the photographs and the drawings")
     from figures import save
 
-    numpy_model, images, agree = compare_photograph()
+    numpy_model, images, photo, agree = compare_photograph(pretrained)
     same = _classify()
-    for name, figure in _pictures(numpy_model, images):
+    for name, figure in _pictures(numpy_model, images, photo):
         save(figure, name, folder)
         print(f"  {folder / name}.png")
     print(
@@ -49,22 +50,27 @@ def tour(folder=FOLDER):
     return agree and same
 
 
-def compare_photograph():
-    """Print the table and the verdict for the photograph → (NumPy model, its images, whether the twins agree)."""
+def compare_photograph(pretrained=None):
+    """Print the table and the verdict for the photograph → (NumPy model, images, their pixels, whether twins agree)."""
     from figures import photo_path
 
-    config = CONFIGS[MODEL]
     print(f"Swin Transformer, written twice. {environment('numpy', 'torch')}\n")
-    images = preprocess(load_image(photo_path(PHOTO)), config.image_shape)
-    numpy_model, torch_model = make_twins(config)
-    print(f"{MODEL}, {_count(numpy_model):,} parameters (random, seed 0), float32")
+    found = find_model(MODEL if pretrained is None else None, pretrained=pretrained)
+    images = read_picture(photo_path(PHOTO), found, full=False)
+    numpy_model, torch_model = make_twins(found.config, state=found.state)
+    random = " (random, seed 0)" if pretrained is None else ""
+    print(f"{found.title}, {_count(numpy_model):,} parameters{random}, float32")
     print(f"figures/photos/{photo_path(PHOTO).name} as images of shape {images.shape}\n")
 
     rows = compare(numpy_model, torch_model, images)
     print_table(rows)
     agree, sentence = verdict(rows, "float32")
     print(f"\n{sentence}\n")
-    return numpy_model, images, agree
+    if pretrained is not None and found.config.num_classes:
+        print_top(numpy_model(images)[0], 5, found.classes)
+        print()
+    normal = () if found.preprocessing is None else (found.preprocessing.mean, found.preprocessing.std)
+    return numpy_model, images, denormalise(images, *normal)[0], agree
 
 
 def _count(model):
@@ -92,16 +98,15 @@ def _classify():
     return same == len(ours)
 
 
-def _pictures(model, images):
+def _pictures(model, images, photo):
     """Yield (file name, Figure): what the first steps look like on this photograph."""
     from figures.patches import patch_grid
     from figures.shifted import masks
     from figures.windows import attention_structure, windows_on_image
 
     config = model.config
-    p, M, shift = config.patch_size, config.window_size, config.window_size // 2
+    p, M, shift = config.patch_size, config.windows[0], config.windows[0] // 2
     H, W = config.grids[0]
-    photo = denormalise(images)[0]
     yield "1_patches", patch_grid(photo, p, zoom=(20, 20, 4))
     yield "2_windows", windows_on_image(photo, p, M, shift)
     yield "3_masks", masks(shift_mask(H, W, M, shift), _seam_labels(H, W, shift), M)
@@ -129,8 +134,10 @@ def main(arguments=None):
     parser.add_argument(
         "--save", type=Path, default=FOLDER, metavar="DIR", help="for the pictures (default: %(default)s)"
     )
+    published = "with published weights, downloaded once, instead of random ones (default: %(const)s's)"
+    parser.add_argument("--pretrained", metavar="NAME", nargs="?", const=MODEL, help=published)
     args = parser.parse_args(arguments)
-    return exit_status("python -m swin_torch.tour", lambda: 0 if tour(args.save) else 1)
+    return exit_status("python -m swin_torch.tour", lambda: 0 if tour(args.save, args.pretrained) else 1)
 
 
 if __name__ == "__main__":

@@ -30,3 +30,18 @@ def data_folder(tmp_path_factory):
             head = bytes([0, 0, 8, array.ndim]) + b"".join(side.to_bytes(4, "big") for side in array.shape)
             (folder / f"{prefix}-{kind}-ubyte").write_bytes(head + array.tobytes())
     return folder
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """A LoopbackHub, which huggingface_hub takes for the only one there is. Skips where that isn't installed."""
+    constants = pytest.importorskip("huggingface_hub.constants", reason="huggingface_hub is not installed")
+    from tests.loopback_hub import LoopbackHub
+
+    with LoopbackHub() as hub:
+        monkeypatch.setattr(constants, "ENDPOINT", hub.address)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", "/nowhere/token")
+        template = hub.address + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        yield hub

@@ -48,7 +48,7 @@ def test_plain_torch_is_small_elsewhere(machine):
     assert choose_torch("auto") == ("PyTorch", 120, [])
 
 
-@pytest.mark.parametrize(("wanted", "total", "named"), [("none", 52, False), ("auto", 252, True)])
+@pytest.mark.parametrize(("wanted", "total", "named"), [("none", 59, False), ("auto", 259, True)])
 def test_it_says_how_much_and_for_what(machine, monkeypatch, capsys, wanted, total, named):
     machine()
     monkeypatch.setattr("install.installed", lambda part, wanted="auto": False)

@@ -59,3 +59,17 @@ def test_an_old_python_is_refused_at_once(target, tmp_path):
     done = make(tmp_path, target, f"PYTHON={old}")
     assert done.returncode == 2 and f"Python 3.11 or newer is needed: make PYTHON=python3.12 {target}" in done.stdout
     assert not (tmp_path / ".venv").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        ((), "swin_torch.tour"),
+        (("PRETRAINED=1",), "swin_torch.tour --pretrained"),
+        (("PRETRAINED=swin_s3_tiny_224",), "swin_torch.tour --pretrained swin_s3_tiny_224"),
+        (("PRETRAINED=1", "TORCH=none"), "swin_numpy figures/photos/chelsea.jpg --pretrained"),
+    ],
+)
+def test_the_tour_with_published_weights(words, command):
+    done = subprocess.run(["make", "-n", "tour", *words], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.rstrip().endswith(f"python -m {command}"), done.stdout

@@ -46,7 +46,7 @@ OTHER_ARGUMENTS = {
         "like",
     },  # NumPy's random numbers come from a generator, PyTorch's from anywhere
 }
-SHARED = {"config", "files", "load", "initial"}  # what a twin file of swin_torch may take from swin_numpy
+SHARED = {"config", "files", "folder", "hub", "load", "initial"}  # what a twin file may take from swin_numpy
 
 
 def files(package):

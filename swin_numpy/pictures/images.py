@@ -74,28 +74,42 @@ def preprocess(image, size=224, crop=None):
     Raises TypeError if `image` isn't a PIL image; ValueError for a size that isn't one; ImageError if the picture has
     no pixels, or would have more than MAX_PIXELS on the way because it is so long and thin.
     """
-    height, width = _pair(size)
-    image = _to_rgb(_check_image(image))
+    height, width = size = _pair(size)
     if crop is None:
         crop = max(height, width) < 384
-    if not crop:
+    return to_array(resize(image, size, (int(256 / 224 * height), int(256 / 224 * width)) if crop else None))
+
+
+def resize(image, size, cover=None, interpolation="bicubic"):
+    """A PIL image → an RGB PIL image of `size`, (H, W).
+
+    cover           (H, W): resize, keeping the proportions, until that is covered, and cut `size` out of the centre.
+                    None: resize straight to `size`
+    interpolation   Pillow's name of it, in lower case
+    raises          as `preprocess`
+    """
+    height, width = _pair(size)
+    image = _to_rgb(_check_image(image))
+    resample = Image.Resampling[interpolation.upper()]
+    if cover is None:
         _check_size(width, height)
-        return to_array(image.resize((width, height), Image.Resampling.BICUBIC))
-    image = _resize_to_cover(image, int(256 / 224 * height), int(256 / 224 * width))
+        return image.resize((width, height), resample)
+    image = _resize_to_cover(image, *cover, resample)
     left, top = round((image.width - width) / 2), round((image.height - height) / 2)
-    return to_array(image.crop((left, top, left + width, top + height)))
+    return image.crop((left, top, left + width, top + height))
 
 
-def to_array(image):
-    """A PIL image → (1, 3, H, W), float32, normalised with ImageNet's mean and deviation, at the size it has.
+def to_array(image, mean=IMAGENET_MEAN, std=IMAGENET_STD):
+    """A PIL image → (1, 3, H, W), float32, normalised with the mean and deviation of each channel, at the size it has.
 
     Raises TypeError if `image` isn't a PIL image; ImageError if it has no pixels.
     """
+    mean, std = (np.asarray(values, dtype=np.float32) for values in (mean, std))
     pixels = np.asarray(_to_rgb(_check_image(image)), dtype=np.float32) / 255
-    return np.ascontiguousarray(rearrange((pixels - IMAGENET_MEAN) / IMAGENET_STD, "h w c -> 1 c h w"))
+    return np.ascontiguousarray(rearrange((pixels - mean) / std, "h w c -> 1 c h w"))
 
 
-def denormalise(images):
+def denormalise(images, mean=IMAGENET_MEAN, std=IMAGENET_STD):
     """Normalised images (N, 3, H, W) → pixels to draw, (N, H, W, 3), uint8: the inverse of `to_array`.
 
     Values darker than black or brighter than white are clipped. Raises ValueError for another shape, for NaN
@@ -106,7 +120,7 @@ def denormalise(images):
         raise ValueError(f"images: expected shape (N, 3, H, W), got {images.shape}")
     if not np.isfinite(images).all():
         raise ValueError("images: expected finite numbers, got NaN or infinity")
-    pixels = rearrange(images, "n c h w -> n h w c") * IMAGENET_STD + IMAGENET_MEAN
+    pixels = rearrange(images, "n c h w -> n h w c") * np.asarray(std) + np.asarray(mean)
     return np.ascontiguousarray(np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8))
 
 
@@ -169,14 +183,14 @@ def _to_8_bit(image):
     return grey8
 
 
-def _resize_to_cover(image, height, width):
+def _resize_to_cover(image, height, width, resample):
     """Resize to the smallest size that keeps the proportions and covers (height, width)."""
     if height * image.width >= width * image.height:
         width = int(height * image.width / image.height)
     else:
         height = int(width * image.height / image.width)
     _check_size(width, height)
-    return image.resize((width, height), Image.Resampling.BICUBIC)
+    return image.resize((width, height), resample)
 
 
 def _check_size(width, height):

@@ -61,7 +61,8 @@ def _check_windows(state, to, config):
             "pass the window_size and img_size that it was made for"
         )
     if config.windows != config.window_sizes and to not in ("microsoft", "timm"):
-        raise CheckpointError(f"{to}'s windows don't shrink to the grid, and these did: {config.windows}")
+        library = to.removesuffix("_classic")
+        raise CheckpointError(f"{library}'s windows don't shrink to the grid, and these did: {config.windows}")
 
 
 def _in_parts(state):

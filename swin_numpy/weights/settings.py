@@ -81,6 +81,41 @@ def _of_timm(config):
     return _checked(replace(preset, **_with_one_side(changed)), known)
 
 
+def settings_of(config, to):
+    """The way back from `read_settings`: the config.json of "transformers" or "timm" for a SwinConfig → dict."""
+    if not config.patch_norm or (to == "timm" and config.ape):
+        raise CheckpointError(f"{to} can't be told {'ape=True' if config.patch_norm else 'patch_norm=False'}")
+    values = {name: list(value) if isinstance(value, tuple) else value for name, value in vars(config).items()}
+    if config.version == 1:
+        values.pop("pretrained_window_sizes")
+    if to == "timm":
+        return _for_timm(config, values)
+    if not isinstance(config.window_size, int):
+        raise CheckpointError(f"transformers has one window_size for all stages, here they are {config.window_size}")
+    kind = "Swin" if config.version == 1 else "Swinv2"
+    found = {theirs: values[ours] for theirs, ours in _TRANSFORMERS.items() if values.get(ours) is not None}
+    labels = {"id2label": {str(i): f"LABEL_{i}" for i in range(config.num_classes)}}
+    return {"model_type": kind.lower(), "architectures": [f"{kind}ForImageClassification"]} | found | labels
+
+
+def _for_timm(config, values):
+    """Any of its architectures of that version, and all sizes as changes of it."""
+    if config.image_shape is None:
+        raise CheckpointError("timm's models have a size: build the model with img_size")
+    if len(config.windows) == 2 and not isinstance(config.window_size, int):
+        raise CheckpointError(f"timm takes two windows, here {config.window_size}, for the height and width of one")
+    names = ("img_size", "window_size", "pretrained_window_sizes", "patch_size", "embed_dim", "depths", "num_heads")
+    names += ("mlp_ratio", "qkv_bias", "attn_drop_rate", "drop_path_rate")
+    ends = {"first_conv": "patch_embed.proj", "classifier": "head.fc", "num_classes": config.num_classes}
+    return {
+        "architecture": "swin_tiny_patch4_window7_224" if config.version == 1 else "swinv2_tiny_window8_256",
+        "num_classes": config.num_classes,
+        "num_features": config.widths[-1],
+        "pretrained_cfg": {"input_size": [config.in_chans, *config.image_shape], "fixed_input_size": True} | ends,
+        "model_args": {name: values[name] for name in names if name in values} | {"in_chans": config.in_chans},
+    }
+
+
 def _with_one_side(found):
     """Square images by their one side: [224, 224] → 224."""
     size = found.get("img_size")
