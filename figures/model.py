@@ -110,14 +110,15 @@ def architecture(image_size, patch_size, embed_dim, depths, heads, window_size, 
 
     image_size: int or (H, W); depths, heads: one number a stage; the other values as in SwinConfig. image (H, W, 3):
     a photograph, shown as coarse as each stage's map. Where one window covers the map nothing is shifted.
-    Drawn after the idea of figure 3 of the paper (Liu et al. 2021).
+    Drawn after the idea of figure 3 of the paper (Liu et al. 2021), patch merging included: it stands at the head of a
+    stage, and in the code, as in the official one, at the end of the stage before (`BasicLayer.downsample`).
     """
     H, W = (image_size, image_size) if isinstance(image_size, int) else image_size
     if len(depths) != len(heads):
         raise ValueError(f"heads: expected {len(depths)} numbers, one a stage, got {len(heads)}")
     image = np.full((H, W, 3), 0.85) if image is None else as_array("image", as_image(image), (H, W, 3))
     tall = max(1, H / W) * 1.1
-    figure, axes = canvas(PAGE, 5.6 + tall)
+    figure, axes = canvas(PAGE, 5.85 + tall)
     pitch = (PAGE - 0.3 - 1.15 - 1.05) / len(depths)
     x, side, kinds = 0.15 + 1.15, min(1.1, pitch - 0.42), []
     write(axes, "image", 0.15 + side / 2, 0.26, weight="bold")
@@ -166,7 +167,9 @@ def architecture(image_size, patch_size, embed_dim, depths, heads, window_size, 
     if any(kind[0] == kind[1] for kind in kinds):
         alone = ", ".join(str(stage) for stage, kind in enumerate(kinds, 1) if kind[0] == kind[1])
         note += f"\nIn stage {alone} one window covers the whole map: nothing to shift, so all its blocks are W-MSA."
-    write(axes, note, 0.15, 5.25 + tall, ha="left", linespacing=1.4)
+    if len(depths) > 1:
+        note += "\nMerging is drawn as in the paper, where a stage begins; in the code it ends the stage before."
+    write(axes, note, 0.15, 5.37 + tall, ha="left", linespacing=1.4)
     sizes = ", ".join(f"{depth} blocks with {count} heads" for depth, count in zip(depths, heads, strict=True))
     alt = (
         f"Swin from left to right: an image of {H} × {W} pixels, {len(depths)} stages with ever smaller maps ({sizes})"

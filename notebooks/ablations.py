@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from swin_numpy.config import CONFIGS
+from swin_numpy.config import CONFIGS, SwinConfig
 from swin_numpy.runtime.command import exit_status
 from swin_numpy.runtime.environment import environment
 from swin_numpy.runtime.replace import write_text
@@ -68,6 +68,18 @@ def sgd(trainer):
     trainer.optimizer = torch.optim.SGD(trainer.model.parameters(), trainer.recipe.base_lr, momentum=0.9)
 
 
+def convnet(trainer):
+    """Another model altogether, with first weights of its own."""
+    import torch
+
+    from notebooks.convnet import resnet
+    from swin_torch.train import make_optimizer
+
+    torch.manual_seed(trainer.recipe.seed)
+    trainer.model = trainer.network = resnet()
+    trainer.optimizer = make_optimizer(trainer.model, trainer.recipe)
+
+
 def blocks(trainer):
     """All blocks of the trainer's model, first stage first."""
     return [block for layer in trainer.model.layers for block in layer.blocks]
@@ -77,7 +89,7 @@ def blocks(trainer):
 class Variant:
     """One thing that is changed. says: in words; group: with which others it is compared, on how many seeds;
     change: what is done to the Trainer; recipe: fields of Recipe; images: how many to train on, None for all;
-    length: of the run, as a share of the usual.
+    length: of the run, as a share of the usual; config: of the model, where it isn't that of the small Swin.
     """
 
     says: str
@@ -87,6 +99,7 @@ class Variant:
     recipe: dict = field(default_factory=dict)
     images: int | None = None
     length: float = 1.0
+    config: dict | None = None
 
 
 def short(change=nothing, optimizer="AdamW", **recipe):
@@ -98,6 +111,7 @@ def short(change=nothing, optimizer="AdamW", **recipe):
 
 
 RATE = Recipe().base_lr
+RESNET = {"model": "ResNet-20", "width": 15}
 # In the order of importance. Groups are trained one after the other, each seed by seed: whenever the script is
 # stopped, seeds are complete.
 VARIANTS = {
@@ -116,6 +130,8 @@ VARIANTS = {
     "adamw_fast_cold": short(base_lr=4 * RATE, warmup_epochs=0),
     "sgd_fast": short(sgd, "SGD", base_lr=0.2),
     "batch_256_fast": short(batch_size=256, base_lr=4 * RATE),
+    "convnet": Variant("a ResNet of its size", "convnet", 3, convnet, config=RESNET),
+    "convnet_500": Variant("ResNet, 500 images, as many steps", "convnet", 2, convnet, images=500, config=RESNET),
 }
 
 
@@ -149,7 +165,9 @@ def identity(name, seed, epochs, train):
     recipe = recipe_of(variant, seed, epochs, len(train.labels))
     about = {"variant": name, "says": variant.says, "group": variant.group, "seed": seed}
     about |= {"images": variant.images or len(train.labels), "data": train.source}
-    return json.loads(json.dumps(about | {"recipe": asdict(recipe), "config": asdict(CONFIGS[MODEL])}))
+    return json.loads(
+        json.dumps(about | {"recipe": asdict(recipe), "config": variant.config or asdict(CONFIGS[MODEL])})
+    )
 
 
 def train_variant(about, train, test):
@@ -188,9 +206,9 @@ def means(losses):
 
 
 def spread(trainer, ending):
-    """Root of the mean square of all parameters whose names end so."""
+    """Root of the mean square of all parameters whose names end so; None if there are none."""
     values = [value.ravel() for name, value in trainer.weights().items() if name.endswith(ending)]
-    return round(float(np.sqrt(np.mean(np.concatenate(values) ** 2))), 5)
+    return round(float(np.sqrt(np.mean(np.concatenate(values) ** 2))), 5) if values else None
 
 
 def read_results(path=RESULTS):
@@ -214,10 +232,16 @@ def missing(path, only, epochs, train):
 
 
 def agrees(run, about):
-    """Has `run` everything that `about` says? Fields that Recipe got after the run had their default value."""
-    if "recipe" in run:
-        run = run | {"recipe": asdict(Recipe(**run["recipe"]))}
+    """Has `run` everything that `about` says?"""
+    kinds = {"recipe": Recipe, "config": SwinConfig}
+    run = {key: filled(value, kinds[key]) if key in kinds else value for key, value in run.items()}
     return all(run.get(key) == value for key, value in about.items())
+
+
+def filled(stored, kind):
+    """The stored fields of a Recipe or SwinConfig; those that it got after the run had their default values."""
+    defaults = json.loads(json.dumps(asdict(kind())))
+    return defaults | stored if stored.keys() <= defaults.keys() else stored
 
 
 def main(arguments=None):

@@ -44,7 +44,7 @@ class Trainer:
         self.model.load_state_dict({name: torch.from_numpy(value) for name, value in start.items()})
         self.model.to(device, dtype)
         self.network = self.model
-        self.optimizer = _make_optimizer(self.model, recipe)
+        self.optimizer = make_optimizer(self.model, recipe)
         self.losses = []
 
     @property
@@ -124,8 +124,10 @@ class ParallelTrainer(Trainer):
         return right
 
 
-def _make_optimizer(model, recipe):
-    """AdamW without weight decay on norms, biases and bias tables (official code: set_weight_decay)."""
+def make_optimizer(model, recipe):
+    """AdamW at the recipe's rate, without weight decay on norms, biases and bias tables (official code:
+    set_weight_decay).
+    """
     groups = {True: [], False: []}
     for name, parameter in model.named_parameters():
         groups[no_decay(name, parameter)].append(parameter)

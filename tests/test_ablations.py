@@ -9,6 +9,7 @@ import torch
 
 from notebooks import ablations
 from notebooks.ablations import VARIANTS, Variant, few_images, missing, plan, recipe_of, write_results
+from notebooks.convnet import resnet
 from swin_numpy.config import CONFIGS
 from swin_numpy.training.fashion_mnist import MODEL, SUBSET, FashionMNIST, fashion_mnist
 from swin_numpy.training.recipe import Recipe
@@ -69,6 +70,21 @@ def test_sgd_moves_against_the_clipped_gradient():
     assert np.linalg.norm(change) == pytest.approx(0.1 * 0.5, rel=1e-3)
 
 
+def test_convnet_is_trained_by_the_same_recipe_from_weights_of_its_seed():
+    (one, _), (again, _), (other, _) = (trainer_of(ablations.convnet, seed=seed) for seed in (0, 0, 1))
+    assert str(one.model) == str(resnet())
+    name = "0.weight"
+    assert np.array_equal(one.weights()[name], again.weights()[name])
+    assert not np.array_equal(one.weights()[name], other.weights()[name])
+    assert [group["weight_decay"] for group in one.optimizer.param_groups] == [0.05, 0]
+    spared = {id(value) for value in one.optimizer.param_groups[1]["params"]}
+    assert spared == {id(value) for value in one.model.parameters() if value.ndim == 1}
+    before = one.weights()[name].copy()
+    one.step(IMAGES, LABELS, 1e-2)
+    assert not np.array_equal(one.weights()[name], before)
+    assert ablations.spread(one, "relative_position_bias_table") is None
+
+
 def test_runs_are_planned_group_by_group_and_seed_by_seed():
     runs = plan()
     assert len(set(runs)) == len(runs) == sum(variant.seeds for variant in VARIANTS.values())
@@ -127,6 +143,13 @@ def test_shipped_results_are_of_the_variants_that_there_are_and_tell_no_paths():
     assert ablations.EVERY == json.loads(text)["every"]
 
 
+@pytest.mark.skipif(not ablations.RESULTS.exists(), reason="no results are shipped yet")
+def test_shipped_results_are_those_that_the_script_would_train_today():
+    train = fashion_mnist(SUBSET, "train")
+    for run in ablations.read_results():
+        assert ablations.agrees(run, ablations.identity(run["variant"], run["seed"], 6, train)), run["variant"]
+
+
 def test_results_are_replaced_in_one_move(tmp_path):
     path = tmp_path / "runs.json"
     write_results(path, [{"variant": "no_shift", "seed": 1}, {"variant": "full", "seed": 0}])
@@ -139,6 +162,9 @@ def test_a_field_that_came_later_had_its_default():
     about = ablations.identity("full", 0, 6, FashionMNIST(IMAGES, LABELS, "these"))
     run = about | {"recipe": {name: value for name, value in about["recipe"].items() if name != "start"}}
     assert ablations.agrees(run, about) and ablations.agrees(about | {"steps": 1}, about)
+    older = about | {"config": {name: value for name, value in about["config"].items() if name != "always_shift"}}
+    assert older != about and ablations.agrees(older, about)
+    assert not ablations.agrees(about | {"config": ablations.RESNET}, about)
     assert not ablations.agrees(run | {"recipe": run["recipe"] | {"seed": 1}}, about)
 
 

@@ -23,8 +23,8 @@ def expect(got, wanted):
 
 def check_1(answer):
     """answer(x, grid): gather."""
-    for grid in ((4, 6), (6, 2)):
-        x = addresses(2, *grid, 2)
+    for n, grid, c in ((2, (4, 6), 2), (1, (6, 2), 3)):
+        x = addresses(n, *grid, c)
         if hint := expect(answer(x, grid), solution_1(x, grid)):
             return f"grid {grid}: {hint}"
 
@@ -60,6 +60,10 @@ def wrong_1_swapped_grid(x, grid):
 
 def wrong_1_as_map(x, grid):
     return solution_1(x, grid).reshape(len(x), grid[0] // 2, grid[1] // 2, -1)
+
+
+def wrong_1_two_channels(x, grid):
+    return right_1_einops(x[..., :2], grid)
 
 
 def check_2(answer):
@@ -142,8 +146,8 @@ def wrong_3_nothing(C):
 
 def check_4(answer):
     """answer(x, grid): the gathering turned round."""
-    for grid in ((2, 3), (4, 1)):
-        x = addresses(2, 2 * grid[0], 2 * grid[1], 2)
+    for n, grid, c in ((2, (2, 3), 2), (1, (4, 1), 3)):
+        x = addresses(n, 2 * grid[0], 2 * grid[1], c)
         if hint := expect(answer(solution_1(x, (2 * grid[0], 2 * grid[1])), grid), x):
             return f"grid {grid}: {hint}"
 
@@ -179,16 +183,16 @@ def wrong_4_swapped_grid(x, grid):
 
 def check_5(answer):
     """answer(weight): matrix as a kernel."""
-    C = 3
-    weight = np.arange(2 * C * 4 * C).reshape(2 * C, 4 * C)
-    got, wanted = np.asarray(answer(weight)), solution_5(weight)
-    if got.shape != wanted.shape:
-        return f"expected shape {wanted.shape}, got {got.shape}"
-    if not np.array_equal(got, wanted):
-        e, c, row, column = (int(i) for i in np.argwhere(got != wanted)[0])
-        q = int(wanted[e, c, row, column]) - 4 * C * e
-        came = f"it is column {q} of the matrix; yours took column {int(got[e, c, row, column]) % (4 * C)}"
-        return f"kernel[{e}, {c}, {row}, {column}] is channel {c} of the neighbour at ({row}, {column}): {came}"
+    for C in (3, 1, 4):
+        weight = np.arange(2 * C * 4 * C).reshape(2 * C, 4 * C)
+        got, wanted = np.asarray(answer(weight)), solution_5(weight)
+        if got.shape != wanted.shape:
+            return f"C = {C}: expected shape {wanted.shape}, got {got.shape}"
+        if not np.array_equal(got, wanted):
+            e, c, row, column = (int(i) for i in np.argwhere(got != wanted)[0])
+            q = int(wanted[e, c, row, column]) - 4 * C * e
+            came = f"it is column {q} of the matrix; yours took column {int(got[e, c, row, column]) % (4 * C)}"
+            return f"kernel[{e}, {c}, {row}, {column}] is channel {c} of the neighbour at ({row}, {column}): {came}"
 
 
 def solution_5(weight):
@@ -217,3 +221,7 @@ def wrong_5_reshape(weight):
 
 def wrong_5_channels_last(weight):
     return rearrange(weight, "e (p2 p1 c) -> e p1 p2 c", p1=2, p2=2)
+
+
+def wrong_5_first_output(weight):
+    return np.repeat(solution_5(weight)[:1], len(weight), axis=0)

@@ -1,6 +1,7 @@
 """Exercises of chapter 09, the backward pass."""
 
 import numpy as np
+from einops import rearrange
 
 
 def off(name, got, wanted):
@@ -41,6 +42,15 @@ def wrong_1_sum_over_all(dy, y):
     return y * (dy - (dy * y).sum())
 
 
+def right_1_jacobian(dy, y):
+    J = y[..., :, None] * (np.eye(y.shape[-1]) - y[..., None, :])
+    return (dy[..., None, :] @ J)[..., 0, :]
+
+
+def right_1_einsum(dy, y):
+    return y * dy - y * np.einsum("...i,...i->...", dy, y)[..., None]
+
+
 def check_2(answer):
     """answer(dC, A, B): gradients of A (n, i, k) and of the shared B (k, j)."""
     rng = np.random.default_rng(2)
@@ -77,12 +87,24 @@ def wrong_2_not_turned(dC, A, B):
     return dC @ B, (A @ dC).sum(axis=0)
 
 
+def right_2_einsum(dC, A, B):
+    return np.einsum("nij,kj->nik", dC, B), np.einsum("nik,nij->kj", A, dC)
+
+
+def right_2_rows(dC, A, B):
+    """All rows of all n products in one matrix."""
+    (n, i, k), j = A.shape, B.shape[1]
+    return (dC.reshape(n * i, j) @ B.T).reshape(A.shape), A.reshape(n * i, k).T @ dC.reshape(n * i, j)
+
+
 def check_3(answer):
     """answer(gradient, index, rows): the sums of the gradients that belong to each row of a table."""
     rng = np.random.default_rng(3)
     got = np.asarray(answer(np.array([[1.0], [10.0], [100.0]]), np.array([2, 0, 2]), 4))
     wanted = np.array([[10.0], [0.0], [101.0], [0.0]])
-    if got.shape == wanted.shape and not np.array_equal(got, wanted):
+    if got.shape != wanted.shape:
+        return f"a table of 4 rows, gradients of one channel: expected shape {wanted.shape}, got {got.shape}"
+    if not np.array_equal(got, wanted):
         column = " ".join(f"{value:g}" for value in got[:, 0])
         return f"rows 2, 0, 2 were read, gradients 1, 10, 100: expected 10 0 101 0, got {column}"
     index, gradient = rng.integers(0, 9, size=(4, 5)), rng.normal(size=(4, 5, 3))
@@ -107,10 +129,36 @@ def wrong_3_last_one(gradient, index, rows):
     return table
 
 
+def wrong_3_as_many_rows_as_were_read(gradient, index, rows):
+    return solution_3(gradient, index, index.max() + 1)
+
+
+def wrong_3_mean(gradient, index, rows):
+    count = np.bincount(index.ravel(), minlength=rows)[:, None]
+    return solution_3(gradient, index, rows) / np.maximum(count, 1)
+
+
+def right_3_bincount(gradient, index, rows):
+    columns = gradient.reshape(-1, gradient.shape[-1]).T
+    return np.stack([np.bincount(index.ravel(), column, rows) for column in columns], axis=1)
+
+
+def right_3_one_hot(gradient, index, rows):
+    chosen = np.eye(rows)[index.ravel()]  # (reads, rows)
+    return chosen.T @ gradient.reshape(index.size, -1)
+
+
+def right_3_loop(gradient, index, rows):
+    table = np.zeros((rows, gradient.shape[-1]))
+    for place in np.ndindex(index.shape):
+        table[index[place]] += gradient[place]
+    return table
+
+
 def check_4(answer):
     """answer(dy, grid): the gradient (n, h·w, c) of the tokens that patch merging put together."""
-    for n, H, W in ((2, 4, 6), (1, 5, 6), (2, 3, 5)):
-        dy = np.arange(n * -(-H // 2) * -(-W // 2) * 12, dtype=float).reshape(n, -1, 12)
+    for n, H, W, c in ((2, 4, 6, 3), (1, 5, 6, 2), (2, 3, 5, 3)):
+        dy = np.arange(n * -(-H // 2) * -(-W // 2) * 4 * c, dtype=float).reshape(n, -1, 4 * c)
         got, wanted = np.asarray(answer(dy, (H, W))), solution_4(dy, (H, W))
         if got.shape != wanted.shape:
             return f"grid {H} x {W}: expected shape {wanted.shape}, got {got.shape}"
@@ -142,6 +190,21 @@ def wrong_4_not_cropped(dy, grid):
 
 def wrong_4_only_reshaped(dy, grid):
     return dy.reshape(len(dy), -1, dy.shape[-1] // 4)[:, : grid[0] * grid[1]]
+
+
+def right_4_einops(dy, grid):
+    H, W = grid
+    dx = rearrange(dy, "n (h w) (p2 p1 c) -> n (h p1) (w p2) c", h=(H + 1) // 2, p1=2, p2=2)
+    return rearrange(dx[:, :H, :W], "n h w c -> n (h w) c")
+
+
+def right_4_slices(dy, grid):
+    (H, W), c = grid, dy.shape[-1] // 4
+    four = np.split(dy.reshape(len(dy), (H + 1) // 2, (W + 1) // 2, -1), 4, axis=-1)
+    dx = np.zeros((len(dy), H + H % 2, W + W % 2, c))
+    for part, (row, column) in zip(four, ((0, 0), (1, 0), (0, 1), (1, 1)), strict=True):
+        dx[:, row::2, column::2] = part
+    return dx[:, :H, :W].reshape(len(dy), -1, c)
 
 
 def check_5(answer):
@@ -182,3 +245,23 @@ def wrong_5_too_large(f, x, direction):
 
 def wrong_5_half(f, x, direction):
     return (f(x + 1e-5 * direction) - f(x - 1e-5 * direction)) / 1e-5
+
+
+def right_5_four_points(f, x, direction):
+    """Richardson: the error of two steps cancels."""
+    near, far = (_central(f, x, direction, h) for h in (1e-4, 2e-4))
+    return (4 * near - far) / 3
+
+
+def right_5_put_back(f, x, direction):
+    start = x.copy()
+    x += 2e-6 * direction
+    above = f(x)
+    x[...] = start - 2e-6 * direction
+    below = f(x)
+    x[...] = start
+    return (above - below) / 4e-6
+
+
+def _central(f, x, direction, h):
+    return (f(x + h * direction) - f(x - h * direction)) / (2 * h)

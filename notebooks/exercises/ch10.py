@@ -22,9 +22,10 @@ def check_1(answer):
         return f"first step, p = 1, g = 5, lr = 0.1, no decay: expected 1 - 0.1 = 0.9, got {np.asarray(p)[0]:.6g}"
     rng = np.random.default_rng(1)
     p, g, m, s = rng.normal(size=(4, 3, 2))
-    s, before = s**2, (p.copy(), g.copy(), m.copy())
+    s = s**2
+    before = [value.copy() for value in (p, g, m, s)]
     got, wanted = answer(p, g, m, s, 7, 0.01, 0.3), solution_1(p, g, m, s, 7, 0.01, 0.3)
-    if not all(np.array_equal(a, b) for a, b in zip((p, g, m), before, strict=True)):
+    if not all(np.array_equal(a, b) for a, b in zip((p, g, m, s), before, strict=True)):
         return "your function changed its inputs; return new arrays"
     for name, a, b in zip(("m", "s", "p"), (got[1], got[2], got[0]), (wanted[1], wanted[2], wanted[0]), strict=True):
         if hint := off(f"step 7 with decay, new {name}", a, b):
@@ -52,6 +53,32 @@ def wrong_1_in_place(p, g, m, s, t, lr, decay):
     new, m2, s2 = solution_1(p, g, m, s, t, lr, decay)
     p[...] = new
     return p, m2, s2
+
+
+def wrong_1_square_in_place(p, g, m, s, t, lr, decay):
+    s *= 0.999
+    s += 0.001 * g**2
+    mean = (0.9 * m + 0.1 * g) / (1 - 0.9**t)
+    return p * (1 - lr * decay) - lr * mean / (np.sqrt(s / (1 - 0.999**t)) + 1e-8), 0.9 * m + 0.1 * g, s
+
+
+def wrong_1_decay_without_rate(p, g, m, s, t, lr, decay):
+    new, m, s = solution_1(p, g, m, s, t, lr, 0.0)
+    return new - decay * p, m, s
+
+
+def right_1_factors(p, g, m, s, t, lr, decay):
+    m, s = m + 0.1 * (g - m), s + 0.001 * (g * g - s)
+    size = np.sqrt(s) / math.sqrt(1 - 0.999**t) + 1e-8
+    return p - lr * decay * p - lr / (1 - 0.9**t) * m / size, m, s
+
+
+def right_1_number_by_number(p, g, m, s, t, lr, decay):
+    new = [np.empty_like(p) for _ in range(3)]
+    for at in np.ndindex(p.shape):
+        for array, value in zip(new, solution_1(p[at], g[at], m[at], s[at], t, lr, decay), strict=True):
+            array[at] = value
+    return new
 
 
 def check_2(answer):
@@ -83,6 +110,18 @@ def wrong_2_not_after_warmup(step, total, warmup, base):
 
 def wrong_2_one_early(step, total, warmup, base):
     return solution_2(step + 1, total, warmup, base)
+
+
+def right_2_power(step, total, warmup, base):
+    if step < warmup:
+        return step * (base / warmup)
+    return base * math.cos(math.pi / 2 * (step - warmup) / (total - warmup)) ** 2
+
+
+def right_2_numpy(step, total, warmup, base):
+    line = np.linspace(0, base, warmup, endpoint=False)
+    fall = base / 2 * (1 + np.cos(np.linspace(0, np.pi, total - warmup, endpoint=False)))
+    return np.concatenate([line, fall])[step]
 
 
 def check_3(answer):
@@ -119,6 +158,11 @@ def solution_3(gradients, longest):
 def right_3_one_vector(gradients, longest):
     flat = np.concatenate([np.ravel(g) for g in gradients])
     return [g / max(1, np.linalg.norm(flat) / longest) for g in gradients]
+
+
+def right_3_scaled_norms(gradients, longest):
+    length = np.linalg.norm([np.linalg.norm(g) for g in gradients])
+    return [g * min(1.0, longest / (length + 1e-12)) for g in gradients]
 
 
 def wrong_3_each_by_itself(gradients, longest):
@@ -179,6 +223,29 @@ def wrong_4_row_by_row(weights, H, W, M, shift):
     return A
 
 
+def right_4_pairs(weights, H, W, M, shift):
+    A = np.zeros((H * W, H * W))
+    for k, i, j in np.ndindex(weights.shape):
+        place = []
+        for token in (i, j):
+            row = (k // (W // M) * M + token // M + shift) % H
+            column = (k % (W // M) * M + token % M + shift) % W
+            place.append(row * W + column)
+        A[tuple(place)] = weights[k, i, j]
+    return A
+
+
+def right_4_blocks_then_order(weights, H, W, M, shift):
+    """All windows along the diagonal, then rows and columns put in the map's order."""
+    numbers = np.roll(np.arange(H * W).reshape(H, W), (-shift, -shift), axis=(0, 1))
+    order = numbers.reshape(H // M, M, W // M, M).transpose(0, 2, 1, 3).ravel()
+    A = np.zeros((H * W, H * W))
+    for k, window in enumerate(weights):
+        A[k * M * M : (k + 1) * M * M, k * M * M : (k + 1) * M * M] = window
+    back = np.argsort(order)
+    return A[back][:, back]
+
+
 def check_5(answer):
     """answer(attentions): the product of (mean of heads + I) / 2."""
     rng = np.random.default_rng(5)
@@ -214,4 +281,16 @@ def wrong_5_not_halved(attentions):
     R = np.eye(attentions[0].shape[-1])
     for A in attentions:
         R = (A.mean(axis=0) + np.eye(len(R))) @ R
+    return R
+
+
+def right_5_means_first(attentions):
+    blocks = [0.5 * A.mean(0) + 0.5 * np.eye(A.shape[-1]) for A in attentions]
+    return np.linalg.multi_dot(blocks[::-1]) if len(blocks) > 1 else blocks[0]
+
+
+def right_5_from_the_end(attentions):
+    R = np.eye(attentions[0].shape[-1])
+    for A in reversed(attentions):
+        R = (R @ np.mean(A, axis=0) + R) / 2
     return R

@@ -27,6 +27,16 @@ def wrong_1_time_left(share, gain):
     return 1 - share + share / gain
 
 
+def right_1_times(share, gain):
+    before = 100.0
+    rest, part = before * (1 - share), before * share
+    return before / (rest + part / gain)
+
+
+def right_1_one_fraction(share, gain):
+    return gain / (gain * (1 - share) + share)
+
+
 def check_2(answer):
     """answer(side, window): (numbers in all scores with windows, globally), for one head."""
     for side, window in ((7, 7), (8, 7), (14, 7), (15, 7), (56, 7), (5, 7), (64, 8)):
@@ -50,6 +60,19 @@ def wrong_2_fraction(side, window):
 
 def wrong_2_tokens(side, window):
     return (-(-side // window)) ** 2 * window**2, side**2
+
+
+def right_2_ceil(side, window):
+    padded = int(np.ceil(side / window)) * window
+    return padded**2 * window**2, (side * side) ** 2
+
+
+def right_2_counted(side, window):
+    padded = side
+    while padded % window:
+        padded += 1
+    tokens = window * window
+    return padded * padded // tokens * (tokens * tokens), side**4
 
 
 def check_3(answer):
@@ -91,6 +114,23 @@ def wrong_3_the_way_back(side, window, shift):
 
 def wrong_3_cut_first(side, window, shift):
     return np.roll(solution_3(side, window, 0), -shift)
+
+
+def right_3_loop(side, window, shift):
+    found = []
+    for row in range(0, side, window):
+        for column in range(0, side, window):
+            for i, j in np.ndindex(window, window):
+                found.append((row + i + shift) % side * side + (column + j + shift) % side)
+    return found
+
+
+def right_3_indices(side, window, shift):
+    k = side // window
+    rows, columns = (
+        (part.reshape(k, window, k, window).transpose(0, 2, 1, 3) + shift) % side for part in np.indices((side, side))
+    )
+    return (rows * side + columns).ravel()
 
 
 def check_4(answer):
@@ -147,6 +187,24 @@ def wrong_4_stays_float32(scores):
     return solution_4(scores).astype(np.float32)
 
 
+def right_4_double(scores):
+    x = scores.astype(np.float64)
+    x = np.where(np.isneginf(x), -np.inf, x - x.max(axis=-1, keepdims=True))
+    exp = np.exp(x)
+    return np.divide(exp, exp.sum(-1, keepdims=True), out=np.zeros_like(x), where=exp.any(-1, keepdims=True)).astype(
+        np.float16
+    )
+
+
+def right_4_row_by_row(scores):
+    out = np.zeros(scores.shape, np.float16)
+    for row, result in zip(scores.astype(np.float32), out, strict=True):
+        if np.isfinite(row).any():
+            exp = np.exp(row - row.max())
+            result[:] = exp / exp.sum()
+    return out
+
+
 def check_5(answer):
     """answer(steps): the name of the first step whose array holds NaN or infinity, or "none"."""
     fine, nan, infinite = np.ones(3), np.array([1.0, np.nan, 2.0]), np.array([np.inf, 1.0, 2.0])
@@ -178,3 +236,17 @@ def wrong_5_last(steps):
 
 def wrong_5_max(steps):
     return next((name for name, x in steps if not x.max() < np.inf), "none")
+
+
+def right_5_loop(steps):
+    for name, x in steps:
+        if np.isnan(x).any() or np.isinf(x).any():
+            return name
+    return "none"
+
+
+def right_5_sum(steps):
+    """Anything times 0 is 0, but for what isn't finite."""
+    with np.errstate(invalid="ignore"):
+        bad = [name for name, x in steps if np.isnan((0 * x).sum())]
+    return bad[0] if bad else "none"

@@ -1102,16 +1102,23 @@ speed.gains(gained)
 layer = swin_numpy.SwinTransformerBlock(C, heads, window_size=M, shift_size=3)
 
 
+def one_window(side):
+    """Attention with the layer's weights in a window as large as the map, side × side."""
+    attn = swin_numpy.WindowAttention(C, side, heads)
+    attn.qkv, attn.proj = layer.attn.qkv, layer.attn.proj
+    return attn
+
+
 def everywhere(attn, x):
-    """Global attention: x (n, l, c) → same."""
-    qkv = rearrange(attn.qkv(x), "n l (three a d) -> three n a l d", three=3, a=heads)
-    weights = functional.softmax(attn.scale * qkv[0] @ qkv[1].mT)
-    return attn.proj(rearrange(weights @ qkv[2], "n a l d -> n l (a d)"))
+    """Global attention without bias: x (n, l, c) → same."""
+    q, k, v = attn.project(x[:, None])
+    z = functional.softmax(attn.compare(q, k)) @ v
+    return attn.proj(rearrange(z, "n 1 a l d -> n l (a d)"))
 
 
 layer.attn.relative_position_bias_table[...] = 0
 x = rng.standard_normal((1, 49, C), dtype=np.float32)
-agree("one window", layer.attend(x, (7, 7)), everywhere(layer.attn, x), 1e-5)
+agree("one window", layer.attend(x, (7, 7)), everywhere(one_window(7), x), 1e-5)
 
 
 # %%
@@ -1127,9 +1134,10 @@ def peak_bytes(call):
 def measure_layer(side):
     """Seconds and bytes of (window attention, global attention) on a map of side × side."""
     x = rng.standard_normal((1, side * side, C), dtype=np.float32)
+    attn = one_window(side)
     calls = {
         "SW-MSA": lambda: layer.attend(x, (side, side)),
-        "global": lambda: everywhere(layer.attn, x),
+        "global": lambda: everywhere(attn, x),
     }
     times = by_turns(calls, 5)
     return [np.median(t) for t in times.values()], [

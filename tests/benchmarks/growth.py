@@ -53,7 +53,10 @@ def batched(config, batch, device, dtype):
 
 
 def everywhere(attn, x):
-    """The same layer with every token looking at every other: PyTorch's fused attention, which stores no scores."""
+    """The same layer with every token looking at every other: PyTorch's fused attention, which stores no scores.
+
+    Split by hand, since `attn.project` takes windows of its own size only.
+    """
     q, k, v = rearrange(attn.qkv(x), "n l (three a d) -> three n a l d", three=3, a=attn.num_heads)
     return attn.proj(rearrange(scaled_dot_product_attention(q, k, v), "n a l d -> n l (a d)"))
 
