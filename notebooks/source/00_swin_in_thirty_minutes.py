@@ -6,11 +6,10 @@
 #
 # This page follows one tiny picture through a whole Swin Transformer, from pixels to an answer. Everything is small
 # enough to check by hand: 8 × 8 pixels, 4 × 4 tokens, windows of 2 × 2, two channels, one head. At the end a trained
-# model, built from the same code, names pictures.
+# model names pictures.
 #
 # **After this chapter you can explain** every step from pixels to logits: patches, attention in windows, the bias, the
-# shift and its mask, merging. You need matrix products and a little Python. Every step is computed in the cell beside it,
-# and PyTorch computes it again.
+# shift and its mask, merging. You need matrix products and a little Python.
 
 # %% jupyter={"source_hidden": true}
 from dataclasses import replace
@@ -53,6 +52,12 @@ np.set_printoptions(precision=2, suppress=True)
 config = swin_numpy.CONFIGS["swin_tiny_patch4_window7_224"]
 photo = denormalise(preprocess(load_image(photo_path("chelsea"))))[0]  # (224, 224, 3)
 
+
+def tensor(array):
+    """A PyTorch copy of an array, in float64."""
+    return torch.tensor(array, dtype=torch.float64)
+
+
 # %% [markdown]
 # ## 1 · The whole, in five sentences
 
@@ -86,19 +91,13 @@ numbered_grid(pixels, window_size=2)
 # learned its questions; we choose ours, so that the answers are whole numbers.
 
 # %%
-patches = (
-    pixels.reshape(4, 2, 4, 2).transpose(0, 2, 1, 3).reshape(16, 4)
-)  # 16 patches of 4 pixels
-W_embed = np.array(
-    [[0.5, -0.5], [0.5, 0.5], [0.5, -0.5], [0.5, 0.5]]
-)  # bright, right minus left
+# 16 patches of 4 pixels
+patches = pixels.reshape(4, 2, 4, 2).transpose(0, 2, 1, 3).reshape(16, 4)
+# column 1: bright; column 2: right minus left
+W_embed = np.array([[0.5, -0.5], [0.5, 0.5], [0.5, -0.5], [0.5, 0.5]])
 tokens = patches @ W_embed  # (16, 2)
-show_maps(
-    {
-        "channel 1: bright": tokens[:, 0].reshape(4, 4),
-        "channel 2: right − left": tokens[:, 1].reshape(4, 4),
-    }
-)
+bright, edge = tokens.T.reshape(2, 4, 4)
+show_maps({"channel 1: bright": bright, "channel 2: right − left": edge})
 
 # %% [markdown]
 # Check one by hand: the patch in the first row, second column holds 0, 1, 0, 1. Bright: ½·0 + ½·1 + ½·0 + ½·1 = 1. Right
@@ -116,14 +115,11 @@ show_maps(
 # times a matrix.
 
 # %%
-X = window_partition(tokens.reshape(1, 4, 4, 2), 2)[
-    0, 0
-]  # (4 tokens, 2 channels): the first window
-W_Q, W_K, W_V = (
-    np.array([[1, 0], [1, 1]]),
-    np.array([[0, 1], [1, 0]]),
-    np.array([[1, 0], [0, 2]]),
-)
+windows = window_partition(tokens.reshape(1, 4, 4, 2), 2)
+X = windows[0, 0]  # the first window: (4 tokens, 2 channels)
+W_Q = np.array([[1, 0], [1, 1]])
+W_K = np.array([[0, 1], [1, 0]])
+W_V = np.array([[1, 0], [0, 2]])
 Q, K, V = X @ W_Q, X @ W_K, X @ W_V
 names = ["token 0", "token 1", "token 2", "token 3"]
 qkv(X, W_Q, W_K, W_V, Q, K, V, names)
@@ -156,9 +152,7 @@ weighted_sum(weights[1], V, Z[1], names)
 
 # %%
 ours = self_attention(X, W_Q, W_K, W_V)
-theirs = swin_torch.self_attention(
-    *(torch.tensor(m, dtype=torch.float64) for m in (X, W_Q, W_K, W_V))
-)
+theirs = swin_torch.self_attention(*map(tensor, (X, W_Q, W_K, W_V)))
 agree("by hand and swin_numpy", Z, ours.Z)
 agree("swin_numpy and swin_torch", ours.Z, theirs.Z)
 
@@ -186,10 +180,8 @@ attention_structure(
 
 # %%
 for side in (224, 448, 896):
-    tokens_there = (side // 4) ** 2
-    print(
-        f"{side} × {side} pixels: {tokens_there**2:>13,} scores, in windows {tokens_there * 49:>9,}"
-    )
+    n = (side // 4) ** 2  # tokens
+    print(f"{side} × {side} pixels: {n**2:>13,} scores, in windows {n * 49:>9,}")
 
 # %% [markdown]
 # Attention inside windows is **W-MSA**, *window multi-head self-attention*. → [chapter 03](03_window_attention.ipynb)
@@ -203,26 +195,19 @@ for side in (224, 448, 896):
 # offsets, so a table of 3 × 3 numbers for each head. They are learned; here we choose them.
 
 # %%
-table = np.array(
-    [[0, 1, 0], [2, 0, 2], [0, 1, 0]]
-)  # rows: −1, 0, 1 down; columns: −1, 0, 1 across
-bias = table.ravel()[
-    relative_position_index(2)
-]  # (4, 4): an entry for each pair of tokens
+# rows: −1, 0, 1 down; columns: −1, 0, 1 across
+table = np.array([[0, 1, 0], [2, 0, 2], [0, 1, 0]])
+bias = table.ravel()[relative_position_index(2)]  # (4, 4): an entry for each pair
 print(bias)
 
 # %% [markdown]
 # Token 0 asks, token 1 is looked at: they lie in one row, a column apart, so the score gets 2. The score of token 2, a
-# row further down, gets 1. The two are no longer treated alike:
+# row further down, gets 1. Where token 0 looks, without the bias and with it:
 
 # %%
 with_bias = softmax(scores / np.sqrt(2) + bias, dim=-1)
-show_maps(
-    {
-        "token 0, without bias": weights[0].reshape(2, 2),
-        "token 0, with bias": with_bias[0].reshape(2, 2),
-    }
-)
+looks = {"token 0, without bias": weights[0], "token 0, with bias": with_bias[0]}
+show_maps({name: row.reshape(2, 2) for name, row in looks.items()})
 
 # %% [markdown]
 # The same table serves all windows of a block, wherever they lie. → [chapter 04](04_relative_position_bias.ipynb)
@@ -230,9 +215,9 @@ show_maps(
 # %% [markdown]
 # ## 6 · Walls, and how to move them
 #
-# Windows are cheap, but they build walls. Tokens 5 and 6 (counted row by row, from 0) are neighbours in the middle of the tree, and a wall runs
-# between them: with these windows they never meet. So in every second block the windows lie elsewhere, moved by half
-# a window.
+# Windows are cheap, but they build walls. Tokens 5 and 6 (counted row by row, from 0) are neighbours in the middle of
+# the tree, and a wall runs between them: with these windows they never meet. So in every second block the windows lie
+# elsewhere, moved by half a window.
 
 # %% jupyter={"source_hidden": true}
 windows_on_image(photo, 16, 7, shift=3)
@@ -266,10 +251,10 @@ draw_masks(mask, labels, 2)
 # %% [markdown]
 # Four windows, four masks: one whole, two cut once, one cut twice, in which every token is alone.
 #
-# And this is exactly attention over the moved windows with their different sizes. Check: compute the moved windows one by
-# one, without roll or mask, and compare.
+# And this is exactly attention over the moved windows with their different sizes. The check, folded away: compute the
+# moved windows one by one, without roll or mask, and compare.
 
-# %%
+# %% jupyter={"source_hidden": true}
 x = tokens.reshape(1, 4, 4, 2)
 windows = window_partition(cyclic_shift(x, 1), 2)[0]  # (4 windows, 4 tokens, 2)
 shifted = self_attention(windows, W_Q, W_K, W_V, mask).Z
@@ -279,9 +264,8 @@ true = np.zeros((4, 4, 2))
 for rows in (slice(0, 1), slice(1, 3), slice(3, 4)):
     for columns in (slice(0, 1), slice(1, 3), slice(3, 4)):
         one = x[0, rows, columns]
-        true[rows, columns] = self_attention(
-            one.reshape(-1, 2), W_Q, W_K, W_V
-        ).Z.reshape(one.shape)
+        alone = self_attention(one.reshape(-1, 2), W_Q, W_K, W_V)
+        true[rows, columns] = alone.Z.reshape(one.shape)
 agree("roll + mask, and the true unequal windows", back, true)
 
 # %% [markdown]
@@ -306,9 +290,8 @@ state = {
     name: rng.integers(-1, 2, value.shape).astype(float)
     for name, value in model.state_dict().items()
 }
-for (
-    name
-) in state:  # norms as they start: scale 1, offset 0; our matrices in the first stage
+# norms as they start: scale 1, offset 0; our matrices in the first stage
+for name in state:
     if "norm" in name:
         state[name][:] = name.endswith("weight")
     if name.startswith("layers.0") and name.endswith("attn.qkv.weight"):
@@ -323,9 +306,7 @@ _ = model.load_state_dict(state)
 
 # %%
 block = model.layers[0].blocks[0]  # W-MSA; the next one, blocks[1], is SW-MSA
-x0, grid = model.patch_embed(
-    pixels[None, None]
-)  # (1, 16, 2), (4, 4): the tokens from above
+x0, grid = model.patch_embed(pixels[None, None])  # the tokens from above, and (4, 4)
 x1 = x0 + block.attend(block.norm1(x0), grid)
 x2 = x1 + block.mlp(block.norm2(x1))
 agree("step by step and block(x)", x2, block(x0, grid))
@@ -363,15 +344,16 @@ merging(numbers, width=2)
 # %%
 x4, grid = model.layers[0].downsample(x3, grid)
 x5 = model.layers[1].blocks[0](x4, grid)  # one window covers the whole 2 × 2 map
-logits = model.head(
-    model.norm(x5).mean(axis=1)
-)  # average over the tokens, then one linear layer
+# average over the tokens, then one linear layer
+logits = model.head(model.norm(x5).mean(axis=1))
 print("merged", x4.shape, "on a grid of", grid, " logits", logits)
+
+# %% jupyter={"source_hidden": true}
 agree("step by step and model(images)", logits, model(pixels[None, None]))
 
 twin = swin_torch.SwinTransformer(toy).double().eval()
 twin.load_state_dict(model.state_dict())
-theirs = twin(torch.tensor(pixels[None, None])).detach()
+theirs = twin(tensor(pixels[None, None]))
 agree("NumPy and PyTorch, from pixels to logits", logits, theirs)
 
 # %% [markdown]
@@ -402,16 +384,13 @@ test = fashion_mnist(SUBSET, "test")  # pictures that it was not trained on
 def weights_on_map(block, x, grid, query, masked=True):
     """Where the token `query` (row, column) looks in this block, mean over the heads: (h, w), NaN out of its reach."""
     (h, w), M, shift = grid, block.window_size, block.shift_for(grid)
-    place = window_partition(
-        cyclic_shift(np.arange(h * w).reshape(1, h, w, 1), shift), M
-    )[0, :, :, 0]
-    windows = window_partition(
-        cyclic_shift(block.norm1(x).reshape(1, h, w, -1), shift), M
-    )
+    numbers = np.arange(h * w).reshape(1, h, w, 1)
+    place = window_partition(cyclic_shift(numbers, shift), M)[0, :, :, 0]
+    normed = block.norm1(x).reshape(1, h, w, -1)
+    windows = window_partition(cyclic_shift(normed, shift), M)
     mask = block.mask_for(grid, x) if masked else None
-    weights = block.attn.attention_weights(windows, mask)[0].mean(
-        axis=1
-    )  # (windows, i, j)
+    weights = block.attn.attention_weights(windows, mask)[0]  # (windows, a, i, j)
+    weights = weights.mean(axis=1)
     k, i = np.argwhere(place == query[0] * w + query[1])[0]
     on_map = np.full(h * w, np.nan)
     on_map[place[k]] = np.where(weights[k, i] > 1e-9, weights[k, i], np.nan)
@@ -450,7 +429,7 @@ attention_rows(
 # Without the mask, the token at the bottom also looks at the top of the picture, which the roll has brought beside it. How
 # much harm does that do? Let both name 500 pictures.
 
-# %%
+# %% jupyter={"source_hidden": true}
 answers = {
     name: m(standardise(test.images[::4])).argmax(axis=1)
     for name, m in (("mask", trained), ("none", careless))
@@ -502,7 +481,7 @@ side_by_side("windows.pad_to_multiple")
 #
 # **Checks.** `agree` stops a page when two results differ by more than rounding. This is how that looks:
 
-# %%
+# %% jupyter={"source_hidden": true}
 try:
     agree("one third", 1 / 3, 0.3333)
 except AssertionError as error:

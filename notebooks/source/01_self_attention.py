@@ -6,10 +6,8 @@
 # **After this chapter you can explain**
 #
 # - what a query, a key and a value are, and why there are three of them;
-# - how $QK^T$, the scaling, the softmax and $Z$ follow from each other, and you can do it with pencil and
-#   paper;
-# - why the scores are divided by $\sqrt{d}$, and whose width $d$ is;
-# - what several heads are good for, and what they cost;
+# - how $QK^T$, the scaling, the softmax and $Z$ follow from each other, with pencil and paper;
+# - why the scores are divided by $\sqrt{d}$, and what several heads are good for;
 # - what self-attention does *not* know: the order of its tokens.
 #
 # Swin is built around one operation. Here it is, whole:
@@ -17,7 +15,7 @@
 # $$ Z = \mathrm{softmax}\!\left(\frac{Q K^T}{\sqrt{d}}\right) V
 # \qquad\text{with}\qquad Q = X W_Q,\quad K = X W_K,\quad V = X W_V $$
 #
-# We take it apart into six steps, first with four words and small whole numbers, then on a photograph.
+# We take it apart into six steps, with four words and small whole numbers.
 
 # %% jupyter={"source_hidden": true}
 import numpy as np
@@ -52,20 +50,14 @@ def tensor(array):
 # learn these numbers. Ours are made by hand and mean something: is the word a colour, a thing, an act,
 # about food?
 #
-# Everywhere in this project the axes have the same names. Here: $i$ is the token that asks (the *query*),
-# $j$ the token that is looked at (the *key*), $c$ counts *channels*, which are the numbers of one token, and $d$ is
-# the width of queries and keys, that is, how many numbers one of them has.
+# The axes have the same names everywhere in this project: $i$ is the token that asks (the *query*), $j$ the token that
+# is looked at (the *key*), $c$ counts *channels*, the numbers of one token, and $d$ is the width of queries and keys.
 
 # %%
 words = ["red", "fox", "eats", "grapes"]
-X = np.array(
-    [  # colour, thing, act, food
-        [1, 0, 0, 0],  # red
-        [0, 1, 1, 0],  # fox: a thing that acts
-        [0, 0, 1, 1],  # eats: an act, about food
-        [0, 1, 0, 1],  # grapes: a thing, and food
-    ]
-)
+# columns: colour, thing, act, food
+red, fox, eats, grapes = [1, 0, 0, 0], [0, 1, 1, 0], [0, 0, 1, 1], [0, 1, 0, 1]
+X = np.array([red, fox, eats, grapes])
 
 # %% [markdown]
 # ## Step 1: each word gets a query, a key and a value
@@ -80,8 +72,7 @@ X = np.array(
 # can come from one sentence, keys and values from another.)
 #
 # Training finds these matrices. Ours are made up again. Read the rows of $W_Q$ like this: *a colour looks for a thing;
-# a thing looks for a colour; an act looks for a thing; food looks for an act.* The sizes 1, 2 and 4 say how strongly;
-# they are chosen so that the results are easy to read.
+# a thing looks for a colour; an act looks for a thing; food looks for an act.* The sizes 1, 2 and 4 say how strongly.
 
 # %%
 #               looking for: colour thing act food
@@ -129,7 +120,7 @@ print("score:", " + ".join(products), "=", Q[2] @ K[1])
 # All sixteen pairs at once are the matrix $QK^T$. A row belongs to the word that asks, a column to the word
 # that is asked.
 
-# %%
+# %% jupyter={"source_hidden": true}
 raw = np.zeros((4, 4))
 for i in range(4):
     for j in range(4):
@@ -141,7 +132,7 @@ draw.scores(raw, words, words)
 # %% [markdown]
 # Read the row of *eats*: it found *fox* most of all, who could be the one that eats. Read the row of *red*:
 # a colour looks for a thing, and finds *fox* and *grapes* equally well. Nothing tells it that *fox* stands
-# next to it. We come back to that ([Q09](#Q09:-Does-self-attention-know-the-order-of-the-tokens?)).
+# next to it ([Q09](#Q09:-Does-self-attention-know-the-order-of-the-tokens?)).
 
 # %% [markdown]
 # ## Step 3: divide by √d
@@ -169,18 +160,8 @@ measure.curves(
 )
 
 # %% [markdown]
-# Why care? The next step is the softmax, which turns a row of scores into weights that sum to 1, and it exaggerates.
-# With large scores one key takes nearly everything, and the softmax hardly reacts when a score changes: the derivative
-# of a weight $w$ with respect to its own score is $w(1-w)$. Where that is tiny, hardly any gradient comes through.
-
-# %% jupyter={"source_hidden": true}
-q = rng.standard_normal((200, 1, 256))  # 200 queries of width 256
-k = rng.standard_normal((200, 49, 256))  # 49 keys for each of them
-# k.mT: each of the 200 matrices transposed
-for name, scale in (("not scaled", 1), ("scaled", 1 / np.sqrt(256))):
-    w = softmax(scale * q @ k.mT)
-    print(f"{name:>10}: largest weight {w.max(-1).mean():.2f}", end=", ")
-    print(f"mean derivative w(1-w) {(w * (1 - w)).mean():.4f}")
+# Why care? The next step is the softmax, and it exaggerates: with large scores one key takes nearly everything, and
+# hardly any gradient comes through ([measured below](#More-on-the-softmax)).
 
 # %% [markdown]
 # ## Step 4: the softmax turns scores into weights
@@ -264,18 +245,17 @@ draw.weighted_sum(weights[2], V, Z[2], words)
 # ## The same, as the package has it
 #
 # You have now written self-attention. The package takes the same steps and keeps every matrix, so that it can be looked
-# at. (`mask` is a matrix that is added to the scores, if you give one.) The two files, NumPy's and PyTorch's, say the
-# same to the letter:
+# at. (`mask` is added to the scores, if you give one.) NumPy's file and PyTorch's say the same to the letter:
 
 # %%
 side_by_side("attention.self_attention")
 side_by_side("attention.scaled_dot_product")
 
 # %% [markdown]
-# Four ways to the same numbers: our loops, the NumPy package, its PyTorch twin, and PyTorch's own fused
-# function, which does all steps in one go (it is *fused*) and shares no line with the others.
+# Four ways to the same numbers: our loops, the NumPy package, its PyTorch twin, and PyTorch's own function, which does
+# all steps in one go (it is *fused*) and shares no line with the others.
 
-# %%
+# %% jupyter={"source_hidden": true}
 ours = swin_numpy.self_attention(X, W_Q, W_K, W_V)
 twin = swin_torch.self_attention(tensor(X), tensor(W_Q), tensor(W_K), tensor(W_V))
 fused = F.scaled_dot_product_attention(tensor(Q), tensor(K), tensor(V))
@@ -314,24 +294,13 @@ draw.heads(two.weights, words)
 # Head 0 brings colours and things together: *fox* and *grapes* look at *red*, *red* looks at both. Head 1 asks who acts:
 # *eats* and *grapes* look at *fox* and *eats*. A word that has nothing to look for in a head (*red* and *fox* in head 1)
 # spreads its weight evenly. Each head also hands over its own slice of the values.
-#
-# Cutting loses no score: the dot product over four columns is the sum of the two over two columns. New are two things:
-# each part has a softmax of its own, and a scale of its own, $\sqrt 2$ instead of $\sqrt 4$.
-
-# %%
-assert np.allclose((two.Q @ two.K.mT).sum(0), raw)
-print(
-    "eats and fox, head 0 and head 1:",
-    (two.Q[:, 2] * two.K[:, 1]).sum(-1),
-    " together:",
-    raw[2, 1],
-)
 
 # %%
 side_by_side("attention.multi_head_self_attention")
 
 # %% [markdown]
-# A last matrix $W_O$ mixes what the heads found; above it was the identity.
+# Each head has a softmax of its own and the scale of its own width, here $\sqrt 2$. A last matrix $W_O$ mixes what the
+# heads found; above it was the identity.
 
 # %% [markdown]
 # **01.3** Split heads without einops: $(m, c)$ to $(a, m, d)$.
@@ -379,26 +348,8 @@ slider(look_from, row=(0, h - 1, 1, eye[0]), column=(0, w - 1, 1, eye[1]))
 
 # %% [markdown]
 # It lights up its own eye, and spots of the other, right across the picture: no window, no training, only dot products and
-# a softmax. How much of the weight is that? Count it in a square of 11 × 11 patches around each eye, for this patch and
-# its neighbours, beside the share that such a square would get if all patches got the same:
-
-# %% jupyter={"source_hidden": true}
-around = [
-    (slice(9, 20), slice(16, 27)),
-    (slice(10, 21), slice(35, 46)),
-]  # read off the photograph
-print(f"evenly shared: {11 * 11 / (h * w):.0%} each")
-for column in (17, 18, 19, 20, 21):
-    this, other = (on_map[14, column][square].sum() for square in around)
-    print(
-        f"patch (14, {column}): {this:4.0%} on its own eye, {other:4.0%} on the other"
-    )
-
-# %% [markdown]
-# Its own eye gets two to five times its share. The other eye gets hardly more than its share: a picture with a scale of
-# its own makes much of little. Three numbers for a colour are not enough to say *eye*. Learned channels can say more.
-
-# %% [markdown]
+# a softmax ([how much of the weight is that?](#How-much-of-the-weight-is-on-the-eyes?)).
+#
 # There is a price. The matrix of weights has a row and a column for each patch, so an image with twice the side has a
 # matrix sixteen times as large. That is the problem that Swin solves, with windows
 # ([chapter 03](03_window_attention.ipynb)).
@@ -433,8 +384,42 @@ agree("weights on the photograph", by_direction.weights, twin.weights)
 agree("Z on the photograph", by_direction.Z, twin.Z)
 
 # %% [markdown]
+# ### How much of the weight is on the eyes?
+#
+# Count it in a square of 11 × 11 patches around each eye, for the patch that asked and its neighbours, beside the share
+# that such a square would get if all patches got the same:
+
+# %%
+# read off the photograph
+around = [(slice(9, 20), slice(16, 27)), (slice(10, 21), slice(35, 46))]
+print(f"evenly shared: {11 * 11 / (h * w):.0%} each")
+for column in (17, 18, 19, 20, 21):
+    this, other = (on_map[14, column][square].sum() for square in around)
+    print(
+        f"patch (14, {column}): {this:4.0%} on its own eye, {other:4.0%} on the other"
+    )
+
+# %% [markdown]
+# Its own eye gets two to five times its share. The other eye gets hardly more than its share: a picture with a scale of
+# its own makes much of little. Three numbers for a colour are not enough to say *eye*. Learned channels can say more.
+
+# %% [markdown]
 # ### More on the softmax
 #
+# What large scores do, for 200 queries and 49 keys of width 256. The derivative of a weight $w$ with respect to its own
+# score is $w(1-w)$: where that is tiny, the softmax hardly reacts when a score changes, and hardly any gradient comes
+# through.
+
+# %%
+q = rng.standard_normal((200, 1, 256))  # 200 queries of width 256
+k = rng.standard_normal((200, 49, 256))  # 49 keys for each of them
+# k.mT: each of the 200 matrices transposed
+for name, scale in (("not scaled", 1), ("scaled", 1 / np.sqrt(256))):
+    w = softmax(scale * q @ k.mT)
+    print(f"{name:>10}: largest weight {w.max(-1).mean():.2f}", end=", ")
+    print(f"mean derivative w(1-w) {(w * (1 - w)).mean():.4f}")
+
+# %% [markdown]
 # The formula $w(1-w)$ can be tried: raise one score by a millionth, and see how far its weight moves.
 
 # %%
@@ -471,7 +456,6 @@ assert (softmax(some) > 0).all()
 
 # %%
 side_by_side("functional.softmax")
-
 
 # %% [markdown]
 # ### Q01: Why query, key and value, and not one row for all?
@@ -532,6 +516,15 @@ agree("√32 and PyTorch's own function", softmax(q @ k.mT / np.sqrt(32)) @ v, t
 assert not np.allclose(softmax(q @ k.mT / np.sqrt(96)) @ v, theirs.numpy(), atol=0.1)
 
 # %% [markdown]
+# Does cutting lose anything of a score? No: the dot product over our four columns is the sum of the two over two columns.
+# Two things are new: each part has a softmax of its own, and a scale of its own, $\sqrt 2$ instead of $\sqrt 4$.
+
+# %%
+assert np.allclose((two.Q @ two.K.mT).sum(0), raw)
+parts = (two.Q[:, 2] * two.K[:, 1]).sum(-1)
+print("eats and fox, head 0 and head 1:", parts, " together:", raw[2, 1])
+
+# %% [markdown]
 # In Swin the question is easy to forget, because $d$ is the same in all stages: both channels and heads
 # double.
 
@@ -576,9 +569,8 @@ assert (wrong @ tens).max() > 12
 # the entries and you see it: in each number the first digit is the token.
 
 # %%
-x = np.array(
-    [[10, 11, 12, 13], [20, 21, 22, 23], [30, 31, 32, 33]]
-)  # 3 tokens, 4 channels
+# 3 tokens, 4 channels
+x = np.array([[10, 11, 12, 13], [20, 21, 22, 23], [30, 31, 32, 33]])
 print("reshape, head 0:\n", x.reshape(2, 3, 2)[0])
 print("rearrange, head 0:\n", rearrange(x, "m (a d) -> a m d", a=2)[0])
 assert (rearrange(x, "m (a d) -> a m d", a=2)[0] == x[:, :2]).all()
@@ -586,9 +578,8 @@ assert (rearrange(x, "m (a d) -> a m d", a=2)[0] == x[:, :2]).all()
 
 heads = rearrange(x, "m (a d) -> a m d", a=2)
 print("merged by reshape alone:\n", heads.reshape(3, 4))
-assert (
-    heads.swapaxes(0, 1).reshape(3, 4) == x
-).all()  # first move the axis back, then merge
+# first move the axis back, then merge
+assert (heads.swapaxes(0, 1).reshape(3, 4) == x).all()
 
 # %% [markdown]
 # ### Q05: Is one Linear(C, 3C) the same as three Linear(C, C)?
@@ -800,9 +791,8 @@ def apart(weights):
 
 Q, K, _ = layer.project(X_in)
 content = softmax(Q @ K.mT / np.sqrt(Q.shape[-1]))  # without the bias
-place = softmax(
-    np.broadcast_to(layer.relative_position_bias(), weights.shape)
-)  # the bias alone
+# the bias alone
+place = softmax(np.broadcast_to(layer.relative_position_bias(), weights.shape))
 for what, some in (
     ("content and place", weights),
     ("content alone", content),

@@ -5,12 +5,10 @@
 #
 # After this chapter you can explain
 #
-# - how a picture becomes a list of rows, one row for each patch, and which number of a row is which pixel;
+# - how a picture becomes a list of rows, one for each patch, and which number of a row is which pixel;
 # - why "cut, flatten, multiply by one matrix" and "convolution with stride 4" are the same computation;
 # - what `(n, h·w, C)` means, and why the grid `(h, w)` has to travel beside it;
-# - what stands between the patch embedding and the first block;
-# - what happens to a picture whose sides 4 does not divide;
-# - which four mistakes run without any error here, and how each is caught.
+# - what stands between the patch embedding and the first block.
 
 # %% jupyter={"source_hidden": true}
 import numpy as np
@@ -44,10 +42,9 @@ from swin_numpy.training.fashion_mnist import (
 # %% [markdown]
 # ## The idea
 #
-# Self-attention (chapter 1) takes a matrix with one row for each token. A photograph is no such matrix. So the first
-# thing a Swin Transformer does is to cut the photograph into small squares, the **patches**, lay the numbers of each
-# patch in one row, and map every row with one and the same matrix. What comes out are the **tokens**: C numbers each
-# (96 in the smallest Swin).
+# Self-attention takes a matrix with one row for each token, and a photograph isn't one. So a Swin Transformer first cuts
+# it into small squares, the **patches**, lays the numbers of each patch in one row, and maps every row with one and the
+# same matrix. What comes out are the **tokens**: C numbers each (96 in the smallest Swin).
 #
 # Two steps, and only the second has anything to learn. P holds all the rows of numbers; n counts the images:
 #
@@ -60,7 +57,7 @@ from swin_numpy.training.fashion_mnist import (
 # ## An image is a block of numbers
 #
 # Its axes are n (which picture of the batch), c (red, green, blue), then rows and columns. Here is one small enough
-# to read: 3 channels, 4 rows, 6 columns. Every number spells its own address: 132 lies in channel 1, row 3, column 2.
+# to read. Every number spells its own address: 132 lies in channel 1, row 3, column 2.
 
 # %%
 c, row, column = np.indices((3, 4, 6))
@@ -184,19 +181,18 @@ show_maps({"some rows of W (16 of 96), 48 numbers each": W[:16]})
 # %% [markdown]
 # ## The library's version, twice
 #
-# Two things are added. Before the cut, sides that 4 does not divide are padded (see below). After the product, a
-# **layer norm** brings the C numbers of each token to mean 0 and variance 1, then scales and moves them by two learned
-# vectors (`patch_norm=True`, as in all published models).
+# Two things are added. Before the cut, sides that 4 does not divide are padded. After the product, a **layer norm**
+# brings the C numbers of each token to mean 0 and variance 1, then scales and moves them by two learned vectors
+# (`patch_norm=True`, as in all published models).
 #
 # What both twins share stands once. What differs here is `self.save`, which keeps what the backward pass needs
-# (chapter 9); PyTorch does that unseen. `self.proj` is the convolution: PyTorch brings one, and in NumPy it is the cut
-# and the product from above.
+# (chapter 9); PyTorch does that unseen. `self.proj` is a convolution with stride 4: the cut and the product from above
+# ([Q10](#Q10:-Is-a-stride-4-convolution-really-the-same-as-cut,-flatten,-linear?)).
 
 # %%
 side_by_side("patches.PatchEmbed.forward")
-side_by_side("layers.Conv2d.forward")
 
-# %%
+# %% jupyter={"source_hidden": true}
 torch_embed = swin_torch.PatchEmbed(patch_size=4, in_chans=3, embed_dim=96).double()
 torch_embed.load_state_dict(
     {name: torch.from_numpy(value) for name, value in state.items()}
@@ -209,24 +205,13 @@ assert grid == torch_grid
 print("tokens", tokens.shape, "grid", grid)
 
 # %% [markdown]
-# And from the definition, for a single token: the loop's row, normed by hand. (The small 1e-5 is there so that a token
-# whose numbers are all equal doesn't divide by zero.)
-
-# %%
-t = np.array(by_loop)[1, 7]  # image 1, token 7
-normed = (t - t.mean()) / np.sqrt(t.var() + 1e-5)
-normed = normed * state["norm.weight"] + state["norm.bias"]
-agree("one token from the definition", tokens[1, 7], normed)
-
-# %% [markdown]
 # ## Tokens, and the grid beside them
 #
 # The tokens have three axes: (n, h·w, C). Rows and columns have become **one** axis, read line by line: token number
-# k lies in row `k // w` and column `k % w`. The tokens alone do not know w. Fifteen tokens may be a grid of 3 × 5 or
-# of 5 × 3, and both can be reshaped without complaint. That is why `forward` returns the grid too, and why every
-# block of this package takes `(x, grid)`.
+# k lies in row `k // w` and column `k % w`. The tokens alone don't know w: fifteen may be a grid of 3 × 5 or of 5 × 3.
+# That is why `forward` returns the grid too, and why every block of this package takes `(x, grid)`.
 
-# %%
+# %% jupyter={"source_hidden": true}
 h, w = grid
 for k in (0, 1, w - 1, w, h * w - 1):
     print(f"token {k:2} lies in row {k // w}, column {k % w}")
@@ -238,21 +223,8 @@ agree("token 7 is where we expect it", as_map[:, 7 // w, 7 % w], tokens[:, 7])
 numbered_grid(np.arange(h * w).reshape(h, w))
 
 # %% [markdown]
-# Does a wrong grid raise an error? Only if the product does not fit. We ask a block (chapter 6):
-
-# %%
-block = swin_numpy.SwinTransformerBlock(dim=96, num_heads=3, window_size=2)
-block.to(np.float64)
-right = block(tokens, (h, w))
-for wrong in ((4, 4), (w, h)):
-    try:
-        off = np.any(block(tokens, wrong) != right, axis=-1)  # (n, h·w)
-        print(wrong, f"no error, and {off.sum()} of {off.size} tokens come out wrong")
-    except ValueError as error:
-        print(wrong, "ValueError:", error)
-
-# %% [markdown]
-# So pass on the grid that you were given, and never guess it from the number of tokens.
+# So pass on the grid that you were given, and never guess it from the number of tokens
+# ([what a wrong one does](#A-wrong-grid)).
 
 # %% [markdown]
 # **02.3** Which pixel is it? For number `q` in the row of token `k`, on a grid `w` patches wide, return (channel,
@@ -307,14 +279,6 @@ i, j = 16, 22
 patch_to_row(pixels, 4, (i, j), rows[0, i * 56 + j])
 
 # %% [markdown]
-# Through both twins:
-
-# %%
-tokens, grid = numpy_embed(photo)
-torch_tokens, _ = torch_embed(torch.from_numpy(photo))
-agree("the photograph's tokens", tokens, torch_tokens)
-
-# %% [markdown]
 # ## What follows: dropout, then the blocks
 #
 # The whole way in one line, as PyTorch code has it: a convolution, flatten and transpose, the norm, and last
@@ -339,20 +303,9 @@ with torch.no_grad():
 shape_line(steps)
 
 # %% [markdown]
-# It sits after the position embedding, if there is one, and before the first block. The published models have
-# `drop_rate=0`, which does nothing; outside of training it does nothing at any rate. The twins drop *other* numbers,
-# as each draws from a random generator of its own; what both keep is the rule.
-
-# %%
-ours = swin_numpy.SwinTransformer(config)
-kept = {
-    "NumPy, training": ours.train().embed(photo.astype(np.float32))[0],
-    "PyTorch, training": model.embed(pictures)[0].detach().numpy(),
-    "NumPy, evaluation": ours.eval().embed(photo.astype(np.float32))[0],
-    "PyTorch, evaluation": model.eval().embed(pictures)[0].detach().numpy(),
-}
-for name, x0 in kept.items():
-    print(f"{name:20} {(x0 == 0).mean():6.1%} of the numbers are 0")
+# `pos_drop` sits after the position embedding, if there is one, and before the first block. The published models have
+# `drop_rate=0`, which does nothing; outside of training it does nothing at any rate
+# ([tried](#Dropout-in-both-twins)).
 
 # %% [markdown]
 # ## Deeper: questions, details and traps
@@ -377,6 +330,12 @@ agree("unfold + linear is ours", linear, by_product)
 agree("conv2d is ours", rearrange(convolved, "n e h w -> n (h w) e"), by_product)
 
 # %% [markdown]
+# PyTorch brings its convolution; in NumPy it is the cut and the product:
+
+# %%
+side_by_side("layers.Conv2d.forward")
+
+# %% [markdown]
 # It holds only because stride = kernel size. With stride 2 the same kernel overlaps with itself, and there are more
 # positions than patches:
 
@@ -399,6 +358,57 @@ check("02.5", matrix_for_other_order)
 
 # %%
 solution("02.5")
+
+# %% [markdown]
+# ### One token from the definition
+#
+# The loop's row, normed by hand. (The small 1e-5 is there so that a token whose numbers are all equal doesn't divide by
+# zero.)
+
+# %%
+t = np.array(by_loop)[1, 7]  # image 1, token 7
+normed = (t - t.mean()) / np.sqrt(t.var() + 1e-5)
+normed = normed * state["norm.weight"] + state["norm.bias"]
+agree("one token from the definition", tokens[1, 7], normed)
+
+# %% [markdown]
+# And the photograph through both twins:
+
+# %%
+in_numpy, in_torch = numpy_embed(photo)[0], torch_embed(torch.from_numpy(photo))[0]
+agree("the photograph's tokens", in_numpy, in_torch)
+
+# %% [markdown]
+# ### A wrong grid
+#
+# Does a wrong grid raise an error? Only if the product does not fit. We ask a block (chapter 6):
+
+# %%
+block = swin_numpy.SwinTransformerBlock(dim=96, num_heads=3, window_size=2)
+block.to(np.float64)
+right = block(tokens, (h, w))
+for wrong in ((4, 4), (w, h)):
+    try:
+        off = np.any(block(tokens, wrong) != right, axis=-1)  # (n, h·w)
+        print(wrong, f"no error, and {off.sum()} of {off.size} tokens come out wrong")
+    except ValueError as error:
+        print(wrong, "ValueError:", error)
+
+# %% [markdown]
+# ### Dropout in both twins
+#
+# The twins drop *other* numbers, as each draws from a random generator of its own. What both keep is the rule:
+
+# %%
+ours = swin_numpy.SwinTransformer(config)
+kept = {
+    "NumPy, training": ours.train().embed(photo.astype(np.float32))[0],
+    "PyTorch, training": model.embed(pictures)[0].detach().numpy(),
+    "NumPy, evaluation": ours.eval().embed(photo.astype(np.float32))[0],
+    "PyTorch, evaluation": model.eval().embed(pictures)[0].detach().numpy(),
+}
+for name, x0 in kept.items():
+    print(f"{name:20} {(x0 == 0).mean():6.1%} of the numbers are 0")
 
 # %% [markdown]
 # ### Q11: How do image size, patch size, patches resolution, window size M and number of windows relate?
@@ -708,9 +718,8 @@ swin_numpy.layers.init_weights(embed, seed=0)
 embed.to(np.float64)
 expected, _ = embed(photo)
 raw = rearrange(pixels.astype(float), "h w c -> 1 c h w")
-swapped = to_array(Image.fromarray(pixels[..., ::-1])).astype(
-    np.float64
-)  # read as BGR, then normalised
+# read as BGR, then normalised
+swapped = to_array(Image.fromarray(pixels[..., ::-1])).astype(np.float64)
 inputs = {"as it should be": photo, "blue, green, red": swapped, "0 … 255": raw}
 for name, given in inputs.items():
     y, _ = embed(given)

@@ -8,8 +8,7 @@
 # - why attention over the whole map becomes too expensive, and what windows change about that;
 # - how a map is cut into windows and put together again, and what each axis is on the way;
 # - that W-MSA is plain self-attention, done in every window by itself;
-# - where $4hwC^2 + 2(hw)^2C$ and $4hwC^2 + 2M^2hwC$ come from, and in which sense Swin is linear;
-# - four bugs in this part that no shape gives away, and the check that finds each.
+# - where $4hwC^2 + 2(hw)^2C$ and $4hwC^2 + 2M^2hwC$ come from, and in which sense Swin is linear.
 
 # %% jupyter={"source_hidden": true}
 from time import perf_counter
@@ -54,8 +53,7 @@ from swin_numpy.training.recipe import first_weights as start_of_training
 # In self-attention every token looks at every token. For a sentence of a few hundred words that is affordable. The
 # photograph of chapter 2 has a token for each 4 × 4 patch, and the number of pairs grows with the **square** of the
 # number of tokens.
-
-# %% [markdown]
+#
 # Twice the side is four times the tokens and sixteen times the pairs. Swin's way out: cut the map into **windows** of
 # M × M tokens that do not overlap (M = 7), and let each token look only at the tokens of its own window. This is
 # **W-MSA**, window multi-head self-attention:
@@ -66,9 +64,9 @@ from swin_numpy.training.recipe import first_weights as start_of_training
 # %% [markdown]
 # ## Cutting a map into windows
 #
-# A **map** is what chapter 2 called tokens on their grid, with the axes (n, h, w, c): batch, rows, columns, channels.
-# Here is one of 6 × 4 tokens with a single channel, in which every number spells its address: 23 is row 2, column 3.
-# Windows of 2 × 2, by loop:
+# A **map** is tokens on their grid, with the axes (n, h, w, c): batch, rows, columns, channels. Here is one of 6 × 4
+# tokens with a single channel, in which every number spells its address: 23 is row 2, column 3. Windows of 2 × 2, by
+# loop:
 
 # %%
 row, column = np.indices((6, 4))
@@ -100,7 +98,7 @@ window_partition_steps(small[0, :, :, 0], windows[0, :, :, 0])
 # %%
 side_by_side("windows.window_partition")
 
-# %%
+# %% jupyter={"source_hidden": true}
 agree("window partition, loop", window_partition(small, 2), windows)
 agree(
     "window partition, PyTorch",
@@ -109,9 +107,9 @@ agree(
 )
 
 # %% [markdown]
-# A side that M does not divide is refused. (A block pads such a map first; chapter 5.)
+# A side that M does not divide is refused. (A block pads such a map first; chapter 6.)
 
-# %%
+# %% jupyter={"source_hidden": true}
 try:
     window_partition(small, 4)
 except ValueError as error:
@@ -147,8 +145,6 @@ numbered_grid(reverse_by_loop(windows, 2, 6, 4)[0, :, :, 0], window_size=2)
 side_by_side("windows.window_reverse")
 
 # %% [markdown]
-# Write the function, run the cell, and read what the check says. Stuck? Open the solution below it.
-#
 # **03.1** In which window does the token at (row, column) lie, and which token of it is it? Both are counted as one
 # reads a page, from 0. `W` is the width of the map.
 
@@ -198,16 +194,14 @@ solution("03.3")
 # ## Attention in each window
 #
 # `self_attention` of chapter 1 takes X (…, tokens, channels) and leaves the axes in front alone. So it needs no
-# change at all: hand it the windows. It returns the new tokens, `.Z`, and the attention `.weights`. From the definition
-# it is a loop over windows, and in each a loop over queries. Wang et al. 2018 write the same sum for any network and
-# call it a **non-local block**:
+# change at all: hand it the windows. From the definition it is a loop over windows, and in each a loop over queries.
+# Wang et al. 2018 write the same sum for any network and call it a **non-local block**:
 #
 # $$y_i = \frac{1}{\sum_j f(x_i, x_j)} \sum_j f(x_i, x_j)\, g(x_j),
 # \qquad f(x_i, x_j) = e^{\theta(x_i) \cdot \phi(x_j)}$$
 #
 # With θ(x) = x W_Q / √d, φ(x) = x W_K and g(x) = x W_V this is self-attention, word for word; f divided by its sum is
-# the softmax. (Their block then applies one more matrix and adds the input: here `proj`, and the residual path of
-# chapter 6.)
+# the softmax. The check, folded away, computes it so:
 
 
 # %% jupyter={"source_hidden": true}
@@ -244,6 +238,7 @@ def w_msa(x, M):
     return window_reverse(Z, M, x.shape[1], x.shape[2])
 
 
+# %% jupyter={"source_hidden": true}
 square = rng.normal(size=(2, 6, 6, 5))
 tokens = rearrange(square, "n h w c -> n (h w) c")
 everywhere = rearrange(
@@ -254,17 +249,13 @@ agree("one window = plain self-attention", w_msa(square, 6), everywhere)
 # %% [markdown]
 # ## Windows do not talk to each other
 #
-# Change one token, and see where the output changes. An `x` marks a token that felt it.
+# Change one token, and see which tokens feel it:
 
 # %% jupyter={"source_hidden": true}
 changed = x.copy()
 changed[0, 1, 6] += 1  # row 1, column 6
 felt = np.any(w_msa(changed, 4) != w_msa(x, 4), axis=-1)  # (n, h, w)
-for line in felt[0]:
-    print(" ".join("x" if token else "." for token in line))
-print("in the other image:", felt[1].sum())
-
-# %% jupyter={"source_hidden": true}
+assert not felt[1].any()  # nothing in the other image
 show_maps({"tokens that felt the change": felt[0]}, window=4)
 
 # %% [markdown]
@@ -315,15 +306,12 @@ solution("03.4")
 # %% [markdown]
 # ## The library's version, twice
 #
-# Four things are new beside plain self-attention: several heads (chapter 1), a learned matrix that mixes them (`proj`),
-# learned biases of these linear layers, and a bias B for the relative position of two tokens, which is the subject of
-# chapter 4. The mask is for chapter 5, the two `drop` are
-# for training and do nothing here. `self.save` keeps what the backward pass needs (chapter 9); PyTorch does that
-# unseen.
+# New beside plain self-attention are several heads, a learned matrix that mixes them (`proj`), learned biases of these
+# linear layers, and a bias B for the relative position of two tokens (chapter 4). The mask is for chapter 5; the two
+# `drop` are for training and do nothing here.
 #
-# The axes: n image, k window, m token in its window, c channel. In `project`, `qkv` makes three times c channels at
-# once; they are split in (three a d): Q, K or V, head a, channel d of the head. The scores are (n k a i j), query i and key j, and
-# `self.scale` is $1/\sqrt d$.
+# The axes: n image, k window, m token in its window. In `project`, `qkv` makes three times c channels at once; they are
+# split in (three a d): Q, K or V, head a, channel d of the head. The scores are (n k a i j), query i and key j.
 
 # %%
 side_by_side("window_attention.WindowAttention.forward")
@@ -346,10 +334,10 @@ expected = torch_attention(torch.from_numpy(windows))
 agree("W-MSA, NumPy and PyTorch", numpy_attention(windows), expected)
 
 # %% [markdown]
-# Is it really the self-attention of chapter 1? Take all biases away, and split the weight of `qkv` into its three
-# matrices:
+# Is it really the self-attention of chapter 1? Take all biases away, split the weight of `qkv` into its three matrices,
+# and compare:
 
-# %%
+# %% jupyter={"source_hidden": true}
 for name in ("qkv.bias", "proj.bias", "relative_position_bias_table"):
     state[name][...] = 0
 numpy_attention.load_state_dict(state)
@@ -378,7 +366,7 @@ agree("W-MSA without biases", numpy_attention(windows), expected.Z)
 # change nothing: each does the work for its C / heads channels. (Equations 1 and 2 of the paper; the softmax is left
 # out there.)
 #
-# First check: a matrix product in three plain loops that counts every multiplication it does.
+# A check: a matrix product in three plain loops that counts every multiplication it does.
 
 # %% jupyter={"source_hidden": true}
 count = 0
@@ -422,7 +410,7 @@ for name, size in (("global", None), ("W-MSA", M)):
 # So the cost of W-MSA is **linear** in the number of tokens, as long as M stays fixed, and that of global attention
 # quadratic. For one layer of Swin-T's first stage, in millions of multiplications:
 
-# %%
+# %% jupyter={"source_hidden": true}
 for side in (224, 448, 896):
     h = w = side // 4
     print(
@@ -450,13 +438,17 @@ solution("03.5")
 #
 # 224 × 224 pixels are 56 × 56 tokens (the thin lines), and those are 8 × 8 windows.
 
-# %%
+# %% jupyter={"source_hidden": true}
 photo = preprocess(load_image(photo_path("coffee")), 224).astype(np.float64)
 pixels = denormalise(photo)[0]
 windows_on_image(pixels, 4, 7)
 
 # %% [markdown]
-# Both twins on the real thing: Swin-T's patch embedding and first W-MSA, with seeded weights (no trained Swin-T comes
+# ## Deeper: questions, details and traps
+
+# %% [markdown]
+# ### Both twins on the photograph
+# Swin-T's patch embedding and first W-MSA, with seeded weights (no trained Swin-T comes
 # with the repository; a smaller trained model follows below). A **hook** is a function that a module calls with its
 # result each time it runs; this one collects the output of the attention.
 
@@ -471,9 +463,6 @@ for model, images in ((numpy_model, photo), (torch_model, torch.from_numpy(photo
     attn.register_forward_hook(lambda module, inputs, output: outputs.append(output))
     model(images)
 agree("W-MSA on the photograph", *outputs)
-
-# %% [markdown]
-# ## Deeper: questions, details and traps
 
 # %% [markdown]
 # ### Q12: Why view, permute, contiguous in that order, and does reverse undo it exactly?

@@ -4,15 +4,14 @@
 # ![Learned bias tables of several heads, each drawn as a map over the offsets from a query in the middle](../figures/gallery/bias_tables.png)
 #
 # Attention compares what tokens *hold*. It never asks where they *are*. Swin adds one number to the score of each
-# pair of tokens, and that number depends on nothing but the offset between them. This chapter builds it by hand.
+# pair of tokens, and that number depends on nothing but the offset between them.
 #
 # After this chapter you can explain
 #
 # - why attention alone can't tell a picture from the same picture with its pieces shuffled;
 # - what the table of $(2M-1)^2$ × heads numbers holds, and why it is enough for $M^2 \times M^2$ pairs;
 # - how two offsets become one index: why $M-1$ is added, and why the rows are multiplied by $2M-1$;
-# - which way round the offset is taken, and how to notice when it is the wrong way;
-# - what a Swin Transformer knows about the place of a token in the image, and what it doesn't.
+# - which way round the offset is taken.
 
 # %% jupyter={"source_hidden": true}
 from dataclasses import replace
@@ -45,9 +44,8 @@ rng = np.random.default_rng(4)
 
 # %% jupyter={"source_hidden": true}
 images = preprocess(load_image(photo_path("chelsea")))  # (1, 3, 224, 224)
-tokens = rearrange(images, "1 c (h p1) (w p2) -> (h w) (c p1 p2)", p1=32, p2=32).astype(
-    float
-)
+tokens = rearrange(images, "1 c (h p1) (w p2) -> (h w) (c p1 p2)", p1=32, p2=32)
+tokens = tokens.astype(float)
 order = rng.permutation(49)
 shuffled = rearrange(
     tokens[order], "(h w) (c p1 p2) -> 1 c (h p1) (w p2)", h=7, p1=32, p2=32
@@ -64,7 +62,7 @@ show_maps(pictures, columns=2)
 # Self-attention gives each token of the shuffled picture exactly what it gave that token before. Nothing in
 # $\mathrm{softmax}(QK^\top/\sqrt d)\,V$ knows in which row of $X$ a token stands.
 
-# %%
+# %% jupyter={"source_hidden": true}
 # 3072 = 3 · 32 · 32 channels
 W_Q, W_K, W_V = rng.standard_normal((3, 3072, 16)) / np.sqrt(3072)
 Z = swin_numpy.self_attention(tokens, W_Q, W_K, W_V).Z
@@ -91,7 +89,7 @@ agree("mean over all tokens", Z_shuffled.mean(0), Z.mean(0))
 # gets one number, wherever in the window query and key lie. The free numbers stand in a smaller table $\hat B$, and
 # $B$ looks them up.
 
-# %%
+# %% jupyter={"source_hidden": true}
 print(" M  pairs of tokens  offsets of rows  offsets of both")
 for M in (2, 3, 7, 12):
     rows = 2 * M - 1  # -(M-1) … M-1
@@ -153,7 +151,7 @@ print(index_by_loop(2))
 # 3 × 3 cells has one row offset, and along a diagonal *inside a block* the column offset stays the same: so does the
 # index. The main diagonal is offset (0, 0), each token with itself.
 
-# %%
+# %% jupyter={"source_hidden": true}
 M = 3
 row, column = np.divmod(np.arange(M * M), M)
 rows, columns = row[:, None] - row[None, :], column[:, None] - column[None, :]
@@ -219,7 +217,7 @@ solution("04.4")
 # %%
 side_by_side("windows.relative_position_index")
 
-# %%
+# %% jupyter={"source_hidden": true}
 for M in (2, 3, 7):
     index = swin_numpy.relative_position_index(M)
     agree(f"M = {M}, loop and NumPy", index, index_by_loop(M))
@@ -247,8 +245,8 @@ numbered_grid(attn.relative_position_bias()[0].round(1))
 # of you" are two different entries.
 #
 # $B$ joins the scores before the softmax. The scores are `(n k a i j)`: image, window, head, query, key.
-# $B$ has no axis for images and none for windows, `(a i j)`. So it is the same for every image and every window.
-# (`self.scale` is $1/\sqrt d$; the mask belongs to chapter 5.)
+# $B$ is `(a i j)`, without an axis for images or windows: it is the same for all of them. (The mask belongs to
+# chapter 5.)
 
 # %%
 side_by_side("window_attention.WindowAttention.scores")
@@ -317,9 +315,9 @@ agree(
 # %% [markdown]
 # ## 4 · What a table can say
 #
-# What training writes into a table comes at the end of this section. First, let us write four tables by hand, each
-# a head with a simple wish. `below` and `right` tell how far the key lies below and right of
-# the query. The table counts the other way, query minus key; hence the minus signs.
+# Let us write four tables by hand, each a head with a simple wish. (What training writes into a table comes
+# [below](#Tables-that-were-learned).) Here they are, unfolded to 13 × 13, seen from the query in the blue frame: what
+# lies left in the picture is left of the query.
 
 
 # %% jupyter={"source_hidden": true}
@@ -339,19 +337,14 @@ wishes = {
 table = np.stack([table_for(wish) for wish in wishes.values()], axis=1)
 print("table", table.shape, "= (offsets, heads)")
 
-# %% [markdown]
-# The tables unfolded to 13 × 13, seen from the query in the blue frame: what lies left in the picture is left of
-# the query.
-
-# %%
+# %% jupyter={"source_hidden": true}
 bias_tables(table, titles=list(wishes))
 
 # %% [markdown]
-# Now a layer whose content says nothing (all $q$ and $k$ are zero), so that only the bias speaks. The weights are
-# then $\mathrm{softmax}(B_i)$, where $i$ is the query's row. `attention_weights` gives them, `(n k a i j)`.
+# Now a layer whose content says nothing (all $q$ and $k$ are zero), so that only the bias speaks: the weights are
+# $\mathrm{softmax}(B_i)$, where $i$ is the query's row.
 
-
-# %%
+# %% jupyter={"source_hidden": true}
 M = 7
 attn = swin_numpy.WindowAttention(dim=16, window_size=M, num_heads=4).to(np.float64)
 attn.qkv.weight[...] = 0  # no content: only the bias speaks
@@ -364,7 +357,7 @@ print("weights", weights.shape, "= image, window, head, query, key")
 # sliders. (Here the whole photograph is one window again, of 7 × 7 tokens.)
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 def looks(row, column):
     """Where the four heads look from the query (row, column) of the window."""
     maps = weights[0, 0, :, row * M + column].reshape(4, M, M)
@@ -372,25 +365,6 @@ def looks(row, column):
 
 
 slider(looks, row=(0, 6, 1, 3), column=(0, 6, 1, 2))
-
-# %% [markdown]
-# Content and position add up *inside* the exponent. So weights multiply: $e^{s + b} = e^s \cdot e^b$, then each
-# row is scaled to sum 1. Here the content is made by hand too: the closer the mean colours of two patches, the
-# higher their score. First content alone, then "look near" alone, then both; last, content and "look along the
-# row".
-
-# %% jupyter={"source_hidden": true}
-query, i = (3, 2), 3 * M + 2
-colour = tokens.reshape(49, 3, -1).mean(-1)  # (49, 3): mean red, green, blue
-content = -4 * np.square(colour[:, None] - colour[None, :]).sum(-1)  # (i, j)
-B = attn.relative_position_bias()  # (a, i, j)
-near, along = B[1], B[2]
-scores = [content, near, content + near, content + along]
-maps = [softmax(matrix)[i].reshape(M, M) for matrix in scores]
-agree("softmax of a sum", maps[2], (maps[0] * maps[1]) / (maps[0] * maps[1]).sum())
-attention_rows(
-    image, maps, query, ["content", "near", "content + near", "content + row"]
-)
 
 # %% [markdown]
 # **04.3** Write a table for one head that looks at the key directly *below* the query: 5 there, 0 everywhere else.
@@ -409,6 +383,27 @@ solution("04.3")
 
 # %% [markdown]
 # ## Deeper: questions, details and traps
+
+# %% [markdown]
+# ### Content and position together
+#
+# Content and position add up *inside* the exponent. So weights multiply: $e^{s + b} = e^s \cdot e^b$, then each
+# row is scaled to sum 1. Here the content is made by hand too: the closer the mean colours of two patches, the
+# higher their score. First content alone, then "look near" alone, then both; last, content and "look along the
+# row".
+
+# %% jupyter={"source_hidden": true}
+query, i = (3, 2), 3 * M + 2
+colour = tokens.reshape(49, 3, -1).mean(-1)  # (49, 3): mean red, green, blue
+content = -4 * np.square(colour[:, None] - colour[None, :]).sum(-1)  # (i, j)
+B = attn.relative_position_bias()  # (a, i, j)
+near, along = B[1], B[2]
+scores = [content, near, content + near, content + along]
+maps = [softmax(matrix)[i].reshape(M, M) for matrix in scores]
+agree("softmax of a sum", maps[2], (maps[0] * maps[1]) / (maps[0] * maps[1]).sum())
+attention_rows(
+    image, maps, query, ["content", "near", "content + near", "content + row"]
+)
 
 # %% [markdown]
 # ### The index step by step
@@ -605,9 +600,7 @@ solution("04.5")
 # no: two offsets fall together. Count, for $M = 7$:
 
 # %%
-rows, columns = (
-    index_part.ravel() for index_part in np.indices((13, 13))
-)  # both offsets, from 0 on
+rows, columns = np.indices((13, 13)).reshape(2, -1)  # both offsets, from 0 on
 for name, multiplier in (("2M-2", 12), ("2M-1", 13), ("3M-1", 20)):
     entries = rows * multiplier + columns
     print(
@@ -932,14 +925,11 @@ for _, value in whole.named_parameters():
 for name in ("with bias", "bias set to 0"):
     for grid in ((14, 14), (7, 7)):
         x = rng.standard_normal((1, *grid, 24))
-        by = (
-            7 if grid == (14, 14) else 2
-        )  # one whole window; two columns of the only one
+        # one whole window; two columns of the only one
+        by = 7 if grid == (14, 14) else 2
         there = whole(np.roll(x, by, axis=2).reshape(1, -1, 24), grid).reshape(x.shape)
-        off = np.abs(
-            there
-            - np.roll(whole(x.reshape(1, -1, 24), grid).reshape(x.shape), by, axis=2)
-        ).max()
+        here = whole(x.reshape(1, -1, 24), grid).reshape(x.shape)
+        off = np.abs(there - np.roll(here, by, axis=2)).max()
         print(
             f"{name:14} {grid}: rolled by {by}, largest difference {off / np.abs(there).max():.1e}"
         )

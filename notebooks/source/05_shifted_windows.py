@@ -3,19 +3,16 @@
 #
 # ![Six beats on a map with a photograph: walls between windows, the map rolls up and left, the seam, ordinary windows cut again, the mask, the map rolls back](../figures/gallery/cyclic_shift.gif)
 #
-# Windows make attention cheap, and they build walls: no token ever learns of anything outside its window. Swin
-# takes the walls down without giving up the windows. In every second block the windows lie elsewhere. How that is
-# done with one roll of the map and one mask is the heart of Swin, and the part that is most often copied without
-# being understood.
+# Windows make attention cheap, and they build walls: no token ever learns of anything outside its window. So in every
+# second block the windows lie elsewhere. How that is done with one roll of the map and one mask is the heart of Swin.
 #
 # After this chapter you can explain
 #
 # - why the windows move, and what the cyclic shift does to the map (the whole map, not each window);
 # - what the seam is, which pairs of tokens the mask blocks, and why two bits for each token are enough to know;
-# - why -100 is *added*, *before* the softmax, and what happens with other values in half precision;
+# - why -100 is *added*, *before* the softmax;
 # - why roll + mask is exactly attention over the true, unequal windows;
-# - how far a token has seen after $k$ blocks;
-# - what breaks, and how you notice, if one line of all this changes.
+# - how far a token has seen after $k$ blocks.
 
 # %% jupyter={"source_hidden": true}
 from itertools import product
@@ -77,10 +74,9 @@ windows.windows_on_image(image, patch_size=8, window_size=7, shift=3)
 # down: 3 for $M = 7$.
 
 # %% [markdown]
-# %% [markdown]
 # But look at the right picture: the windows at the border are smaller. On a map of 8 × 8 with $M = 4$, $s = 2$:
 
-# %%
+# %% jupyter={"source_hidden": true}
 H, W, M, s = 8, 8, 4, 2
 strips = np.split(np.arange(H), range(s, H, M))  # borders at s, s + M, …
 print("rows of the moved windows:", [strip.tolist() for strip in strips])
@@ -89,7 +85,7 @@ print(len(sizes), "windows instead of", (H // M) * (W // M), "with sizes", *size
 
 # %% [markdown]
 # Windows of different sizes don't fit into one array. A loop over them is slow, and filling them up with zeros costs
-# more windows (we count that under Q28). The paper's way out is to roll the map.
+# [more windows](#Windows-filled-up-instead). The paper's way out is to roll the map.
 
 # %% [markdown]
 # **05.2** How wide are the moved windows along an axis of `n` tokens, from the first to the last?
@@ -140,7 +136,7 @@ shifted.cyclic_shift(numbers, rolled, shift=2, window_size=4)
 # %%
 side_by_side("windows.cyclic_shift")
 
-# %%
+# %% jupyter={"source_hidden": true}
 x = rng.standard_normal((2, 8, 8, 3))  # image, row, column, channel
 one = shift_by_loop(numbers, 2)
 agree("loop and NumPy", one, cyclic_shift(numbers[None, :, :, None], 2)[0, :, :, 0])
@@ -152,7 +148,6 @@ agree("there and back", cyclic_shift(cyclic_shift(x, 2), -2), x)
 # %% [markdown]
 # **And back.** After attention the map is rolled back by the same amount. The residual connection adds the result
 # to the tokens as they were, place by place; without rolling back, token 0 would get the result of token 18.
-# (Trap 4.)
 
 # %% [markdown]
 # **05.1** Where does a token stand after the cyclic shift?
@@ -217,15 +212,14 @@ mask = shift_mask(8, 8, 4, 2)  # (4 windows, 16, 16)
 shifted.masks(mask, side, window_size=4)
 
 # %% [markdown]
-# Why does the mask of window (0, 1) look like small chess squares? Its tokens are listed row by row, four in a
-# row, and in each row the last two lie right of the seam: labels 0 0 1 1, 0 0 1 1, … In window (1, 0) the first
-# two *rows* lie above the seam, so its first eight tokens are equal: two large squares. The corner window has
-# both patterns at once.
+# Why does the mask of window (0, 1) look like small chess squares? Its tokens are listed row by row, and in each row
+# the last two lie right of the seam: labels 0 0 1 1, 0 0 1 1, … In window (1, 0) the first two *rows* lie above the
+# seam, so its first eight tokens are equal: two large squares. The corner window has both patterns at once.
 
 # %%
 side_by_side("windows.shift_mask")
 
-# %%
+# %% jupyter={"source_hidden": true}
 for size in ((8, 8, 4, 2), (14, 21, 7, 3), (12, 8, 4, 1)):
     agree(f"{size}, loop and NumPy", shift_mask(*size), mask_by_loop(*size))
     agree(f"{size}, NumPy and PyTorch", shift_mask(*size), swin_torch.shift_mask(*size))
@@ -240,16 +234,15 @@ print(f"windows with a blocked pair: {touched.sum()} of {len(touched)}")
 print(
     f"blocked pairs: {(mask56 != 0).sum():,} of {mask56.size:,} = {(mask56 != 0).mean():.1%}"
 )
-print("the same, in the windows' places:\n", touched.reshape(8, 8).astype(int))
+here = np.flatnonzero(touched.reshape(8, 8)[:-1, :-1])
+print("of these, not in the last row or column of windows:", len(here))
+fewest = int((mask56 == 0).sum(axis=2).min())
+print(f"fewest keys that any query may look at: {fewest} (a corner of 3 × 3 tokens)")
+assert (np.diagonal(mask56, axis1=1, axis2=2) == 0).all()  # never from itself
 
 # %% [markdown]
 # So the mask does nothing in most windows: only in the last row and the last column. And it never blocks a token from
-# itself, so no row is ever blocked entirely:
-
-# %%
-assert (np.diagonal(mask56, axis1=1, axis2=2) == 0).all()
-fewest = int((mask56 == 0).sum(axis=2).min())
-print(f"fewest keys that any query may look at: {fewest} (a corner of 3 × 3 tokens)")
+# itself, so no row is ever blocked entirely.
 
 # %% [markdown]
 # **05.3** One bit along one axis: which of the `n` places of the *rolled* axis hold tokens that wrapped around?
@@ -311,7 +304,7 @@ show_maps({name: weights[None] for name, weights in ways.items()})
 # - *Add -100 before*: $e^{s - 100} = e^s \cdot e^{-100}$, and $e^{-100}$ is next to nothing. The rest sums to 1:
 #   the same as if only the allowed keys had ever been there.
 
-# %%
+# %% jupyter={"source_hidden": true}
 agree(
     "add -100, or leave the keys out",
     ways["add -100 before"],
@@ -328,14 +321,11 @@ print("with a blocked score of 130:", far.round(3))
 # %% [markdown]
 # ## 5 · The whole of SW-MSA
 #
-# Shift, cut into windows, attention with mask, put together, shift back. `mask_for` makes the mask; the listing of the
-# whole path, which also pads, is in [chapter 06](06_swin_block.ipynb).
+# Shift, cut into windows, attention with mask, put together, shift back. `mask_for` makes the mask; the listing of
+# `in_windows`, the whole path, which also pads, is in [chapter 06](06_swin_block.ipynb).
 
 # %%
 side_by_side("block.SwinTransformerBlock.attend")
-
-# %%
-side_by_side("block.SwinTransformerBlock.mask_for")
 
 # %% jupyter={"source_hidden": true}
 size = {
@@ -463,9 +453,8 @@ area = {
 }
 for name, tokens in area.items():
     print(f"{name:17}", *(f"{t:5}" for t in tokens))
-assert area["W-MSA and SW-MSA"] == [
-    (7 * k) ** 2 for k in range(1, 9)
-]  # a square with side 7k
+# a square with side 7k
+assert area["W-MSA and SW-MSA"] == [(7 * k) ** 2 for k in range(1, 9)]
 curves(area, xlabel="blocks", ylabel="tokens that can matter", x=range(1, 9))
 
 # %% [markdown]
@@ -478,9 +467,8 @@ curves(area, xlabel="blocks", ylabel="tokens that can matter", x=range(1, 9))
 # together as before, and attention doesn't mind the order (but for the bias, which it would get wrong).
 
 # %%
-cut = window_partition(numbers[None, :, :, None], 4)[
-    0, :, :, 0
-]  # (4 windows, 16 tokens)
+# (4 windows, 16 tokens)
+cut = window_partition(numbers[None, :, :, None], 4)[0, :, :, 0]
 each_rolled = np.roll(cut.reshape(4, 4, 4), (-2, -2), axis=(1, 2)).reshape(4, 16)
 map_rolled = window_partition(cyclic_shift(numbers[None, :, :, None], 2), 4)[0, :, :, 0]
 for name, tokens in (
@@ -562,9 +550,8 @@ for k, labels in enumerate(cut):
 H, W, M, s = 8, 8, 4, 2
 down, right = np.arange(H) < s, np.arange(W) < s
 other_labels = 2 * down[:, None] + right[None, :]
-cut = window_partition(cyclic_shift(np.arange(64).reshape(1, 8, 8, 1), -s), M)[
-    0, :, :, 0
-]
+other_way = cyclic_shift(np.arange(64).reshape(1, 8, 8, 1), -s)
+cut = window_partition(other_way, M)[0, :, :, 0]
 sees = np.zeros((64, 64), bool)
 for tokens, mask_of_window in zip(cut, mask_from(other_labels, M) == 0, strict=True):
     sees[np.ix_(tokens, tokens)] = mask_of_window
@@ -581,7 +568,13 @@ print(
 # At 224 pixels the map of stage 4 has 7 × 7 tokens: one window. There is no wall to move, and a shift with mask would only
 # cut the one window in four. So the classification code sets the shift to 0 where a window covers the map. Detection code
 # is built for no size in particular and always shifts every second block, whatever map comes; its weights were trained
-# so. `Backbone.from_checkpoint` keeps to that for such files (`always_shift`).
+# so. `Backbone.from_checkpoint` keeps to that for such files (`always_shift`). The block asks for its mask here:
+
+# %%
+side_by_side("block.SwinTransformerBlock.mask_for")
+
+# %% [markdown]
+# And the shift of both blocks of stage 4:
 
 # %%
 for always in (False, True):
@@ -750,9 +743,8 @@ for name, order, back in (
     ("window-major", "n k a i j -> (k n) a i j", "(k n) -> n k"),
 ):
     fused = rearrange(np.zeros((n, k, 1, 1, 1)), order)
-    masked = (
-        fused.reshape(n, k, 1, 1, 1) + kth_mask[None, :, None]
-    )  # as the official code takes it apart
+    # as the official code takes it apart
+    masked = fused.reshape(n, k, 1, 1, 1) + kth_mask[None, :, None]
     got = rearrange(masked.reshape(n * k), back, n=n).astype(int)
     print(f"{name:12} mask that image 0 gets, by window: {got[0]}   image 1: {got[1]}")
 
@@ -876,12 +868,10 @@ print(
 # photograph too, where similar colours are. Move it in the notebook.
 
 # %%
-colour = rearrange(images, "1 c (h p1) (w p2) -> (h w) (p1 p2) c", p1=8, p2=8).mean(
-    1
-)  # (784, 3)
-alike = -1.0 * np.square(colour[:, None] - colour[None, :]).sum(
-    -1
-)  # scores of all pairs (784, 784)
+pixels_of = rearrange(images, "1 c (h p1) (w p2) -> (h w) (p1 p2) c", p1=8, p2=8)
+colour = pixels_of.mean(1)  # (784, 3)
+# scores of all pairs (784, 784)
+alike = -1.0 * np.square(colour[:, None] - colour[None, :]).sum(-1)
 
 
 def weights_in(s, mask):
@@ -937,10 +927,9 @@ place = place_of_tokens(*grid, block.window_size, block.shift_size)
 query = 6, grid[1] - 1
 looked = {}
 for name, added in (("masked", mask), ("not masked", 0 * mask)):
-    weights = block.attn.attention_weights(parts, added)[0].mean(
-        axis=1
-    )  # mean over heads
-    weights = np.where(added == 0, weights, np.nan)
+    weights = block.attn.attention_weights(parts, added)[0]
+    # mean over heads
+    weights = np.where(added == 0, weights.mean(axis=1), np.nan)
     on_map = on_the_map(place, weights, missing=np.nan)
     looked[name] = on_map[query[0] * grid[1] + query[1]].reshape(grid)
 picture = np.repeat(cloth[0][..., None], 3, axis=2)
@@ -1082,9 +1071,8 @@ print({name: f"{size / 1e3:.0f} kB a block" for name, size in stored.items()})
 # %%
 with torch.device("meta"):
     empty = swin_torch.WindowAttention(12, 7, 3)
-empty.load_state_dict(
-    plain.state_dict(), assign=True
-)  # assign: take the checkpoint's tensors as they are
+# assign: take the checkpoint's tensors as they are
+empty.load_state_dict(plain.state_dict(), assign=True)
 print("table on", empty.relative_position_bias_table.device)
 print("index on", empty.relative_position_index.device)
 empty.relative_position_index = swin_torch.relative_position_index(7)
@@ -1126,9 +1114,8 @@ def truth(H, W, M, s):
 
 def report(name, place, mask, H=8, W=8, M=4, s=2):
     """place (k, m): which token stands where; -1: padding."""
-    sees = np.zeros(
-        (H * W + 1, H * W + 1), dtype=bool
-    )  # the last row and column collect the padding
+    # the last row and column collect the padding
+    sees = np.zeros((H * W + 1, H * W + 1), dtype=bool)
     for tokens, window in zip(place, mask, strict=True):
         sees[np.ix_(tokens, tokens)] |= window == 0
     sees, right = sees[: H * W, : H * W], truth(H, W, M, s)

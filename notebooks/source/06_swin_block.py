@@ -10,9 +10,8 @@
 #
 # - what flows along the residual stream, and where the norms stand;
 # - which part of a block lets tokens exchange something, and which part treats each token by itself;
-# - what drop path drops, how often, and why nothing is lost on average;
-# - how a map of any size gets through windows of 7 × 7: pad, shift, cut, attend, and all of it back;
-# - where the parameters of a block lie, and where its multiplications are done.
+# - how a map gets through shifted windows: shift, cut, attend, and all of it back;
+# - what drop path drops, how often, and why nothing is lost on average.
 
 # %% jupyter={"source_hidden": true}
 import math
@@ -199,7 +198,7 @@ def twins(*sizes, **options):
     return numpy_block, torch_block, p
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 numpy_block, torch_block, p = twins(4, 1, window_size=2)
 y = numpy_block(stream[None], (2, 2))
 agree("one window: library and loop", y[0], block_by_loop(stream, p))
@@ -226,9 +225,9 @@ solution("06.1")
 #
 # Chelsea at 224 × 224 pixels gives 56 × 56 tokens of 96 channels. No trained Swin-T comes with the repository, so its
 # parameters are the random ones that training would start from. The way through the second block of stage 1, which
-# shifts, step by step:
+# shifts, step by step (`note` only writes down the shape of what it is given):
 
-# %%
+# %% jupyter={"source_hidden": true}
 config = CONFIGS["swin_tiny_patch4_window7_224"]
 model = swin_numpy.SwinTransformer(config, seed=0, dtype=np.float64)
 photo = preprocess(load_image(photo_path("chelsea")), 224).astype(np.float64)
@@ -263,45 +262,6 @@ agree("step by step, and the block", x, block(z, grid))
 shape_line(line)
 
 # %% [markdown]
-# How much does each branch add, and where? A hook on the two `drop_path` modules sees what is about to be added. The
-# maps show the size of that row of 96 numbers, token by token, for the first block (W-MSA).
-
-
-# %% jupyter={"source_hidden": true}
-def added_by(blocks, run):
-    """What the branches add to the stream in `run()`: attention, MLP, attention, …"""
-    added, hooks = [], []
-    for block in blocks:
-        for branch in (block.drop_path1, block.drop_path2):
-            catch = lambda module, inputs, output: added.append(output)
-            hooks.append(branch.register_forward_hook(catch))
-    run()
-    for hook in hooks:
-        hook.remove()
-    return added
-
-
-def size_map(x):
-    """Length of each token's row, as a map."""
-    return np.linalg.norm(x[0], axis=-1).reshape(grid)
-
-
-block = model.layers[0].blocks[0]
-titles = "the stream", "added by attention", "added by the MLP"
-maps = [size_map(x) for x in (z, *added_by([block], lambda: block(z, grid)))]
-for title, values in zip(titles, maps, strict=True):
-    print(f"{title:19} mean size {values.mean():6.3f}")
-
-# %%
-pictures = {"photograph": denormalise(photo)[0], titles[1]: maps[1], titles[2]: maps[2]}
-show_maps(pictures, columns=3, window={titles[1]: 7, titles[2]: 7})
-
-# %% [markdown]
-# Each map has its own scale, from its smallest to its largest number; the print above has the true sizes. (The patch
-# embedding ends with a norm: 96 numbers of variance 1 make a row of length √96.) The attention branch is made of squares:
-# here all tokens of a window get nearly the same correction. The MLP branch differs from token to token.
-
-# %% [markdown]
 # ### The shape stays
 #
 # (N, H·W, C) goes in, (N, H·W, C) comes out, on every grid. So any number of blocks can follow each other.
@@ -330,26 +290,12 @@ for step in steps_taken[:-2]:  # the last two are the mean over tokens and the h
 # follows a stage's last block, into the block.
 
 # %% [markdown]
-# ### The stream is a sum
-#
-# If blocks only add, then the last stream is the first one plus all corrections, in any order. Here for the six
-# blocks of Swin-T's third stage: twelve corrections.
-
-# %%
-first = rng.normal(size=(1, 14 * 14, 384))
-stage = model.layers[2]
-added = added_by(stage.blocks, lambda: stage(first, (14, 14)))
-last = stage(first, (14, 14))
-print("corrections:", len(added))
-agree("first + all corrections = last", first + sum(added), last)
-
-# %% [markdown]
 # ## Attention mixes tokens, the MLP doesn't
 #
 # Change one token and see who feels it. Here on 14 × 14 tokens with windows of 7, token (5, 8), for each branch and
 # for the whole block.
 
-# %%
+# %% jupyter={"source_hidden": true}
 numpy_block, torch_block, p = twins(12, 3, window_size=7)
 x = rng.normal(size=(1, 196, 12))
 poked = x.copy()
@@ -361,7 +307,7 @@ def who_feels(f, grid=(14, 14)):
     return np.any(f(x) != f(poked), axis=-1).reshape(grid)
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 felt = {
     "norm": who_feels(numpy_block.norm1),
     "attention": who_feels(lambda v: numpy_block.attend(v, (14, 14))),
@@ -374,7 +320,7 @@ show_maps(felt, window=7, query=(5, 8))
 # %% [markdown]
 # So the MLP may be given its tokens in any order, or one by one:
 
-# %%
+# %% jupyter={"source_hidden": true}
 order = rng.permutation(196)
 mlp = numpy_block.mlp
 agree("MLP of shuffled tokens", mlp(x[:, order]), mlp(x)[:, order])
@@ -390,7 +336,7 @@ agree("MLP token by token", [mlp(token) for token in x[0]], mlp(x)[0])
 # %%
 side_by_side("layers.DropPath.forward")
 
-# %%
+# %% jupyter={"source_hidden": true}
 drop = swin_numpy.layers.DropPath(0.25).train()
 swin_numpy.layers.seed_dropout(drop, 0)  # the same draws each time
 x = np.ones((10, 4, 3))  # ten images, four tokens, three channels
@@ -400,8 +346,7 @@ assert all(np.ptp(image) == 0 for image in y)  # dropped as a whole or not at al
 assert drop.eval()(x) is x  # in eval mode the input itself comes back
 
 # %% [markdown]
-# Which branches take part, for twelve images of a batch? The two branches
-# of a block draw separately. The rate grows from 0 at the first block to `drop_path_rate` at the last.
+# Which branches take part, for twelve images of a batch? The two branches of a block draw separately. The rate grows from 0 at the first block to `drop_path_rate` at the last.
 
 
 # %% jupyter={"source_hidden": true}
@@ -447,7 +392,6 @@ solution("06.3")
 #
 # Send a stream through one attention branch in each order, then a stream a thousand times as large:
 
-
 # %%
 ORDERS = {
     "pre-norm": lambda x, norm, f: x + f(norm(x)),
@@ -471,6 +415,60 @@ for name, order in ORDERS.items():
 # leave it alone and add something whose size doesn't depend on it. What that does to a stack of 24 blocks and to its
 # gradients, and why V2 needs cosine attention beside its norms, is measured in [chapter 12](12_swin_v2.ipynb). (V2's
 # largest models do norm the stream now and then, after every six blocks: Liu et al. 2022, section 3.2.)
+
+# %% [markdown]
+# ### What each branch adds, and where
+# A hook on the two `drop_path` modules sees what is about to be added. The
+# maps show the size of that row of 96 numbers, token by token, for the first block of stage 1 (W-MSA).
+
+
+# %%
+def added_by(blocks, run):
+    """What the branches add to the stream in `run()`: attention, MLP, attention, …"""
+    added, hooks = [], []
+    for block in blocks:
+        for branch in (block.drop_path1, block.drop_path2):
+            catch = lambda module, inputs, output: added.append(output)
+            hooks.append(branch.register_forward_hook(catch))
+    run()
+    for hook in hooks:
+        hook.remove()
+    return added
+
+
+def size_map(x):
+    """Length of each token's row, as a map."""
+    return np.linalg.norm(x[0], axis=-1).reshape(grid)
+
+
+block = model.layers[0].blocks[0]
+titles = "the stream", "added by attention", "added by the MLP"
+maps = [size_map(x) for x in (z, *added_by([block], lambda: block(z, grid)))]
+for title, values in zip(titles, maps, strict=True):
+    print(f"{title:19} mean size {values.mean():6.3f}")
+
+# %%
+pictures = {"photograph": denormalise(photo)[0], titles[1]: maps[1], titles[2]: maps[2]}
+show_maps(pictures, columns=3, window={titles[1]: 7, titles[2]: 7})
+
+# %% [markdown]
+# Each map has its own scale, from its smallest to its largest number; the print above has the true sizes. (The patch
+# embedding ends with a norm: 96 numbers of variance 1 make a row of length √96.) The attention branch is made of squares:
+# here all tokens of a window get nearly the same correction. The MLP branch differs from token to token.
+
+# %% [markdown]
+# ### The stream is a sum
+#
+# If blocks only add, then the last stream is the first one plus all corrections, in any order. Here for the six
+# blocks of Swin-T's third stage: twelve corrections.
+
+# %%
+first = rng.normal(size=(1, 14 * 14, 384))
+stage = model.layers[2]
+added = added_by(stage.blocks, lambda: stage(first, (14, 14)))
+last = stage(first, (14, 14))
+print("corrections:", len(added))
+agree("first + all corrections = last", first + sum(added), last)
 
 # %% [markdown]
 # ### How large are the corrections?
@@ -699,9 +697,7 @@ print("picture", whole.shape[2:], "→ grid", grid, "→ padded", tuple(padded_g
 block = model.layers[0].blocks[0]
 x = rearrange(block.norm1(z), "n (h w) c -> n h w c", h=grid[0])
 windows = window_partition(pad_to_multiple(x, 7), 7)
-weights = block.attn.attention_weights(windows)[0].mean(
-    1
-)  # mean of the heads: (k, i, j)
+weights = block.attn.attention_weights(windows)[0].mean(1)  # of the heads: (k, i, j)
 lost = np.einsum("kij,kj->ki", weights, 1 - real)
 paid = lost[real == 1]  # by real tokens
 print(f"paid to padding: at most {paid.max():.0%}, on average {paid.mean():.1%}")
