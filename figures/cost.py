@@ -12,7 +12,7 @@ def parts(names, parameters, operations):
     """Parameters and multiply-adds by part of the model: names (n,), parameters (n,), operations (n,)."""
     names = list(names)
     figure, axes = panels(1, 2, (PAGE, 1.0 + 0.34 * len(names)), sharey=True)
-    titles = ("parameters", "multiply-adds for one image")
+    titles = ("parameters", "multiply-adds in matrix products")
     for panel, values, title in zip(axes[0], (parameters, operations), titles, strict=True):
         values = as_array(title, values, (len(names),))
         total = values.sum() or 1

@@ -174,9 +174,8 @@ def architecture(image_size, patch_size, embed_dim, depths, heads, window_size, 
     alt = (
         f"Swin from left to right: an image of {H} × {W} pixels, {len(depths)} stages with ever smaller maps ({sizes})"
     )
-    return describe(
-        figure, f"{alt}, then norm, mean and a linear map to {classes} logits. In a stage W-MSA and SW-MSA alternate."
-    )
+    alt += f", then norm, mean and a linear map to {classes} logits. W-MSA and SW-MSA alternate where the map is larger"
+    return describe(figure, f"{alt} than a window.")
 
 
 def _thumbnail(axes, image, x, y, side, grid=None, window=None):

@@ -499,7 +499,7 @@ right = {
     "only the mean": accuracy(["mean"]),
     "only the differences": accuracy(PARTS[1:]),
 }
-for part in PARTS:
+for part in PARTS[1:]:  # without the mean there are only the differences
     right[f"without {part}"] = accuracy([other for other in PARTS if other != part])
 right["all four"] = accuracy(PARTS)
 error = np.sqrt(right["all four"] * (1 - right["all four"]) / len(truth))
@@ -621,7 +621,7 @@ print("first channel of the 3 × 3 new tokens")
 print(y_odd[0, :, 0].reshape(h, w).round(2))
 
 # %% [markdown]
-# Inside, all new tokens are equal. At the padded edge they are others. Trained at even sizes, a model has never seen
+# Inside, all new tokens are equal. At the padded edge they differ. Trained at even sizes, a model has never seen
 # such tokens. Multiples of 32 avoid it: 4 pixels a patch, halved three times, and 4 · 2 · 2 · 2 = 32.
 
 # %% [markdown]
@@ -655,9 +655,9 @@ agree(
 # %% [markdown]
 # ### Q44: Does a Swin-Unet style patch expanding invert patch merging?
 #
-# Swin-Unet goes down with patch merging and up again with *patch expanding*: a matrix makes 2C channels out of C, and
-# the arrow `h w (p1 p2 c) -> (h p1) (w p2) c` lays them out as 2 × 2 tokens of C/2. Send labelled tokens down the
-# official order and up that arrow, with no matrices in between:
+# Swin-Unet goes down with patch merging and up again with *patch expanding* (its class `PatchExpand`): a matrix makes 2C
+# channels out of C, and the arrow `h w (p1 p2 c) -> (h p1) (w p2) c` lays them out as 2 × 2 tokens of C/2. Send labelled
+# tokens down the official order and up that arrow, with no matrices in between:
 
 # %%
 names = np.arange(16.0).reshape(1, 4, 4, 1)

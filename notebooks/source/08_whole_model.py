@@ -633,8 +633,8 @@ except ValueError as error:
 # %% [markdown]
 # Which window would it be in? A copy in every window, or attention of its own beside the windows: both can be done, and
 # both complicate every block. Swin takes the mean over the last map instead. That is not as different as it looks.
-# Let one query look at the 49 tokens of the last map: a class token that joins late. If the query is zero, all weights
-# are equal, and it *is* the mean.
+# Let one query look at the 49 tokens of the last map, with the tokens as values: a class token that joins late. If the
+# query is zero, all weights are equal, and it *is* the mean.
 
 # %%
 last = numpy_model.norm(ends[-1].output)[0]  # (49, 768)
@@ -661,9 +661,9 @@ for size in (1, 5):
 # %% [markdown]
 # ### How far does a token see?
 #
-# After one block a token has seen its window. After a shifted block, the four windows that its shifted window lies on.
-# A merging makes every window twice as long, seen in pixels. To know exactly, walk **backwards**: start from one token
-# and collect, block by block, every token that can have influenced it.
+# After one block a token has seen its window. After a shifted block, the windows that its shifted window lies on: four, or
+# fewer at the map's edge. A merging makes every window twice as long, seen in pixels. To know exactly, walk **backwards**:
+# start from one token and collect, block by block, every token that can have influenced it.
 
 
 # %% jupyter={"source_hidden": true}
@@ -714,9 +714,9 @@ for (stage, kind, _, _), seen in zip(rows[:6], maps, strict=False):
 show_maps(shown, columns=6, query=(patch[0] * 4 + 2, patch[1] * 4 + 2))
 
 # %% [markdown]
-# (Here blocks are counted from 1, and a patch is one of the 56 × 56 = 3136 of the first map.) After six blocks the
-# token has seen the whole image. The counts for all twelve, and how they would be without any
-# shift: then a token sees nothing but its own window, until a merging makes windows larger.
+# (Here blocks are counted from 1, and a patch is one of the 56 × 56 = 3136 of the first map.) After six blocks this
+# token has seen the whole image; one in the corner needs seven. The counts for all twelve, and how they would be without
+# any shift: then a token sees nothing but its own window, until a merging makes windows larger.
 
 # %%
 narrow = replace(config, embed_dim=24, num_heads=(1, 2, 4, 8))  # same grids, quicker
@@ -725,6 +725,8 @@ for layer in unshifted.layers:
     for block in layer.blocks:
         block.shift_size = 0
 print("with shift:   ", [int(seen.sum()) for seen in maps])
+corner = [int(reach(numpy_model, blocks, (0, 0)).sum()) for blocks in range(1, 13)]
+print("in the corner:", corner)
 plain = [reach(unshifted, blocks, patch) for blocks in range(1, 13)]
 print("without shift:", [int(seen.sum()) for seen in plain])
 
@@ -775,13 +777,13 @@ slider(draw, row=(0, 55, 1, 25), column=(0, 55, 1, 33), blocks=(1, 12, 1, 3))
 # The probabilities under the trained model's twelve pictures, averaged over all test pictures:
 
 # %%
-for name, group in (("right", right), ("wrong", wrong)):
+for name, group in (("right", right), ("wrong", wrong), ("in all", range(len(sure)))):
     mean = sure[group].mean()
     print(f"{len(group):5} times {name}: mean probability of the answer {mean:.1%}")
 
 # %% [markdown]
-# The model is less sure where it is wrong, and still far from unsure: a probability of softmax says how sure a model is,
-# not how often it is right.
+# The model is less sure where it is wrong, and still far from unsure. And a probability of softmax says how sure a model
+# is, not how often it is right: compare the last line with the share that it gets right.
 
 # %% [markdown]
 # ### Other sizes
@@ -835,9 +837,10 @@ solution("08.2")
 # %% [markdown]
 # ### Traps
 #
-# **1. Shifting in the last stage.** At 224 the last map is 7 × 7: one window. The official code sees that when it is
-# built, and sets the shift to 0. Some re-implementations don't. Then the only window is cut into four regions that
-# must not see each other. Who sees whom, a row for each query token and a column for each key token:
+# **1. A classifier that shifts in the last stage.** At 224 the last map is 7 × 7: one window. The official classifier sees
+# that when it is built, and sets the shift to 0. Detection code (Microsoft's, MMDetection's) shifts there too, and its
+# weights were trained so ([chapter 05](05_shifted_windows.ipynb), Q34). A classifier's weights were not: the only window
+# is cut into four regions that don't see each other. A row for each query token, a column for each key token:
 
 # %%
 sees = {f"shift {s}": shift_mask(7, 7, 7, s)[0] == 0 for s in (0, 3)}
@@ -933,6 +936,6 @@ print("mean, then norm: off by", off(torch.tensor(wrong), torch.tensor(right)))
 #
 # - Liu et al. 2021, section 3.3 and table 7: the variants; section 4: results as a backbone. He et al. 2016 (ResNet);
 #   Dosovitskiy et al. 2021 (ViT) for the class token.
-# - In this package: `model.py` in `swin_numpy` and `swin_torch`; `python -m swin_torch.compare` prints this chapter's
-#   table for a picture of yours.
+# - In this package: `model.py` in `swin_numpy` and `swin_torch`; `python -m swin_torch.compare PICTURE` prints how far the
+#   twins are apart after each step.
 # - Next: [chapter 9](09_backward_by_hand.ipynb) walks the whole way backwards.
