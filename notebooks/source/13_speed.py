@@ -3,8 +3,8 @@
 #
 # ![Times of NumPy, PyTorch and other implementations of Swin-T, as ratios of one run](../figures/gallery/speed.png)
 #
-# The same sums, written twice, gave the same numbers in every chapter. They never took the same time. This chapter
-# asks where the time goes, and takes the plain code apart into steps that make it faster, each measured by itself.
+# The same sums, written twice, gave the same numbers in every chapter. How long do they take? This chapter asks
+# where the time goes, and takes the plain code apart into steps that make it faster, each measured by itself.
 # All measurements were made when this page was built; run it, and they are those of your machine.
 #
 # After this chapter you can explain
@@ -114,7 +114,7 @@ race(
     "a product against itself",
     {"A": lambda: square @ square, "B": lambda: square @ square},
 )
-print("Gains within this spread are none.")
+print("Gains within this spread are noise.")
 
 # %% [markdown]
 # Write the function, run the cell, and read what the check says. Stuck? Open the solution below it.
@@ -317,9 +317,9 @@ for run, parts in seconds.items():
     print(f"{run:15} {parts[LINEAR] / sum(parts.values()):.0%}")
 
 # %% [markdown]
-# What is left of the bars treats each number by itself. Some of it mostly moves numbers, from memory and back (adding a bias,
-# rolling the map); some computes a good deal for each number (the exponentials of GELU and softmax). The roofline below
-# tells them apart. This is where most of the steps below find their time.
+# Most of what is left of the bars goes through arrays number by number, or row by row. Some of it mostly moves numbers
+# (adding a bias, rolling the map); some computes a good deal for each (the exponentials of GELU and softmax). This is
+# where most of the steps below find their time.
 
 # %% [markdown]
 # ## Step by step
@@ -446,8 +446,8 @@ print(
 # ### Step 3: which way round a product
 #
 # Tokens as rows, or tokens as columns? $y = x W^T$ and $y^T = W x^T$ are the same sums. But a library for matrix
-# products copies both matrices in pieces into the order that its innermost loop wants, and how much that costs depends
-# on which of them is large, and which way round it lies in memory. Here are the first layer of an MLP in the third
+# products copies both matrices in pieces into the order that its innermost loop wants, and what that costs may depend on
+# the library, the sizes, and which way round they lie in memory. Here are the first layer of an MLP in the third
 # stage, for one window of tokens, for four, and for sixteen:
 
 # %% jupyter={"source_hidden": true}
@@ -586,10 +586,10 @@ parts = {
 speed.roofline(peak, bandwidth, parts)
 
 # %% [markdown]
-# Left of the corner, memory is the limit; right of it, arithmetic. What lies far below the sloping roof moves its
-# numbers more often than it must: several trips instead of one, new memory each time. (A point *above* the sloping
-# roof is no mistake: its numbers came from the cache, not from memory.) What lies below the flat roof and isn't a
-# matrix product can hardly reach it: `exp` and division take longer than a multiplication.
+# Left of the corner, memory is the limit; right of it, arithmetic. What lies far below
+# both roofs is held by neither: it goes over its numbers several times, a call of NumPy for each (step 7 measures what the
+# cache gives there), and `exp` and division take longer than a multiplication. (A point *above* the sloping roof is no
+# mistake: its numbers came from the cache, not from memory.)
 #
 # The whole model: how long would it take if there were nothing but its matrix products, at the speed of the large one?
 
@@ -600,6 +600,9 @@ for name, seconds_of in whole.items():
     print(
         f"{name:15} {1000 * np.median(seconds_of):7.1f} ms: {least / np.median(seconds_of):.0%} of the limit"
     )
+
+# %% [markdown]
+# (More than 100 % is possible: the peak is that of NumPy's product, and PyTorch's fused way calls oneDNN's.)
 
 # %% [markdown]
 # ## Deeper: questions, details and traps
@@ -975,8 +978,8 @@ print(
 )
 
 # %% [markdown]
-# Much or all of that gain is the folded array's, as the last line says. Which of its kernels did the call use? The operations that PyTorch ends up doing tell. And with a bias that is being
-# *trained*, and so needs a gradient?
+# How much of the gain is the call's, and not the folded array's, the last line says. Which of its kernels did the call use?
+# The operations that PyTorch ends up doing tell. And with a bias that is being *trained*, and so needs a gradient?
 
 
 # %%
