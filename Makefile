@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help venv tour test lab bench figures notebooks site explainer lint clean
+.PHONY: help venv tour test lab bench figures notebooks site lite explainer lint clean
 
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -49,6 +49,12 @@ WITH_TORCH := $(if $(filter none,$(TORCH)),,.venv/.torch-$(TORCH))
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-docs.txt
 	@touch $@
 
+.venv/.lite: requirements-lite.txt
+	@echo "Setting up what the chapters in the page need"
+	$(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-lite.txt
+	@touch $@
+
 # PRETRAINED=1 takes Swin-T's published weights, from the Hugging Face hub; PRETRAINED=NAME those of another model.
 TOUR_WEIGHTS := $(if $(PRETRAINED),--pretrained $(filter-out 1,$(PRETRAINED)))
 
@@ -73,6 +79,9 @@ notebooks: .venv/.dev  ## execute notebooks/source into notebooks/*.ipynb; LANGU
 
 site: .venv/.docs  ## build the web site, docs/build/html
 	$(BIN)/python docs/make_site.py
+
+lite: .venv/.lite  ## chapters that run in a browser, docs/build/lite; PYODIDE=FOLDER makes them need no network
+	$(BIN)/python -m docs.lite.build $(if $(PYODIDE),--pyodide $(PYODIDE))
 
 explainer: .venv/.run $(WITH_TORCH)  ## the page docs/build/explainer.html, on which Swin can be touched
 	$(BIN)/python docs/explainer/build.py

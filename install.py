@@ -19,7 +19,7 @@ CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 CONTENTS = {  # part: what is in it, and about how many megabytes its wheels are, without torch's
     "run": ("NumPy, Matplotlib, Pillow, huggingface_hub", 59),
     "lab": ("JupyterLab", 50),
-    "dev": ("pytest, ruff, transformers as a model to compare with, Playwright", 90),
+    "dev": ("pytest, ruff, transformers as a model to compare with, Playwright, JupyterLite", 107),
 }
 PROBES = {"run": "matplotlib", "lab": "jupyterlab", "dev": "pytest", "torch": "torch"}  # there once it is installed
 GOALS = {"lab": ["run", "torch", "lab"]}

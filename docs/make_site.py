@@ -37,12 +37,14 @@ PAGES = [
 ]  # beside the chapters and docs/*.md
 MATHJAX = ["tex-chtml.js", "output/chtml/fonts/woff-v2/"]
 ANIMATION = ["figures/gallery/cyclic_shift.gif", "figures/gallery/cyclic_shift_photograph.png"]
+LITE = DOCS / "build" / "lite"  # chapters that run in the page, if `make lite` made them
 EXPLAINER = DOCS / "explainer" / "build.py"
 LINK = re.compile(r"\[([^\[\]]*)\]\((<[^>\n]+>|[^)\s]+)\)")
 MEDIA = (".png", ".svg", ".gif", ".pdf", ".html")
+RUN = '<a href="{up}lite/notebooks/index.html?path=notebooks/{name}">{run}</a> · '
 PACKAGES = ("swin_numpy", "swin_torch")
 SHOWN = {".py": "python", ".json": "json", ".toml": "toml", ".md": "markdown", ".txt": "text", "": "text"}
-CHAPTER_BAR = '<p class="chapter-bar"><a href="{name}" download>{lab}</a>: {how}</p>\n'
+CHAPTER_BAR = '<p class="chapter-bar">{run}<a href="{name}" download>{lab}</a>: {how}</p>\n'
 ANCHOR = re.compile(r'<a id="([^"]+)"></a>\n\n#+ (.+)')  # as docs/chinese writes them
 
 
@@ -141,7 +143,10 @@ def chapter(path, wanted, language):
         cell["metadata"]["mystnb"] = {"image": {"alt": alt_text(cell) or words["picture"].format(heading=heading)}}
     first = notebook["cells"][0]
     how = words["chapter.how"].format(folder="<code>notebooks</code>", command="<code>make lab</code>")
-    bar = CHAPTER_BAR.format(name=path.name, lab=words["chapter.lab"], how=how)
+    up = os.path.relpath(HTML, EDITIONS[language] / "notebooks") + "/"
+    runs = (LITE / "files" / "notebooks" / path.name).exists()
+    run = RUN.format(up=up, name=path.name, run=words["chapter.run"]) if runs else ""
+    bar = CHAPTER_BAR.format(name=path.name, run=run, lab=words["chapter.lab"], how=how)
     first["source"] = below_title(first["source"], notice(path, language), bar)
     return json.dumps(notebook, ensure_ascii=False)
 
@@ -266,6 +271,8 @@ def build():
             write(out / "explainer.html", page.replace('lang="en"', f'lang="{language.replace("_", "-")}"', 1))
     search = ["--site", HTML, "--root-selector", "article", "--exclude-selectors", ".headerlink, #source", "--silent"]
     subprocess.run([sys.executable, "-m", "pagefind", *search], check=True)
+    if LITE.exists():  # after the index: these pages are no text to search
+        shutil.copytree(LITE, HTML / "lite")
     for sphinx in made:
         sphinx.check_returncode()  # only now: what a warning was about can be looked at
     DONE.touch()
@@ -289,6 +296,7 @@ def current():
     """Is docs/build/html newer than everything that it is made of?"""
     made = [path for name in INPUTS for path in [ROOT / name, *(ROOT / name).rglob("*")] if path.is_file()]
     made = [path for path in made if not {"build", "__pycache__"} & set(path.relative_to(ROOT).parts)]
+    made += [path for path in [LITE / "index.html"] if path.exists()]
     return DONE.exists() and max(path.stat().st_mtime for path in made) < DONE.stat().st_mtime
 
 
