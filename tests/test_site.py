@@ -61,7 +61,7 @@ def build():
 def pages(build):
     """Names of all pages, such as "notebooks/QUESTIONS.html"."""
     found = sorted(path.relative_to(HTML).as_posix() for path in HTML.rglob("*.html"))
-    return [name for name in found if not re.search(r"^(_static|pagefind)/|(^|/)lite/", name)]
+    return [name for name in found if not re.search(r"(^|/)(_static|pagefind|lite)/", name)]
 
 
 class Silent(SimpleHTTPRequestHandler):
