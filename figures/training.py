@@ -22,7 +22,7 @@ def in_step(losses, differences):
     for (name, values), style, width in zip(losses.items(), ("-", ":"), (6, 2), strict=True):
         values = as_array(name, values, (steps,))
         left.plot(values, style, color=color_of(name), linewidth=width, alpha=0.45 if style == "-" else 1, label=name)
-    for (name, values), color, marker in zip(differences.items(), CYCLE[1:], "os", strict=False):
+    for (name, values), color, marker in zip(differences.items(), CYCLE[1:], "os^", strict=False):
         values = as_array(name, values, (steps,))
         right.plot(np.where(values > 0, values, np.nan), marker, color=color, markersize=4.5, label=name)
     seen = np.concatenate([np.asarray(values) for values in differences.values()])

@@ -137,35 +137,47 @@ twins = {
     "PyTorch": TorchTrainer(config, short, dtype=torch.float64),
 }
 feed = batches(train.images, train.labels, 4, seed=0, epoch=0, augmented=True)
-apart = []  # the largest difference of a weight, after each step
+
+
+def apart_now():
+    """The largest difference of the twins' biases of K, and of all their other weights."""
+    of_k, others = 0.0, 0.0
+    ours, theirs = (trainer.weights() for trainer in twins.values())
+    for name in ours:
+        gap = np.abs(ours[name] - theirs[name])
+        if name.endswith("qkv.bias"):
+            q, k, v = np.split(gap, 3)
+            of_k, gap = max(of_k, k.max()), np.append(q, v)
+        others = max(others, gap.max())
+    return of_k, others
+
+
+apart = []
 for step, (images, labels) in zip(range(40), feed, strict=False):
     lr = cosine_schedule(step, total_steps=40, warmup_steps=10, base_lr=1e-3)
     for trainer in twins.values():
         trainer.step(images, labels, lr)
-    ours, theirs = (trainer.weights() for trainer in twins.values())
-    apart.append(max(np.abs(ours[name] - theirs[name]).max() for name in ours))
+    apart.append(apart_now())
 
 # %% jupyter={"source_hidden": true}
 losses = {name: np.array(trainer.losses) for name, trainer in twins.items()}
 difference = np.abs(losses["NumPy"] - losses["PyTorch"])
-in_step(
-    losses, {"of the losses": difference, "of the weights, largest": np.array(apart)}
-)
+of_k, others = np.transpose(apart)
+gaps = {"losses": difference, "biases of K": of_k, "all other weights": others}
+in_step(losses, gaps)
 
 # %% jupyter={"source_hidden": true}
 agree("losses", losses["NumPy"], losses["PyTorch"], 1e-8)
-gaps = {name: np.abs(ours[name] - theirs[name]).max() for name in ours}
-worst = max(gaps, key=gaps.get)
-print(f"largest difference of a weight: {gaps[worst]:.0e}, in {worst}")
-assert gaps[worst] < 1e-8
+print(f"biases of K: {of_k[-1]:.0e} apart, all other weights {others[-1]:.0e}")
+assert others[-1] < 1e-12 and of_k[-1] < 1e-8
 print(f"loss of a model that knows nothing: {math.log(10):.3f}")
 print(f"mean of the first 5 losses {losses['NumPy'][:5].mean():.3f}, "
       f"of the last 5 {losses['NumPy'][-5:].mean():.3f}")  # fmt: skip
 
 # %% [markdown]
-# The curves lie on each other; the losses differ in the last digits of float64, if at all. The weights drift apart a
-# little with each step: each computes with what the last one left, so roundings add up. The tests do this for
-# 100 steps.
+# The curves lie on each other; losses and weights differ in the last digits of float64, if at all. Only one kind of
+# weights drifts: the biases of K. Their gradient is zero but for rounding (chapter 9), and AdamW divides even that by its
+# usual size, so each twin follows its own rounding. No answer depends on them. The tests do this for 100 steps.
 
 # %% [markdown]
 # ## A model that was trained for longer
@@ -505,7 +517,7 @@ solution("10.3")
 #
 # Decay pulls parameters to 0. For the matrix of a layer, 0 is a good place to be pulled to: smaller weights, smoother
 # function. For the **weight of a layer norm** it isn't: 1 means "leave it", 0 means "delete this channel". **Biases** and **bias tables** are
-# added and few; nothing is gained by keeping them small. The two groups of the small model:
+# added, and few. The two groups of the small model:
 
 # %%
 groups = {True: [], False: []}
@@ -732,8 +744,8 @@ solution("10.5")
 # %% [markdown]
 # #### Rollout
 #
-# One block's A says where **that block** looks. Where does the end come from? Abnar & Zuidema (2020) multiply. The
-# residual path carries half of each token on unchanged, so a block is (A + I) / 2, with A the mean over heads; several
+# One block's A says where **that block** looks. Where does the end come from? Abnar & Zuidema (2020) multiply. They
+# let the residual path carry half of each token on, so a block is (A + I) / 2, with A the mean over heads; several
 # blocks are their product. Patch merging makes one token of four: a matrix too, with four times ¼ in each row.
 #
 # $$R = \tfrac12 (A_L + I) \cdots P \cdots \tfrac12 (A_2 + I)\, \tfrac12 (A_1 + I)$$
@@ -792,12 +804,13 @@ rolled = np.stack([rollout(inputs, k)[-1].mean(axis=0) for k in range(len(chosen
 rolled = rearrange(rolled, "n (h w) -> n h w", h=grid[0])
 
 
-def occlusion(image, label):
-    """(28, 28) uint8 → (7, 7): how much the logit falls."""
+def occlusion(image, label, paint=None):
+    """(28, 28) uint8 → (7, 7): how much the logit falls. paint: a grey, by default the picture's mean."""
+    paint = image.mean() if paint is None else paint
     covered = np.repeat(image[None], 49, axis=0)
     for k in range(49):
         row, column = 4 * (k // 7), 4 * (k % 7)
-        covered[k, row : row + 4, column : column + 4] = image.mean()
+        covered[k, row : row + 4, column : column + 4] = paint
     logits = logits_of(twin, np.concatenate([image[None], covered]))[:, label]
     return (logits[0] - logits[1:]).reshape(7, 7)
 
@@ -806,8 +819,8 @@ hidden = np.stack([occlusion(test.images[k], test.labels[k]) for k in chosen])
 maps_of_images(test.images[chosen], {"rollout": rolled, "occlusion": hidden})
 
 # %% [markdown]
-# Do the two agree? Rank both maps and correlate, over more images. And for comparison, with a map that needs no model at
-# all: how bright the image is there.
+# Do the two agree? Rank both maps and correlate, over more images. For comparison, a map that needs no model at all: how
+# bright the image is there. And a second occlusion, in white: no other map can be expected to agree better.
 
 
 # %%
@@ -819,7 +832,7 @@ def rank_correlation(a, b):
     return np.corrcoef(ranks)[0, 1]
 
 
-found = {"rollout": [], "brightness": []}
+found = {"rollout": [], "brightness": [], "occlusion in white": []}
 more = rng.choice(np.flatnonzero(said == test.labels), 16, replace=False)
 x, grid = model.embed(standardise(test.images[more]).astype(np.float64))
 many = []
@@ -838,13 +851,15 @@ for place, k in enumerate(more):
     hidden = occlusion(test.images[k], test.labels[k])
     found["rollout"].append(rank_correlation(R, hidden))
     found["brightness"].append(rank_correlation(bright, hidden))
+    white = occlusion(test.images[k], test.labels[k], 255)
+    found["occlusion in white"].append(rank_correlation(white, hidden))
 for name, values in found.items():
     error = np.std(values) / math.sqrt(len(values))
-    print(f"{name:10} with occlusion: {np.mean(values):+.2f} ± {error:.2f}")
+    print(f"{name:18} with occlusion: {np.mean(values):+.2f} ± {error:.2f}")
 
 # %% [markdown]
-# A map that explained the answer would be near +1. R is right about **which tokens can matter**, as the oracle confirmed. It
-# is no explanation of the answer: it knows nothing of V, of the MLPs, or of the class.
+# Even two occlusions agree only in part; the rollout doesn't come near that. R is right about **which tokens can matter**,
+# as the oracle confirmed. It is no explanation of the answer: it knows nothing of V, of the MLPs, or of the class.
 
 # %% [markdown]
 # ### How many seeds?
@@ -883,8 +898,8 @@ runs(
 # %% [markdown]
 # What these runs show, on this model and at this length: read it off the lines above, seed by seed. What they don't: SGD
 # was run with one rate, so it may have a better one; and a batch four times as large takes a quarter of the steps, so it had
-# fewer chances. As a start on one GPU, take the official rate times batch / 1024, and try two and four times that: small
-# models stand, and like, higher rates than the rule gives.
+# fewer chances. Nor was the official rule run here: for batches of 64 it gives 6e-5, a 48th of the rate above. It belongs to
+# large models and 300 epochs. On one GPU, sweep the rate in steps of about three, from what the rule gives upwards.
 
 # %% [markdown]
 # ### Q51: Why does Swin from scratch do worse than ResNet on CIFAR or a few thousand images, and what helps?
@@ -919,11 +934,13 @@ compare(with_full)
 #
 # 1. **Pre-trained weights**, if there are any: chapter 11.
 # 2. **More data by augmentation** that fits: mirror and move here; crops, colours and mixing for photographs. It makes
-#    the task harder, so in runs as short as these it may cost accuracy: see above. It pays when a training is long enough
-#    for the gap to open; if it still widens, augment more.
-# 3. **First weights** that suit the width. The published spread of 0.02 was made for widths of 96 and more; `first_weights` in [recipe](../swin_numpy/training/recipe.py) says how we start.
-# 4. **Small patches**: tokens of 2 × 2 pixels for 28 × 28 images, not 4 × 4 of ImageNet. Else there is nothing to attend
-#    to. And a small model.
+#    the task harder, so in runs as short as these it may cost accuracy: see above. It is meant for trainings long enough
+#    for the gap to open.
+# 3. **First weights** that suit the width. The published spread of 0.02 was made for widths of 96 and more;
+#    [`first_weights`](../swin_numpy/training/recipe.py) says how we start. (That run starts its bias tables at 0.02 too,
+#    instead of 1: two changes at once.)
+# 4. **Small patches**: tokens of 2 × 2 pixels for 28 × 28 images, not 4 × 4 of ImageNet, which would leave 7 × 7 tokens,
+#    a single window. And a small model.
 # 5. **Warm-up**, a rate from a short sweep, label smoothing, and several seeds before you believe a difference.
 
 # %% [markdown]
@@ -1129,8 +1146,8 @@ print(
 )
 
 # %% [markdown]
-# Epochs of one training are more alike than that, so the real gain is smaller. But it is never negative. (The trained
-# model's own accuracy flatters a little too: with which run to go on was decided with a look at the test images.)
+# Epochs of one training are more alike than that, so the real gain is smaller. But it is never negative. (For the
+# trained model, the images to look at while it trained were set aside from the training images.)
 
 # %% [markdown]
 # **7. Checkpointing with dropout.** The second forward must throw away the same numbers as the first. Our wrapper doesn't
