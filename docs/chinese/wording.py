@@ -37,7 +37,7 @@ AVOIDED = {
 def faults(english, chinese, page=""):
     """What is wrong with a translation, a line for each fault. On the glossary's page, its words stay English."""
     if english == chinese:
-        names = page == "glossary" or not re.search(r"[a-z]{2,} [a-z]{2,}", re.sub(CODE, "", english))
+        names = page == "glossary" or not re.search(r"[a-z]{2,} [a-z]{3,}|[a-z]{3,} [a-z]{2,}", re.sub(CODE, "", english))
         return [] if names else ["left in English"]
     found = [f"{what}: {lost}" for what, lost in lost_parts(english, chinese)]
     if not CHINESE.search(chinese):
