@@ -266,8 +266,8 @@ agree("PyTorch's bicubic", stretched, rearrange(bigger, "1 a r c -> (r c) a"))
 tables_before_after(table, stretched)
 
 # %% [markdown]
-# The same pattern over twice the reach: what a head said of three tokens to the left it now says of six, which is the same
-# distance in the picture.
+# The same pattern over twice the reach: what a head said of three tokens to the left it now says of about six, which is
+# the same distance in the picture.
 #
 # Does it help? The model gets pictures of twice the side, without any training: with windows **as they were**; with windows
 # of twice the side and tables that are **zero**, the **old table in the middle** with its edge continued, or **interpolated**.
@@ -326,11 +326,11 @@ tables["shrunk again, as trained"] = accuracy(logits_of(torch_model, back))
 bars(tables, f"share right of {len(doubled)} held-out pictures", form="{:.1%}")
 
 # %% [markdown]
-# Among the tables, the interpolated ones do best, and they don't bring everything back. Part of the loss is the patch
-# convolution's: an enlarged picture shows its patches smooth edges. Enlarging tokens instead wins some of that back, and
-# not all; these rows don't show why. So, with no training, bring the picture to the size that the model was trained for.
+# Among the tables, the interpolated ones do best, and they don't bring everything back. Is it the patch convolution's
+# fault, to which an enlarged picture shows smooth edges? Enlarged tokens, which have passed it as it was trained, don't bring
+# it back either; these rows don't show why. So, with no training, bring the picture to the size that the model was trained for.
 # With a short fine-tuning at the new size, start from interpolated tables, as the published 384-pixel models did (Liu et
-# al. 2021, section 4.1). V2 has no table to stretch: chapter 12.
+# al. 2021, sections 3.2 and 4.1). V2 has no table to stretch: chapter 12.
 
 # %% [markdown]
 # ## 4 · A backbone under a decoder
@@ -503,8 +503,8 @@ print("at 384 pixels:", *said)
 
 # %% [markdown]
 # So windows are per stage: a config has `window_size`, which was asked for, and `windows`, which each stage has. The tables
-# alone reveal both, and the size of a square picture with them. At 384 pixels the last map has 12 tokens on a side: the
-# window is 12 again, and its table is stretched.
+# alone reveal both, and, where a window shrank, the size of a square picture. At 384 pixels the last map has 12 tokens on a
+# side: the window is 12 again, and its table is stretched.
 #
 # Detectors do neither: their windows never shrink and every second block shifts, whatever the size
 # (MMDetection 3, `mmdet/models/backbones/swin.py`). A file with norms of its own for the stages' outputs (norm0, norm1, …) is
@@ -730,7 +730,8 @@ for name in ("half.safetensors", "page.pth", "model.pth"):
 
 # %% [markdown]
 # A page of HTML with the ending `.pth` is what you get when a download went wrong. And the last one matters: a pickle can
-# run code when it is read. Files are read here with `weights_only=True`, which takes arrays and nothing else.
+# run code when it is read. Files are read here with `weights_only=True`, which takes arrays in plain containers, and no
+# code.
 
 # %% [markdown]
 # ### Q58: How can 3-channel weights serve grey or many-channel images?
@@ -816,8 +817,8 @@ solution("11.2")
 # | torchvision, `models/swin_transformer.py`, `IMAGENET1K_V1` | 232 (S: 246, B: 238), bicubic | crop 224 |
 # | transformers, the files' `preprocessor_config.json` | – | straight to 224 × 224 |
 #
-# All take off ImageNet's mean and divide by its deviation. Microsoft's by hand on the cat, and in the library (from 384 pixels
-# on, its code resizes straight to the size, and so does `preprocess`):
+# All take off ImageNet's mean and divide by its deviation. Microsoft's by hand on the cat, and in the library (its settings
+# for 384 pixels resize straight to the size, and so does `preprocess`):
 
 # %%
 picture = load_image(photo_path("chelsea"))
@@ -915,8 +916,8 @@ curves(
 )
 
 # %% [markdown]
-# Every size gives an answer, and the further from what it was trained on, the less it is worth. Where a model is *trained* on
-# many sizes, as detectors are, this is different.
+# Every size gives an answer, and the further from what it was trained on, the less it is worth. A model that is *trained* on
+# many sizes, as detectors are, is another matter, and not tried here.
 
 # %% [markdown]
 # ### Q62: What if H or W is not divisible by patch size times M (256, 512, 750, 768 ...)?
@@ -1063,8 +1064,8 @@ for name, block, grid, weights in attention_of(numpy_model, images64):
     )
 
 # %% [markdown]
-# The share of the weight can be well above or below the share of the keys: nobody taught this model what padding is. What if
-# padding is masked, like what lies across the seam?
+# The weight lies above the share of keys in some blocks and below it in others: nobody taught this model what padding is.
+# What if padding is masked, like what lies across the seam?
 
 
 # %%
@@ -1088,8 +1089,8 @@ for size in (side, side + 4, side + 8):
     )
 
 # %% [markdown]
-# With nothing to pad, both are the same model. Otherwise a mask changes the answers, for better or worse: this model was
-# trained with neither. Mask padding if you train with the mask.
+# With nothing to pad, both are the same model. Otherwise a mask changes the answers: this model was trained with
+# neither. Mask padding if you train with the mask.
 
 # %% [markdown]
 # ### Q67: Why are corners and borders bright in feature similarity or attention maps without an object there?
@@ -1170,6 +1171,10 @@ for bias in (True, False):
         (a, c), (b, d) = stand_out(small), stand_out(large_map)
         print(f"{bias!s:6} {shift!s:6} {a:14.1%} {b:7.1%} {c:22.1%} {d:7.1%}")
         padded_maps[f"bias {bias}, shift {shift}"] = large_map
+corners, borders = stand_out(lengths(masking, larger_noise))
+print(
+    f"bias and shift on, padding masked: corners {corners:.1%}, last row {borders:.1%}"
+)
 
 # %% [markdown]
 # **Two: padding.** A size that needs no padding leaves noise nearly even. A size that does makes the last rows and
@@ -1179,7 +1184,7 @@ for bias in (True, False):
 show_maps(padded_maps, bar=f"noise of {side + 8} pixels, padded")
 
 # %% [markdown]
-# The border may come out darker or brighter: that depends on the weights.
+# That padding is the cause one can test: the last line above masks it, and the border is no longer darker.
 #
 # **Three: attention maps have fewer keys there.** After the shift, tokens at the border live in smaller windows: the
 # mask leaves them $s \times s$ keys in one corner, $M \times M$ inside. Every row of weights sums to 1, so with fewer keys
