@@ -73,5 +73,16 @@ def part(text, name):
     return re.search(rf"<!-- {name} -->\n(.*?)\n<!-- end of {name} -->", text, re.DOTALL)[1]
 
 
+def write_chinese():
+    """README.zh-CN.md in step, where the tools for it are installed; else a word on how."""
+    try:
+        from docs.chinese import copies
+    except ImportError:
+        print("README.zh-CN.md may be behind: `make notebooks LANGUAGE=zh`")
+    else:
+        copies.write(missing=False)
+
+
 if __name__ == "__main__":
     write_text(README, filled(README.read_text(encoding="utf-8"), files=files(), tour=tour()))
+    write_chinese()

@@ -183,7 +183,10 @@ def test_every_picture_says_what_it_shows(parsed):
 def test_every_chapter_offers_its_own_notebook(parsed):
     for path in (ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"):
         assert path.name in parsed[f"notebooks/{path.stem}.html"].links
+        assert path.name in parsed[f"zh_CN/notebooks/{path.stem}.html"].links
         assert (HTML / "notebooks" / path.name).read_bytes() == path.read_bytes()
+        chinese = (HTML / "zh_CN" / "notebooks" / path.name).read_text(encoding="utf-8")
+        assert '"enter"' in chinese and "](../" in chinese
 
 
 @in_browser
@@ -209,10 +212,13 @@ def test_every_formula_is_set_and_every_picture_arrives(visits):
 
 
 @in_browser
-@pytest.mark.parametrize(("word", "page"), [("mask", "notebooks/05_"), ("掩码", "notebooks/QUESTIONS")])
-def test_search_finds(word, page, browser, address):
+@pytest.mark.parametrize(
+    ("start", "word", "page"),
+    [("", "mask", "/notebooks/05_"), ("zh_CN/index.html", "掩码", "/zh_CN/notebooks/QUESTIONS")],
+)
+def test_search_finds(start, word, page, browser, address):
     tab = browser.new_page(viewport=PHONE)
-    tab.goto(address)
+    tab.goto(address + start)
     tab.keyboard.press("Control+K")
     tab.keyboard.type(word)
     tab.keyboard.press("Enter")
@@ -225,6 +231,47 @@ def test_search_finds(word, page, browser, address):
     tab.wait_for_load_state()
     assert word in tab.text_content("article").lower()
     tab.close()
+
+
+@in_browser
+def test_search_of_one_language_finds_no_page_of_the_other(browser, address):
+    tab = browser.new_page()
+    for start in ("", "zh_CN/"):
+        tab.goto(f"{address}{start}search.html?q=softmax")
+        tab.wait_for_selector("#search-results li a")
+        links = tab.eval_on_selector_all("#search-results a", "found => found.map(a => a.href)")
+        assert {"/zh_CN/" in link for link in links} == {bool(start)}
+    tab.close()
+
+
+@in_browser
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_language_switch_leads_to_the_same_place_and_back(width, browser, address):
+    tab = browser.new_page(viewport={"width": width, "height": 844})
+    tab.goto(f"{address}notebooks/01_self_attention.html#several-heads")
+    for label, where in (("中文", "zh_CN/"), ("English", "")):
+        box = tab.get_by_text(label, exact=True).bounding_box()
+        assert box["y"] >= 0 and box["x"] + box["width"] <= width
+        tab.get_by_text(label, exact=True).click()
+        tab.wait_for_url(f"{address}{where}notebooks/01_self_attention.html#several-heads")
+        assert tab.evaluate("document.getElementById('several-heads') !== null")
+    tab.close()
+
+
+@in_browser
+@pytest.mark.parametrize("language", ["en-US", "zh-CN"])
+def test_the_explainer_of_the_chinese_site_is_chinese(language, browser, address):
+    tab = browser.new_page(locale=language)
+    for name, chinese in (("zh_CN/explainer.html", True), ("explainer.html", language == "zh-CN")):
+        tab.goto(address + name)
+        assert (tab.text_content("h1") == "看得见、摸得着的 Swin Transformer") is chinese
+    tab.close()
+
+
+def test_a_heading_has_the_same_anchors_in_both_languages(parsed):
+    for name in (name for name in parsed if re.match(r"notebooks/\d\d_", name)):
+        headings = re.findall(r'<section id="([^"]+)"', (HTML / name).read_text(encoding="utf-8"))[1:]
+        assert headings and not set(headings) - parsed[f"zh_CN/{name}"].ids
 
 
 @in_browser

@@ -15,7 +15,7 @@ from mdit_py_plugins.dollarmath import dollarmath_plugin
 PARSER = MarkdownIt("commonmark").enable("table").use(dollarmath_plugin).use(amsmath_plugin)
 LABEL = re.compile(r"\(.*\)=$")  # of MyST
 DIRECTIVE = re.compile(r":{2,}|:[\w-]+:|\(.*\)=$|.*\{%")  # lines of MyST and Jinja, which aren't prose
-TITLE = re.compile(r"(:{3,}\{grid-item-card\} |:caption: )(.+)")  # but these end with some
+TITLE = re.compile(r"(:{3,}\{grid-item-card\} |:caption: )(.+)()$|()(\S.*)( <[\w/]+>)$")  # but in these there are some
 CODE = r"(`+)(?:(?!`).)+\1|\$[^$]+\$"
 TARGET = r"\]\((?P<target><[^>\n]+>|[^()\s]*(?:\([^()]*\)[^()\s]*)*)\)"
 LINK = re.compile(rf"{CODE}|{TARGET}")
@@ -62,8 +62,10 @@ def changes(lines, lookup, anchors):
             found.append((start, end, new))
     found += [(row, row + 1, [new_row(lines[row], cells)]) for row, cells in rows.items()]
     for number, line in enumerate(lines):
-        if (match := TITLE.match(line)) and (new := new_text(match[2], lookup)) is not None:
-            found.append((number, number + 1, [match[1] + new]))
+        if match := TITLE.match(line):
+            before, title, after = (part for part in match.groups() if part is not None)
+            if (new := new_text(title, lookup)) is not None:
+                found.append((number, number + 1, [before + new + after]))
     return sorted(found)
 
 

@@ -91,6 +91,8 @@ def around(text, match):
 def terms(english, chinese):
     """Terms of the glossary that the English has and the Chinese calls otherwise."""
     found, text = [], re.sub(rf"{CODE}|{TAG}|\{{\w+\}}", " ", english)
+    for title in re.findall(r"\*[^*]+\*", english):
+        text = text.replace(title, " ") if title in chinese else text  # the title of a paper stays English
     for term, names in glossary().items():
         text, count = re.subn(pattern(term), " ", text, flags=re.IGNORECASE)
         if count and not any(name.lower() in chinese.lower() for name in names):
