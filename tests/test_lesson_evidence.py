@@ -49,6 +49,16 @@ def test_differences_are_taken_seed_by_seed():
     assert difference == pytest.approx(1.02) and half < 0.1
 
 
+def test_with_a_base_all_others_are_compared_with_it_alone(capsys):
+    runs = {name: noisy(offset, 0.1, offset) for name, offset in (("a", 1), ("b", 2), ("c", 4))}
+    found = lesson.compare_runs(runs, range(3), base="b")
+    assert list(found) == [("b", "a"), ("b", "c")]
+    assert found["b", "a"][0] == pytest.approx(-lesson.compare_runs(runs, range(3))["a", "b"][0])
+    assert "c - b: +" in capsys.readouterr().out.split("c - a")[0]
+    with pytest.raises(ValueError, match="base: expected one of a, b, c, got 'd'"):
+        lesson.compare_runs(runs, range(3), base="d")
+
+
 @pytest.mark.parametrize("seeds", [(), (1,), (1, 1)])
 def test_one_seed_is_no_evidence(seeds):
     with pytest.raises(ValueError, match="two different ones"):

@@ -18,12 +18,13 @@ STUDENT = [12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23, 2.20, 2.
 FLOOR = 0.05  # times closer than this part of the longer one are called equal: the machine has noise of its own
 
 
-def compare_runs(runs, seeds, unit=""):
+def compare_runs(runs, seeds, unit="", base=None):
     """Run every function of {name: function(seed) → number} once with each seed; print each pair's difference.
 
     The same seed gives all the same start, so differences are taken seed by seed. Printed are their mean with its
     95 % interval, and "can't be told apart" where 0 lies inside. Returns {(a, b): (mean of b - a, half the interval)}.
-    Raises ValueError for fewer than two seeds, which have no spread.
+    With `base`, a name, only the pairs that it belongs to are compared, the others with it.
+    Raises ValueError for fewer than two seeds, which have no spread, and for a base that isn't there.
     """
     seeds = list(seeds)
     if len(set(seeds)) < max(2, len(seeds)):
@@ -31,8 +32,10 @@ def compare_runs(runs, seeds, unit=""):
     results = {name: [float(run(seed)) for seed in seeds] for name, run in runs.items()}
     for name, values in results.items():
         print(f"{name}: {mean(values):.4g}{unit}, from {min(values):.4g} to {max(values):.4g} with {len(seeds)} seeds")
+    if base is not None and base not in results:
+        raise ValueError(f"base: expected one of {', '.join(results)}, got {base!r}")
     found = {}
-    for a, b in combinations(results, 2):
+    for a, b in combinations(results, 2) if base is None else [(base, name) for name in results if name != base]:
         gaps = [after - before for before, after in zip(results[a], results[b], strict=True)]
         found[a, b] = difference, half = mean(gaps), half_interval(gaps)
         verdict = "" if abs(difference) > half else ": can't be told apart"
