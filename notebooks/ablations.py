@@ -72,12 +72,18 @@ def convnet(trainer):
     """Another model altogether, with first weights of its own."""
     import torch
 
-    from notebooks.convnet import resnet
     from swin_torch.train import make_optimizer
 
     torch.manual_seed(trainer.recipe.seed)
     trainer.model = trainer.network = resnet()
     trainer.optimizer = make_optimizer(trainer.model, trainer.recipe)
+
+
+def resnet():
+    """The ResNet that is trained in the Swin's place."""
+    from notebooks import convnet  # here: it needs PyTorch
+
+    return convnet.resnet()
 
 
 def blocks(trainer):
