@@ -926,7 +926,7 @@ for name in names:
 
 # %% [markdown]
 # With few images both learn them nearly by heart, and the gap opens. Compare the ResNet with the Swin of the same images:
-# it is ahead on images that it was trained on, too, and its gap isn't smaller. In runs of this length, then, the Swin
+# it is ahead on images that it was trained on, too, and its gap is about as large. In runs of this length, then, the Swin
 # isn't the one that fits and fails to generalise; it fits more slowly. Fewer images, for the Swin:
 
 # %%
