@@ -49,6 +49,11 @@ def check_shape(name, x, *axes):
 
 def check_array(name, x):
     """Raise TypeError unless x is an array of this library that holds real numbers."""
+    if isinstance(x, torch.fx.Proxy):
+        raise TypeError(
+            f"{name}: torch.fx traces without sizes, and these decide how Swin pads and shifts: use the graph of "
+            "torch.export, which traces with an example, or a Tracer whose leaves are the blocks and patches"
+        )
     if not isinstance(x, torch.Tensor):
         raise TypeError(f"{name}: expected a torch tensor, got {type(x).__name__}")
     if x.is_complex():

@@ -79,6 +79,13 @@ def test_an_export_takes_images_of_any_size_that_needs_no_padding(version):
         exported(images(2, 3, 100, 112))
 
 
+def test_an_export_of_sides_that_may_need_padding_says_which_sides_need_the_same():
+    """It isn't made, instead of going wrong at other sides."""
+    sides = {2: torch.export.Dim("h", min=120, max=512), 3: torch.export.Dim("w", min=120, max=512)}
+    with pytest.raises(torch._dynamo.exc.UserError, match=r"(?s)Suggested fixes:.*h = 56\*_h - 18"):
+        torch.export.export(model_of(1, img_size=None), (images(2, 3, 150, 210),), dynamic_shapes=(sides,))
+
+
 @VERSIONS
 @pytest.mark.parametrize("dynamo", [True, False], ids=["torch.export", "legacy"])
 @torch.no_grad()
@@ -114,6 +121,19 @@ def test_torch_fx_sees_the_blocks(version):
     assert targets[:2] == ["patch_embed", "pos_drop"] and "layers.1.blocks.0" in targets
     traced = torch.fx.GraphModule(model, graph)
     assert_same(traced(images(3, 3, 56, 56)), model(images(3, 3, 56, 56)))
+
+
+@VERSIONS
+@torch.no_grad()
+def test_torch_fx_cannot_see_through_the_whole_model_and_says_what_can(version):
+    """Its Proxies have no sizes. torch.export traces with an example, and what it makes is a graph of torch.fx."""
+    model = model_of(version)
+    with pytest.raises(TypeError, match=r"images: torch.fx traces without sizes, .* use the graph of torch.export"):
+        torch.fx.symbolic_trace(model)
+    graph = torch.export.export(model, (images(2, 3, 56, 56),)).module()
+    assert isinstance(graph, torch.fx.GraphModule)
+    assert any(node.target == torch.ops.aten.softmax.int for node in graph.graph.nodes)
+    assert_same(graph(images(2, 3, 56, 56)), model(images(2, 3, 56, 56)))
 
 
 @VERSIONS

@@ -1,14 +1,16 @@
 """The command line of both trainers: what it trains and writes, and one line for what it can't do."""
 
 import json
+import shlex
 import socket
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 
 import pytest
 import torch
 
 import swin_numpy
 import swin_torch
+from swin_numpy.training import command_line
 from swin_numpy.training.recipe import Recipe, first_weights
 from swin_numpy.weights.files import read_file
 from swin_numpy.weights.load import load_checkpoint, load_with_config
@@ -64,6 +66,33 @@ def test_start_from_another_runs_weights(package, data_folder, tmp_path, capsys)
 
 
 @PACKAGES
+def test_ctrl_c_promises_only_what_was_saved(package, data_folder, tmp_path, capsys, monkeypatch):
+    def stop(trainer, train, watched, folder, *rest):
+        if saved:
+            (folder / "last.safetensors").touch()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command_line, "fit", stop)
+    arguments = options(data_folder, tmp_path / "my runs")
+    for saved in (False, True):
+        assert package.train.main([*arguments, "--overwrite"]) == 130
+        go_on = f"go on with: python -m {package.__name__}.train {shlex.join([*arguments, '--resume'])}\n"
+        said = go_on if saved else "Stopped before anything was saved: there is nothing to resume.\n"
+        assert capsys.readouterr().err.endswith(said)
+
+
+def test_the_largest_model_is_counted_exactly(monkeypatch):
+    for version in (1, 2):
+        config = replace(TINY, version=version, pretrained_window_sizes=(0,))
+        count = sum(value.size for value in swin_numpy.SwinTransformer(config).state_dict().values())
+        monkeypatch.setattr(command_line, "MOST_PARAMETERS", count)
+        command_line._check_size(config)
+        monkeypatch.setattr(command_line, "MOST_PARAMETERS", count - 1)
+        with pytest.raises(ValueError, match=f"it has {count:,} and"):
+            command_line._check_size(config)
+
+
+@PACKAGES
 def test_wrong_options(package, data_folder, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     for more, found in (
@@ -100,6 +129,7 @@ def test_wrong_options(package, data_folder, tmp_path, capsys):
         (["--config", '{"embed_dim": -8}'], "embed_dim"),
         (["--config", '{"mlp_ratio": 1e300}'], "at most 200,000,000 parameters"),
         (["--config", '{"mlp_ratio": NaN}'], "mlp_ratio"),
+        (["--config", '{"window_size": 200, "img_size": null}'], "and 9,600,000,000"),
         (["--config", '{"patch_size": 1000000}'], "at most 200,000,000 parameters"),
         (["--config", '{"window_size": 1000000, "img_size": null}'], "at most 200,000,000 parameters"),
         (["--config", json.dumps({"depths": [10**9], "num_heads": [2]})], "at most 1000 blocks, got 1000000000"),

@@ -31,6 +31,7 @@ def test_both_trainers_in_step(tmp_path, version, kind):
     assert_same_weights(ours.weights(), theirs.weights(), 1e-8)
     x, _ = batch()
     np.testing.assert_allclose(ours.logits(x), theirs.logits(x), rtol=0, atol=1e-8)
+    assert fit(ours, TRAIN, TEST, tmp_path / "numpy") == result and ours.steps == 20  # there is nothing left to do
 
 
 class Brightest:

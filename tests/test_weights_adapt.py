@@ -42,6 +42,13 @@ def test_a_square_grid_is_assumed_where_nobody_says_what_it_was():
     assert adapt_state(wide, replace(CONFIG, img_size=32))[1] == []
 
 
+@pytest.mark.parametrize("shape", [(2, 64, 12), (64, 12), (1, 63, 12), (1, 0, 12)])
+def test_an_embedding_of_no_grid_is_left_for_the_check(shape):
+    wrong = np.zeros(shape)
+    found, changes = adapt_state({"absolute_pos_embed": wrong}, CONFIG)
+    assert found["absolute_pos_embed"] is wrong and not any("absolute" in change for change in changes)
+
+
 def test_offsets_keep_their_scale_only_between_models_of_the_same_stages():
     own = SwinConfig(version=2, img_size=64, window_size=4, depths=(2, 2), num_heads=(3, 6))
     larger = replace(own, window_size=6)

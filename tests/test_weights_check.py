@@ -142,6 +142,12 @@ def test_a_ratio_that_rounds_gives_every_stage_its_width_again(ratio, width):
     assert [int(wide * found) for wide in widths] == [int(wide * ratio) for wide in widths]
 
 
+@pytest.mark.parametrize("shape", [(0, 24), (96, 0), (0, 0), (96,), ()])
+def test_no_ratio_is_read_from_an_mlp_without_width(shape):
+    weight = {"layers.1.blocks.0.mlp.fc1.weight": shape}
+    assert "mlp_ratio" in read_sizes(V1) and "mlp_ratio" not in read_sizes(V1 | weight)
+
+
 def test_a_gap_in_the_blocks_counts_and_a_table_of_no_window_is_left_out():
     gap = {name: shape for name, shape in V1.items() if not name.startswith("layers.1.blocks.0.")}
     assert read_sizes(gap)["depths"] == (2, 2)

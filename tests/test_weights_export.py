@@ -10,7 +10,7 @@ from swin_numpy.weights.check import CheckpointError
 from swin_numpy.weights.export import LIBRARIES, export_state_dict
 from swin_numpy.weights.names import convert_state_dict
 from swin_numpy.weights.shapes import model_shapes
-from tests.peer_names import official_shapes, random_state
+from tests.peer_names import DERIVED, official_shapes, peer_shapes, random_state
 
 
 def config(version, **fields):
@@ -37,6 +37,20 @@ def test_a_window_for_each_stage_goes_there_and_back(to, version, windows):
         assert theirs[f"{stages}.blocks.1.attn.relative_position_index".replace("5.blocks", "5")].size == 14**4
         assert ("layers.2.blocks.1.attn_mask" in theirs) is False
         assert ("layers.1.blocks.1.attn_mask" in theirs) == (to == "microsoft")
+
+
+@pytest.mark.parametrize("to", LIBRARIES)
+@pytest.mark.parametrize("version", [1, 2])
+def test_names_and_shapes_are_those_of_the_library_s_model(to, version):
+    exported = export_state_dict(random_state(official_shapes(version)), to, config(version, window_size=7))
+    if to == "transformers_classic" and version == 1:  # files on the hub, not the model in memory
+        assert "swin.encoder.layers.0.blocks.0.attention.self.query.weight" in exported
+        return
+    expected = peer_shapes(version, to.removesuffix("_classic"))
+    assert {name: value.shape for name, value in exported.items()} == {
+        name: shape for name, shape in expected.items() if to in ("microsoft", "torchvision") or name in exported
+    }
+    assert not [name for name in expected.keys() - exported.keys() if not name.endswith(DERIVED)]
 
 
 def test_a_config_of_other_windows_is_refused():

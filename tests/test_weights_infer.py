@@ -134,3 +134,10 @@ def test_version_2_asks_for_what_leaves_no_trace(monkeypatch):
         infer_config(state, window_size=16)
     assert infer_config(state, window_size=16, pretrained_window_sizes=(0, 0)) == V2_PRESETS["other"]
     assert infer_config(state, window_size=24) == V2_PRESETS["larger"]
+
+
+@pytest.mark.parametrize(("windows", "found"), [(3, 3), ((3, 4), (3, 4))])
+def test_a_detector_s_windows_are_one_int_where_they_are_the_same(windows, found):
+    state = shape_state(SwinConfig(**SMALL, img_size=None, window_size=windows))
+    config = infer_config(state | {"norm0.weight": np.zeros(24)})
+    assert config.always_shift and config.img_size is None and config.window_size == found

@@ -699,6 +699,21 @@ def test_nan_and_infinity_are_named(package):
     assert np.isnan(arrays(model)["head.bias"]).sum() == 2
 
 
+@pytest.mark.parametrize(
+    "read", [load_checkpoint, load_with_config, *(p.SwinTransformer.from_checkpoint for p in (swin_numpy, swin_torch))]
+)
+def test_nan_in_a_file_is_said_once_whoever_reads_it(tmp_path, read):
+    state = state_of(CONFIG)
+    state["head.bias"][1:3] = np.nan
+    path = tmp_path / "nan.npz"
+    save_checkpoint(path, state)
+    fields = {} if read is load_checkpoint else {"img_size": CONFIG.img_size}
+    with pytest.warns(UserWarning) as said:
+        read(path, **fields)
+    texts = [str(warning.message) for warning in said if "NaN" in str(warning.message)]
+    assert len(texts) == 1 and texts[0].endswith("head.bias holds 2 NaN or infinite values")
+
+
 def test_pytorch_s_own_ways_still_work():
     state = {name: torch.from_numpy(value) for name, value in state_of(CONFIG).items()}
     model = swin_torch.SwinTransformer(CONFIG)

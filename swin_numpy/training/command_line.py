@@ -14,6 +14,7 @@ import numpy as np
 from ..config import CONFIGS, config_from_dict, get_config
 from ..runtime.command import exit_status
 from ..weights.files import save_checkpoint
+from ..weights.shapes import model_shapes
 from .fashion_mnist import CLASSES, MODEL, SIDE, SUBSET, fashion_mnist, hold_out
 from .loop import accuracy, fit
 from .recipe import INITS, Recipe
@@ -152,9 +153,13 @@ def _check_size(config):
     """Raise ValueError for a model too large to be meant, before any of it is made."""
     if sum(config.depths) > MOST_BLOCKS:
         raise ValueError(f"--config: expected at most {MOST_BLOCKS} blocks, got {sum(config.depths)}")
-    parameters = config.embed_dim * config.in_chans * config.patch_size**2
-    for depth, width, window, heads in zip(config.depths, config.widths, config.windows, config.num_heads, strict=True):
-        hidden = width * math.ceil(min(config.mlp_ratio, MOST_PARAMETERS))
-        parameters += depth * (4 * width**2 + 2 * width * hidden + (2 * window - 1) ** 2 * heads)
-    if parameters > MOST_PARAMETERS:
-        raise ValueError(f"--config: expected a model of at most {MOST_PARAMETERS:,} parameters; make it smaller")
+    pairs = sum(depth * window**4 for depth, window in zip(config.depths, config.windows, strict=True))
+    try:
+        parameters = sum(map(math.prod, model_shapes(config).values()))
+    except OverflowError:  # a width beyond what a float can hold
+        parameters = math.inf
+    if max(parameters, pairs) > MOST_PARAMETERS:
+        raise ValueError(
+            f"--config: expected a model of at most {MOST_PARAMETERS:,} parameters, and as many pairs of tokens in "
+            f"windows; it has {parameters:,} and {pairs:,}"
+        )
