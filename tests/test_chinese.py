@@ -50,6 +50,16 @@ def test_wording_and_terms(name):
     assert not faults
 
 
+def test_what_stands_on_several_pages_has_one_name():
+    """Titles and headings; a single word of a table may be a name in one place and a word in another."""
+    names = {}
+    for page in PAGES:
+        for (_, english), chinese in catalogues.translations(page).items():
+            if len(english.split()) > 3:
+                names.setdefault(english, set()).add(chinese)
+    assert len(names) > 500 and not {english: found for english, found in names.items() if len(found) > 1}
+
+
 def test_the_gate_falls_when_an_english_sentence_changes(tmp_path):
     page = catalogues.pages()["QUESTIONS"]
     changed = tmp_path / page.name
