@@ -12,6 +12,7 @@ from IPython.display import Markdown, display
 from .controls import slider, steps
 from .evidence import compare_runs, compare_times, fresh_and_trained, moved, unmoved
 from .exercises import check, solution
+from .published import published
 from .twins import side_by_side, there_and_back
 
 FOLDER = Path(__file__).parents[1]

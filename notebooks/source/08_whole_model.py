@@ -22,7 +22,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 from einops import rearrange, reduce
-from lesson import agree, check, side_by_side, slider, solution
+from lesson import agree, check, published, side_by_side, slider, solution
 from torch.utils.flop_counter import FlopCounterMode
 
 import swin_torch
@@ -784,6 +784,31 @@ for name, group in (("right", right), ("wrong", wrong), ("in all", range(len(sur
 # %% [markdown]
 # The model is less sure where it is wrong, and still far from unsure. And a probability of softmax says how sure a model
 # is, not how often it is right: compare the last line with the share that it gets right.
+
+# %% [markdown]
+# ### What is in the photographs?
+#
+# Only a model that was trained on ImageNet can say. Where the published weights of Swin-T have been downloaded before, the
+# next cell lets it name three of our photographs; where not, it says how to get them, and the small model names three of its
+# test pictures instead. Each line has the three most probable classes.
+
+# %%
+known = published("swin_tiny_patch4_window7_224")
+if known is None:
+    asked, classes = trained, CLASSES
+    tests = {i: standardise(clothes.images[[i]]).astype(np.float64) for i in right[:3]}
+    shown = {f"test picture {i}": image for i, image in tests.items()}
+else:
+    asked, classes = SwinTransformer.from_pretrained(known.folder), known.classes
+    photos = {
+        name: load_image(photo_path(name)) for name in ("chelsea", "coffee", "camera")
+    }
+    shown = {name: known.prepare(image) for name, image in photos.items()}
+for name, image in shown.items():
+    probabilities = softmax(asked(image))[0]
+    best = np.argsort(-probabilities)[:3]
+    answers = [f"{classes[i]} {probabilities[i]:.0%}" for i in best]
+    print(f"{name}: {', '.join(answers)}")
 
 # %% [markdown]
 # ### Other sizes

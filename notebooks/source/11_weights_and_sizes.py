@@ -15,6 +15,7 @@
 # - which missing or unexpected names are harmless, and which mean that nothing was loaded at all.
 
 # %% jupyter={"source_hidden": true}
+import json
 import pickle
 import re
 import tempfile
@@ -27,7 +28,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from einops import einsum, rearrange, reduce, repeat
-from lesson import agree, check, side_by_side, solution
+from lesson import agree, check, published, side_by_side, solution
 from PIL import Image
 
 import swin_numpy
@@ -37,10 +38,11 @@ from figures.bias import tables_before_after
 from figures.maps import show_maps
 from figures.measure import bars, curves
 from figures.training import seeds
-from swin_numpy import CONFIGS, SwinConfig, SwinTransformerBlock
+from swin_numpy import CONFIGS, PUBLISHED, SwinConfig, SwinTransformerBlock
 from swin_numpy import functional as F
 from swin_numpy.pictures.images import load_image, preprocess, to_array
 from swin_numpy.training.fashion_mnist import (
+    CLASSES,
     SUBSET,
     TRAINED,
     fashion_mnist,
@@ -436,17 +438,56 @@ solution("11.5")
 # %% [markdown]
 # ### Getting the published ImageNet weights
 #
-# Nothing was downloaded to make this page. If you have a network, Microsoft's Swin-T is one command away; the second
-# one runs the NumPy twin on a photograph and prints five class names, the third makes a file that needs no PyTorch:
+# By name: `from_pretrained` looks a preset up in the table below, downloads the weights of that repository from the Hugging
+# Face hub once, and reads them as any other file. It also takes any other `owner/repository`, or a folder. The names stand
+# for timm's uploads of Microsoft's own weights, under the MIT licence ([published.py](../swin_numpy/weights/published.py) has
+# the repositories and the sources of the numbers). Top-1 is the share of ImageNet-1k's 50,000 validation pictures that the
+# model names right, as timm measured it; it's missing where the head is for the 21,841 classes of ImageNet-22k.
+
+# %% jupyter={"source_hidden": true}
+print(f"{'preset':42} {'parameters':>10}   top-1  trained on ImageNet")
+for name, entry in PUBLISHED.items():
+    top1 = f"{entry.top1:.1f} %" if entry.top1 else "-"
+    tag = entry.repo.partition(".ms_in")[2]  # 1k, 22k, or 22k_ft_in1k
+    print(
+        f"{name:42} {entry.parameters:8.1f} M {top1:>7}  {tag.replace('_ft_in', ', then ')}"
+    )
+
+# %% [markdown]
+# This page downloads nothing. Where the weights of Swin-T are in the cache, both twins now read them and name the cat; where
+# not, the cell says how to get them, and both twins read the small model's file by the same call:
+
+# %%
+known = published("swin_tiny_patch4_window7_224")
+source = TRAINED if known is None else known.folder
+image = few[:1] if known is None else known.prepare(load_image(photo_path("chelsea")))
+answers = swin_numpy.SwinTransformer.from_pretrained(source)(image)
+with torch.inference_mode():
+    twin = swin_torch.SwinTransformer.from_pretrained(source)(torch.from_numpy(image))
+agree("logits of both twins", answers, twin, 1e-5)
+classes = CLASSES if known is None else known.classes
+print("most probable:", ", ".join(classes[i] for i in np.argsort(-answers[0])[:5]))
+
+# %% [markdown]
+# On the command line it is `--pretrained NAME`, for `python -m swin_numpy` and `python -m swin_torch.compare`, and
+# `make tour PRETRAINED=1`. The pictures must be prepared as for the weights: that is what `prepare` does,
+# `Preprocessing.from_pretrained`, which reads the repository's settings (Q59 shows that they differ).
 #
-# ```sh
-# curl -LO https://github.com/SwinTransformer/storage/releases/download/v1.0.0/swin_tiny_patch4_window7_224.pth
-# python -m swin_numpy figures/photos/chelsea.jpg --weights swin_tiny_patch4_window7_224.pth --top 5
-# python -m swin_torch.convert swin_tiny_patch4_window7_224.pth swin_tiny.safetensors
-# ```
-#
-# From Python: `SwinTransformer.from_checkpoint("swin_tiny_patch4_window7_224.pth")`, in either package. Where only names and
-# shapes matter, we use a Swin-T with random weights; where it matters what a model *knows*, the trained one above.
+# The way back is `save_pretrained`: two files in a folder, which transformers reads, or timm with `to="timm"`.
+# `hf upload OWNER/NAME FOLDER`, a command of huggingface_hub, puts the folder on the hub.
+
+# %%
+with tempfile.TemporaryDirectory() as folder:
+    torch_model.save_pretrained(folder)
+    print(*sorted(path.name for path in Path(folder).iterdir()))
+    settings = json.loads((Path(folder) / "config.json").read_text())
+    print({key: settings[key] for key in ("architectures", "image_size", "depths")})
+    again = swin_numpy.SwinTransformer.from_pretrained(folder)
+    agree("written and read again", again(few), numpy_model(few))
+
+# %% [markdown]
+# Where only names and shapes matter, we go on with a Swin-T of random weights; where it matters what a model *knows*, with
+# the trained one above.
 
 # %% [markdown]
 # ### From a file to a model, step by step
