@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PAGES = ["README.md", "CONTRIBUTING.md", "notebooks/data/README.md", "figures/photos/LICENSES.md"]
+PAGES = ["README.md", "README.zh-CN.md", "CONTRIBUTING.md", "notebooks/data/README.md", "figures/photos/LICENSES.md"]
 
 
 @pytest.mark.parametrize("page", PAGES)

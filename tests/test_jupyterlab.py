@@ -216,19 +216,20 @@ def test_steps_go_there_and_back_and_play(page):
     beat(3)
 
 
-def test_second_click_on_a_question_lands_on_its_answer(browser, lab):
+@pytest.mark.parametrize("folder", ["", "zh/"])
+def test_second_click_on_a_question_lands_on_its_answer(folder, browser, lab):
     question, source = next(
         (question, source)
         for question, (source, fragment) in reversed(questions.answers().items())
         if fragment.replace("-", " ") in chapters.target(source).read_text(encoding="utf-8").replace("-", " ")
     )
-    page = visit(browser, f"{lab}/lab/workspaces/questions/tree/notebooks/twins.ipynb")
+    page = visit(browser, f"{lab}/lab/workspaces/questions{folder[:2]}/tree/notebooks/twins.ipynb")
     page.wait_for_selector("text=| Idle")
-    options = "{path: 'notebooks/QUESTIONS.md', factory: 'Markdown Preview'}"
+    options = f"{{path: 'notebooks/{folder}QUESTIONS.md', factory: 'Markdown Preview'}}"
     page.evaluate(f"void window.jupyterapp.commands.execute('docmanager:open', {options})")
     link, heading = (
         page.locator(f".jp-MarkdownViewer a[href*='{question}']").first,
-        page.locator("h3", has_text=f"{question}:"),
+        page.locator("h3", has_text=re.compile(f"^{question}[:：]")),
     )
     link.click()  # opens the chapter
     heading.wait_for(state="attached")

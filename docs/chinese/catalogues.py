@@ -20,7 +20,21 @@ FOLDER = ROOT / "docs" / "locale" / "zh_CN" / "LC_MESSAGES"
 TEXTS = {"explainer": "docs/explainer/texts.json", "site": "docs/site.json"}  # {key: English}
 
 # Pages that are Chinese from the first word to the last. A test fails if one of them isn't.
-GATED = ("QUESTIONS", "cheat_sheet", "explainer", "from_chinese_notes", "glossary", "index", "site")
+GATED = (
+    "README",
+    "01_self_attention",
+    "02_patch_embedding",
+    "06_swin_block",
+    "07_patch_merging",
+    "08_whole_model",
+    "QUESTIONS",
+    "cheat_sheet",
+    "explainer",
+    "from_chinese_notes",
+    "glossary",
+    "index",
+    "site",
+)
 
 TIMES = re.compile(r"^\*(Core (\d+) min · all of it (\d+) min · running it (?:(\d+) min|under a minute))\*\n\n", re.M)
 
