@@ -176,7 +176,7 @@ attention_structure(
 )
 
 # %% [markdown]
-# The gap widens with the picture. Twice as many tokens make twice as many windows, but four times as many pairs.
+# The gap widens with the picture. Twice the side makes four times as many windows, but sixteen times as many pairs.
 
 # %%
 for side in (224, 448, 896):
@@ -216,7 +216,7 @@ show_maps({name: row.reshape(2, 2) for name, row in looks.items()})
 # ## 6 · Walls, and how to move them
 #
 # Windows are cheap, but they build walls. Tokens 5 and 6 (counted row by row, from 0) are neighbours in the middle of
-# the tree, and a wall runs between them: with these windows they never meet. So in every second block the windows lie
+# the tree, and a wall runs between them: in this stage they never meet. So in every second block the windows lie
 # elsewhere, moved by half a window.
 
 # %% jupyter={"source_hidden": true}
@@ -237,7 +237,7 @@ draw_shift(numbers, rolled, shift=1, window_size=2)
 # stand side by side that don't belong together: the last window holds 15, 12, 3 and 0, the four corners of the picture.
 #
 # So each token gets a **label** for the side of the seam it came from, and tokens of different labels mustn't see each
-# other: the **mask** adds −100 to their score, and after the softmax nothing is left of it.
+# other: the **mask** adds −100 to their score, and after the softmax next to nothing is left of it.
 
 # %% jupyter={"source_hidden": true}
 side = np.arange(4) >= 3
@@ -277,7 +277,7 @@ agree("roll + mask, and the true unequal windows", back, true)
 #
 # Attention moves information between tokens. Around it Swin builds a **block**: norm the tokens, attend, **add** the
 # result to what was there; norm again, let a small network (the **MLP**) work on each token by itself, add again. The
-# norm brings each token to mean 0 and variance 1; what is added leaves the original in place.
+# norm brings each token to mean 0 and variance 1, then scales and moves it; what is added leaves the original in place.
 #
 # Here is our whole toy model, with our matrices in it: two blocks, merging, one more block.
 
@@ -290,10 +290,9 @@ state = {
     name: rng.integers(-1, 2, value.shape).astype(float)
     for name, value in model.state_dict().items()
 }
-# norms as they start: scale 1, offset 0; our matrices in the first stage
-for name in state:
-    if "norm" in name:
-        state[name][:] = name.endswith("weight")
+for name in state:  # norms scale by 1 or 2; our matrices in the first stage
+    if "norm" in name and name.endswith("weight"):
+        state[name] = rng.integers(1, 3, state[name].shape).astype(float)
     if name.startswith("layers.0") and name.endswith("attn.qkv.weight"):
         state[name] = np.concatenate([W_Q.T, W_K.T, W_V.T]).astype(float)
         state[name.replace("qkv.weight", "qkv.bias")][:] = 0
@@ -441,8 +440,8 @@ print(
 )
 
 # %% [markdown]
-# Nothing crashed, no shape changed, and the score hardly moved (probably because these pictures are mostly black along the
-# border, so that there is little to see across the seam). A lost mask is a *quiet* mistake. That is why every step here has a check.
+# Nothing crashed and no shape changed. Only the score tells, if one knows what it should be: a lost mask is a *quiet*
+# mistake. That is why every step here has a check.
 
 # %% [markdown]
 # ## 10 · Where next?
