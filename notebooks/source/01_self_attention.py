@@ -22,7 +22,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from einops import rearrange, reduce
-from lesson import agree, check, side_by_side, slider, solution
+from lesson import agree, check, fresh_and_trained, side_by_side, slider, solution
 
 import swin_numpy
 import swin_torch
@@ -258,7 +258,10 @@ side_by_side("attention.scaled_dot_product")
 # %% jupyter={"source_hidden": true}
 ours = swin_numpy.self_attention(X, W_Q, W_K, W_V)
 twin = swin_torch.self_attention(tensor(X), tensor(W_Q), tensor(W_K), tensor(W_V))
-fused = F.scaled_dot_product_attention(tensor(Q), tensor(K), tensor(V))
+# with two axes in front PyTorch takes its fused code, without them separate steps
+fused = F.scaled_dot_product_attention(
+    *(tensor(matrix)[None, None] for matrix in (Q, K, V))
+)[0, 0]
 agree("our loops and swin_numpy", Z, ours.Z)
 agree("weights, NumPy and PyTorch", ours.weights, twin.weights)
 agree("Z, NumPy and PyTorch", ours.Z, twin.Z)
@@ -347,7 +350,7 @@ def look_from(row, column):
 slider(look_from, row=(0, h - 1, 1, eye[0]), column=(0, w - 1, 1, eye[1]))
 
 # %% [markdown]
-# It lights up its own eye, and spots of the other, right across the picture: no window, no training, only dot products and
+# It lights up its own eye, spots of the other, and much of the forehead: no window, no training, only dot products and
 # a softmax ([how much of the weight is that?](#How-much-of-the-weight-is-on-the-eyes?)).
 #
 # There is a price. The matrix of weights has a row and a column for each patch, so an image with twice the side has a
@@ -400,8 +403,8 @@ for column in (17, 18, 19, 20, 21):
     )
 
 # %% [markdown]
-# Its own eye gets two to five times its share. The other eye gets hardly more than its share: a picture with a scale of
-# its own makes much of little. Three numbers for a colour are not enough to say *eye*. Learned channels can say more.
+# Its own eye gets two to five times its share, the other one from little more than half of it to one and a half times: a
+# picture with a scale of its own makes much of little. Three numbers for a colour are not enough to say *eye*. Learned channels can say more.
 
 # %% [markdown]
 # ### More on the softmax
@@ -452,7 +455,7 @@ print("score / sum:", some / some.sum(), "  softmax:", softmax(some).round(2))
 assert (softmax(some) > 0).all()
 
 # %% [markdown]
-# What is *not* the same is what comes from elsewhere: PyTorch brings its softmax along, NumPy needs one.
+# PyTorch brings its softmax along; NumPy needs one.
 
 # %%
 side_by_side("functional.softmax")
@@ -486,8 +489,7 @@ assert shared[1, 2] > shared[1, 1]
 
 # %% [markdown]
 # And the value? What a word is found by need not be what it hands over. Another $W_V$ changes the result
-# and leaves alone who looks at whom. (The function below does all steps of this chapter in one call. `weights` are
-# who looks at whom, see step 4; `Z` is the result, see step 5.)
+# and leaves alone who looks at whom.
 
 # %%
 one = swin_numpy.self_attention(X, W_Q, W_K, W_V)
@@ -499,7 +501,7 @@ print("same weights, another Z")
 # %% [markdown]
 # ### Q02: Is d the width of one head, or of all channels?
 #
-# Of one **head** (heads come below): the scale follows the length of the dot product, and that is as long
+# Of one **head**: the scale follows the length of the dot product, and that is as long
 # as the head is wide. Dividing by the root of all channels makes scores too small and attention too even.
 # This is a frequent bug, [found](https://github.com/lucidrains/vit-pytorch/issues/65) and fixed in
 # well-known code too.
@@ -599,7 +601,7 @@ for number, name in enumerate("QKV"):
     agree(f"{name} from rows {rows.start} to {rows.stop - 1}", QKV[number], alone)
 
 # %% [markdown]
-# Other orders are possible and some libraries use them. All have the same shape, so nothing complains if
+# Other orders are in use: BLOOM's, in transformers, is `(a three d)`. All have the same shape, so nothing complains if
 # you read published weights in the wrong one; you get other numbers.
 
 # %%
@@ -735,35 +737,29 @@ assert before.weights[0, 1] > 2 * before.weights[0, 3]  # red now prefers its ne
 # matrix, scores, divide, softmax. `B` is the relative position bias, a number for each pair that is added to the scores.
 
 # %%
-trained = swin_numpy.SwinTransformer.from_checkpoint(TRAINED).to(np.float64)
-fresh = swin_numpy.SwinTransformer(trained.config, seed=0, dtype=np.float64).eval()
+start, trained = fresh_and_trained()  # the same model before and after its training
 clothes = fashion_mnist(SUBSET, "test").images[:20]  # the model never saw them
 
 
-def first_half(model, images):
-    """What goes into the first attention on 7 × 7 tokens, (n, 1, 49, c), and the attention."""
+def second_half(model, images):
+    """For each block on 7 × 7 tokens: what goes into its attention, (n, 1, 49, c), and the attention."""
+    first, second = model.layers
     x, grid = model.embed(images)
-    for block in model.layers[0].blocks:
+    x, grid = first.downsample(first(x, grid), grid)
+    for block in second.blocks:
+        yield block.norm1(x)[:, None], block.attn
         x = block(x, grid)
-    x, grid = model.layers[0].downsample(x, grid)
-    block = model.layers[1].blocks[0]
-    return block.norm1(x)[:, None], block.attn
-
-
-def by_formula(X, layer):
-    """The weights (n, 1, a, i, j) of all heads, and V, step by step."""
-    Q, K, V = layer.project(X)  # (n, 1, a, m, d) each
-    B = layer.relative_position_bias()
-    return softmax(Q @ K.mT / np.sqrt(Q.shape[-1]) + B), V
 
 
 # %%
 pictures = standardise(clothes).astype(np.float64)
-X_in, layer = first_half(trained, pictures)
-weights, values = by_formula(X_in, layer)
-Z = layer.proj(rearrange(weights @ values, "n k a m d -> n k m (a d)"))
+X_in, layer = next(second_half(trained, pictures))
+Q, K, V = layer.project(X_in)  # (n, 1, a, m, d) each
+B = layer.relative_position_bias()
+weights = softmax(Q @ K.mT / np.sqrt(Q.shape[-1]) + B)  # (n, 1, a, i, j)
+Z = layer.proj(rearrange(weights @ V, "n k a m d -> n k m (a d)"))
 twin = swin_torch.SwinTransformer.from_checkpoint(TRAINED).double()
-X_twin, layer_twin = first_half(twin, tensor(pictures))
+X_twin, layer_twin = next(second_half(twin, tensor(pictures)))
 agree("Z by formula and the layer in PyTorch", Z, layer_twin(X_twin))
 
 # %% [markdown]
@@ -789,23 +785,21 @@ def apart(weights):
     return (np.abs(heads[a] - heads[b]).sum(-1) / 2).mean()
 
 
-Q, K, _ = layer.project(X_in)
-content = softmax(Q @ K.mT / np.sqrt(Q.shape[-1]))  # without the bias
-# the bias alone
-place = softmax(np.broadcast_to(layer.relative_position_bias(), weights.shape))
-for what, some in (
-    ("content and place", weights),
-    ("content alone", content),
-    ("place alone", place),
-):
-    print(f"trained, {what:18} {apart(some):.0%} of the weight goes elsewhere")
-untrained, _ = by_formula(*first_half(fresh, pictures))
-print(f"fresh, published initialisation {apart(untrained):.0%}")
+for name, model in (("start", start), ("trained", trained)):
+    for number, (X_in, layer) in enumerate(second_half(model, pictures), 1):
+        Q, K, _ = layer.project(X_in)
+        content = Q @ K.mT / np.sqrt(Q.shape[-1])
+        place = np.broadcast_to(layer.relative_position_bias(), content.shape)
+        both, by_content, by_place = map(
+            apart, map(softmax, (content + place, content, place))
+        )
+        print(f"{name:7} block {number}: {both:.0%} goes elsewhere; "
+              f"content alone {by_content:.0%}, place alone {by_place:.0%}")  # fmt: skip
 
 # %% [markdown]
-# In this layer the heads differ most in *where* they look, whatever is there: the bias alone sets them as far apart as
-# nearly everything together. Their content differs less. (The fresh model is no fair "before": this one started from
-# other random tables, as [chapter 10](10_training.ipynb) says.)
+# At the start heads differ mostly by place, since their bias tables are random. Training set them further apart: in the
+# first of these blocks place still counts for more, in the next three content does. (One training; the tables' start is
+# our choice, see [chapter 10](10_training.ipynb).)
 
 # %% [markdown]
 # ### Traps
