@@ -14,7 +14,7 @@
 import numpy as np
 import torch
 from einops import rearrange
-from lesson import agree, check, side_by_side, solution
+from lesson import agree, check, fresh_and_trained, side_by_side, solution
 from PIL import Image
 
 import swin_numpy
@@ -34,7 +34,6 @@ from swin_numpy.pictures.images import (
 )
 from swin_numpy.training.fashion_mnist import (
     SUBSET,
-    TRAINED,
     fashion_mnist,
     standardise,
 )
@@ -183,7 +182,7 @@ show_maps({"some rows of W (16 of 96), 48 numbers each": W[:16]})
 #
 # Two things are added. Before the cut, sides that 4 does not divide are padded. After the product, a **layer norm**
 # brings the C numbers of each token to mean 0 and variance 1, then scales and moves them by two learned vectors
-# (`patch_norm=True`, as in all published models).
+# (`patch_norm=True`, the default in Microsoft's `config.py`).
 #
 # What both twins share stands once. What differs here is `self.save`, which keeps what the backward pass needs
 # (chapter 9); PyTorch does that unseen. `self.proj` is a convolution with stride 4: the cut and the product from above
@@ -414,11 +413,12 @@ for name, x0 in kept.items():
 # ### Q11: How do image size, patch size, patches resolution, window size M and number of windows relate?
 #
 # The grid (in Microsoft's code: `patches_resolution`) is the image's sides divided by the patch size; the number of
-# windows is the grid's sides divided by M, multiplied. Each division is rounded up: the rest is padded. M doesn't depend
-# on the image, so a larger image has more windows, not larger ones.
+# windows is the grid's sides divided by M, multiplied. Each division is rounded up: the rest is padded. With the same M a
+# larger image has more windows, not larger ones. (Models published for other sizes often have
+# another M.)
 
 # %%
-for side, M in ((224, 7), (256, 8), (384, 12), (448, 7)):
+for side, M in ((224, 7), (448, 7), (256, 8), (384, 12)):
     tokens_a_side = -(-side // 4)
     windows = -(-tokens_a_side // M)
     print(
@@ -596,8 +596,8 @@ for C in (48, 49, 50, 96):
 # $|\sum w| \,/ \sum |w|$, 0 for a pure difference and 1 for an average. Sorted by it:
 
 # %%
-trained = swin_numpy.SwinTransformer.from_checkpoint(TRAINED)
-learned = trained.patch_embed.proj.weight[:, 0].astype(np.float64)  # (32, 2, 2)
+# (32, 2, 2) each
+start, learned = (m.patch_embed.proj.weight[:, 0] for m in fresh_and_trained())
 
 
 def evenness(w):
@@ -610,10 +610,12 @@ titles = [f"{value:.2f}" for value in evenness(learned[order])]
 show_maps(learned[order], columns=8, titles=titles, signed=True)
 
 # %% [markdown]
-# Violet is above 0, orange below; each filter has its own scale. Compare with many random filters:
+# Violet is above 0, orange below; each filter has its own scale. Compare with where this
+# training started, and with many random filters:
 
 # %%
-for name, w in (("learned", learned), ("random", rng.normal(size=(100_000, 2, 2)))):
+many = rng.normal(size=(100_000, 2, 2))
+for name, w in (("start", start), ("learned", learned), ("random", many)):
     even = evenness(w)
     print(f"{name:8} {len(w):7,} filters: {(even < 0.1).mean():4.0%} nearly differences,"
           f" {(even > 0.9).mean():4.0%} nearly averages")  # fmt: skip
