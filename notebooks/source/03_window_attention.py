@@ -16,7 +16,7 @@ from time import perf_counter
 import numpy as np
 import torch
 from einops import rearrange
-from lesson import agree, check, side_by_side, slider, solution
+from lesson import agree, check, fresh_and_trained, side_by_side, slider, solution
 from torch.utils.flop_counter import FlopCounterMode
 
 import swin_numpy
@@ -44,8 +44,6 @@ from swin_numpy.training.fashion_mnist import (
     fashion_mnist,
     standardise,
 )
-from swin_numpy.training.recipe import Recipe
-from swin_numpy.training.recipe import first_weights as start_of_training
 
 # %% [markdown]
 # ## The idea
@@ -195,7 +193,7 @@ solution("03.3")
 #
 # `self_attention` of chapter 1 takes X (…, tokens, channels) and leaves the axes in front alone. So it needs no
 # change at all: hand it the windows. From the definition it is a loop over windows, and in each a loop over queries.
-# Wang et al. 2018 write the same sum for any network and call it a **non-local block**:
+# Wang et al. 2018 write the same sum for any network and call it the **non-local operation**:
 #
 # $$y_i = \frac{1}{\sum_j f(x_i, x_j)} \sum_j f(x_i, x_j)\, g(x_j),
 # \qquad f(x_i, x_j) = e^{\theta(x_i) \cdot \phi(x_j)}$$
@@ -548,8 +546,8 @@ agree("official order", ours, official)
 # %% [markdown]
 # ### Q13: How should the window size be chosen: why 7, must it be odd, can it differ between stages, and what do 3, 4 or 56 do?
 #
-# 7 divides the grids of a 224-pixel image: 56, 28, 14 and 7. That is the practical reason; the paper gives no other, and
-# V2 uses 8 at 256 pixels and 12, 16, 24 elsewhere, so it needn't be odd. Windows that don't divide the grid work too, but
+# 7 divides the grids of a 224-pixel image: 56, 28, 14 and 7. That is handy; the paper gives no reason. V1 takes 12 at 384
+# pixels, V2 8 or 16 at 256, so it needn't be odd. Windows that don't divide the grid work too, but
 # pad: tokens of zeros are computed like others. A stage may have a window of its own (`window_size=(7, 7, 14, 7)`, as in the
 # published Swin-S3 models). 56 in stage 1 is global attention.
 
@@ -739,7 +737,8 @@ print(f"at {4 * sides[-1]} pixels, global attention took {times:.0f} times as lo
 
 # %% [markdown]
 # The clock differs from machine to machine and from run to run, and it counts what the formula leaves out: the softmax,
-# and what every call costs however small its arrays (probably why the measured lines start out flatter). Written this
+# what every call costs however small its arrays (probably why the measured lines start out flatter), and where the
+# numbers are stored (probably why the global one ends steeper). Written this
 # way, with one matrix product after the other, all weights of a head are stored, four bytes each:
 
 # %%
@@ -791,10 +790,7 @@ attention_on_image(pixels, weights, query, grid=7, title="W-MSA: the query's win
 # lets a hook see the weights.
 
 # %%
-trained = swin_numpy.SwinTransformer.from_checkpoint(TRAINED).to(np.float64)
-fresh = swin_numpy.SwinTransformer(trained.config, dtype=np.float64).eval()
-shapes = {name: value.shape for name, value in fresh.state_dict().items()}
-fresh.load_state_dict(start_of_training(shapes, Recipe()))
+fresh, trained = fresh_and_trained()
 twin = swin_torch.SwinTransformer.from_checkpoint(TRAINED).double()
 clothes = fashion_mnist(SUBSET, "test").images[:20]
 inputs = standardise(clothes).astype(np.float64)
@@ -847,30 +843,36 @@ for name, weights in looks.items():
 assert keys["trained"] < keys["fresh"] <= 49
 
 # %% [markdown]
-# What does a head of this block choose by, what is there or where it is? Take the weights apart: with the bias alone, and
-# with the content alone.
+# What does a head choose by, what is there or where it is? Take the weights apart, in every block without a shift: how
+# much of their variance is there with the content alone, and with the bias alone?
+
 
 # %%
-stage1 = trained.layers[0].blocks[0]
+def explained(block, x, grid):
+    """Shares of the variance of the weights of a W-MSA block that content alone and bias alone explain."""
+    x = rearrange(block.norm1(x), "n (h w) c -> n h w c", h=grid[0])
+    q, k, _ = block.attn.project(window_partition(x, 7))
+    content = block.attn.compare(q, k)
+    bias = np.broadcast_to(block.attn.relative_position_bias(), content.shape)
+    both, *parts = map(swin_numpy.functional.softmax, (content + bias, content, bias))
+    return [1 - np.square(both - part).mean() / both.var() for part in parts]
+
+
 x, grid = trained.embed(inputs)
-windows = window_partition(rearrange(stage1.norm1(x), "n (h w) c -> n h w c", h=14), 7)
-q, k_, _ = stage1.attn.project(windows)
-content = swin_numpy.functional.softmax(stage1.attn.compare(q, k_))
-place = np.broadcast_to(
-    swin_numpy.functional.softmax(stage1.attn.relative_position_bias()), content.shape
-)
-whole = stage1.attn.attention_weights(windows)
-for name, part in (("content alone", content), ("bias alone", place)):
-    unexplained = np.square(whole - part).sum() / np.square(whole - whole.mean()).sum()
-    spread = np.exp(-(part * np.log(np.maximum(part, 1e-300))).sum(-1)).mean()
-    print(
-        f"{name:14} spread over {spread:4.1f} of 49 keys, explains {1 - unexplained:.1%} of the weights' variance"
-    )
+for stage, layer in enumerate(trained.layers, 1):
+    for number, block in enumerate(layer.blocks, 1):
+        if block.shift_for(grid) == (0, 0):
+            content, bias = explained(block, x, grid)
+            print(
+                f"stage {stage}, block {number}: content {content:4.0%}, bias {bias:4.0%}"
+            )
+        x = block(x, grid)
+    x, grid = layer.downsample(x, grid) if layer.downsample else (x, grid)
 
 # %% [markdown]
-# Almost by place alone: in its first block this model mostly averages over a neighbourhood that each head has learned,
-# much like a convolution. Content counts more in the second stage, as
-# [chapter 01](01_self_attention.ipynb) shows for one of its layers.
+# The first block looks almost by place alone: each head averages by a fixed pattern of offsets, much as a convolution
+# does (but not over a neighbourhood: in the maps above many favourites lie far away). In stage 2 content
+# takes over, from its second block on.
 
 # %% [markdown]
 # ### How large a window?
