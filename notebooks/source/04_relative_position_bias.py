@@ -20,7 +20,7 @@ from timeit import timeit
 import numpy as np
 import torch
 from einops import rearrange
-from lesson import agree, check, side_by_side, slider, solution
+from lesson import agree, check, fresh_and_trained, side_by_side, slider, solution
 
 import swin_numpy
 import swin_torch
@@ -31,8 +31,6 @@ from figures.windows import numbered_grid
 from swin_numpy import SwinConfig, SwinTransformer
 from swin_numpy.functional import softmax
 from swin_numpy.pictures.images import denormalise, load_image, preprocess, to_array
-from swin_numpy.training.fashion_mnist import TRAINED
-from swin_numpy.training.recipe import Recipe, first_weights
 
 rng = np.random.default_rng(4)
 
@@ -353,7 +351,7 @@ weights = attn.attention_weights(rng.standard_normal((1, 1, 49, 16)))
 print("weights", weights.shape, "= image, window, head, query, key")
 
 # %% [markdown]
-# Each head keeps its wish for every query: that is what "relative" means. In the notebook, move the query with the
+# Each head keeps its wish for every query that has such a key: that is what "relative" means. In the notebook, move the query with the
 # sliders. (Here the whole photograph is one window again, of 7 × 7 tokens.)
 
 
@@ -462,8 +460,9 @@ assert np.allclose(weights[0, 0, 0, 3 * M], 1 / 49)
 # are just as many numbers as the table has rows:
 
 # %%
-raw = (rows - (M - 1)) * (2 * M - 1) + (columns - (M - 1))
-wrapped = raw % (2 * M - 1) ** 2  # what table[raw] really reads
+row, column = np.divmod(np.arange(49), 7)
+raw = (row[:, None] - row) * 13 + column[:, None] - column  # M = 7, 2M - 1 = 13
+wrapped = raw % 169  # what table[raw] really reads
 print("smallest and largest index:", raw.min(), raw.max())
 print("different rows of the table that are read:", len(np.unique(wrapped)))
 print("offset (0, 0) reads row", wrapped[0, 0], "instead of", index_by_loop(7)[0, 0])
@@ -480,10 +479,7 @@ print("offset (0, 0) reads row", wrapped[0, 0], "instead of", index_by_loop(7)[0
 # tables of its first stage, and above each the random table that it started from; the query is in the centre.
 
 # %%
-trained = SwinTransformer.from_checkpoint(TRAINED)
-fresh = SwinTransformer(trained.config)
-shapes = {name: value.shape for name, value in fresh.state_dict().items()}
-fresh.load_state_dict(first_weights(shapes, Recipe()))
+fresh, trained = fresh_and_trained()
 
 
 def tables_of(model):
@@ -502,19 +498,24 @@ bias_tables(
 )
 
 # %% [markdown]
-# They have become smoother, and they **remember their start**: how strongly start and end are correlated, and where the
-# final favourite stood among the 169 offsets at the start.
+# They **remember their start**: how strongly start and end are correlated, and where the final favourite stood among the
+# 169 offsets at the start. And they are smoother: how strongly each entry and the one right of it are correlated.
 
 # %%
 side = 2 * trained.layers[0].blocks[0].window_size - 1
+correlation = lambda a, b: np.corrcoef(a.ravel(), b.ravel())[0, 1]
 for title, before, after in zip(titles, start.T, learned.T, strict=True):
     row, col = np.divmod(after.argmax(), side)
     rank = (before > before[after.argmax()]).sum() + 1
-    print(f"{title}: correlation {np.corrcoef(before, after)[0, 1]:.2f}; favourite {side // 2 - row:+d} below, "
-          f"{side // 2 - col:+d} right, at the start number {rank}")  # fmt: skip
+    smooth = [
+        correlation(t[:, :-1], t[:, 1:])
+        for t in (before.reshape(side, -1), after.reshape(side, -1))
+    ]
+    print(f"{title}: correlation {correlation(before, after):.2f}; favourite {side // 2 - row:+d} below, "
+          f"{side // 2 - col:+d} right, at the start number {rank}; neighbours {smooth[0]:+.2f} → {smooth[1]:+.2f}")  # fmt: skip
 
 # %% [markdown]
-# So a head's favourite is in good part what chance gave it; training kept what was of use. How much is a bias in
+# So a head's favourite is in good part what chance gave it. How much is a bias in
 # weights? $e^b$ is the factor that it puts on a weight before the row is scaled. In one row a query sees only 49 of the
 # 169 offsets; the ratio between its most and least favoured key, for equal content:
 
