@@ -84,7 +84,7 @@ sizes = [f"{len(rows)}×{len(columns)}" for rows, columns in product(strips, str
 print(len(sizes), "windows instead of", (H // M) * (W // M), "with sizes", *sizes)
 
 # %% [markdown]
-# Windows of different sizes don't fit into one array. A loop over them is slow, and filling them up with zeros costs
+# Windows of different sizes don't fit into one array. Filling them up with zeros costs
 # [more windows](#Windows-filled-up-instead). The paper's way out is to roll the map.
 
 # %% [markdown]
@@ -280,7 +280,7 @@ solution("05.4")
 # %% [markdown]
 # ### Q31: Why is it added before the softmax, and not multiplied? Why does -100 act like zero?
 #
-# One row of scores, four keys, and the last two shall be blocked. Three ways to do it:
+# One row of scores, four keys, and the last two are to be blocked. Three ways to do it:
 
 # %% jupyter={"source_hidden": true}
 scores = np.array([2.0, 1.0, 0.5, 3.0])
@@ -547,15 +547,15 @@ for k, labels in enumerate(cut):
 # $M = 2s$ they are the same. Labels for that direction, checked against the loop over true windows:
 
 # %%
-H, W, M, s = 8, 8, 4, 2
+H, W, M, s = 14, 21, 7, 3
 down, right = np.arange(H) < s, np.arange(W) < s
 other_labels = 2 * down[:, None] + right[None, :]
-other_way = cyclic_shift(np.arange(64).reshape(1, 8, 8, 1), -s)
+other_way = cyclic_shift(np.arange(H * W).reshape(1, H, W, 1), -s)
 cut = window_partition(other_way, M)[0, :, :, 0]
-sees = np.zeros((64, 64), bool)
+sees = np.zeros((H * W, H * W), bool)
 for tokens, mask_of_window in zip(cut, mask_from(other_labels, M) == 0, strict=True):
     sees[np.ix_(tokens, tokens)] = mask_of_window
-row, column = np.divmod(np.arange(64), 8)
+row, column = np.divmod(np.arange(H * W), W)
 moved = np.stack([(row + s) // M, (column + s) // M])  # borders at M - s, …
 print(
     "same pairs as in the true windows:",
@@ -593,17 +593,16 @@ for always in (False, True):
 # So the order doesn't matter: every mask is its own transpose.
 
 # %%
-labels = torch.tensor(cut)  # (windows, tokens)
+labels = window_partition(nine_labels(56, 56, 7, 3)[None, :, :, None], 7)[0, :, :, 0]
+labels = torch.tensor(labels)  # (windows, tokens)
 one, other = (
     labels.unsqueeze(1) - labels.unsqueeze(2),
     labels.unsqueeze(2) - labels.unsqueeze(1),
 )
 print("differences equal:         ", torch.equal(one, other))
 print("'is not 0' equal:          ", torch.equal(one != 0, other != 0))
+print("'is not 0' = blocked:      ", np.array_equal(one != 0, mask56 != 0))
 print("each mask = its transpose: ", np.array_equal(mask56, mask56.transpose(0, 2, 1)))
-assert torch.equal(one != 0, other != 0) and np.array_equal(
-    mask56, mask56.transpose(0, 2, 1)
-)
 
 # %% [markdown]
 # ### Q37: -100, -inf, -1e4 or the smallest number of the dtype: when does each give NaN?
@@ -623,13 +622,13 @@ def outcome(weights, free):
     off = (weights.double() - free.double()).abs().max().item()
     return (
         "as if nothing were blocked"
-        if off < 1e-4
-        else f"nearly as if nothing were blocked: up to {off:.2f} off"
+        if off < 1e-6
+        else f"nearly as if nothing were blocked: up to {off:.0e} off"
     )
 
 
 def try_fill(name, fill, dtype):
-    scores = torch.tensor([1.5, -0.5, 0.25, -2.0], dtype=dtype)
+    scores = torch.tensor([1.53, -0.47, 0.21, -1.98], dtype=dtype)
     blocked = torch.tensor([False, False, True, True])
     fill = torch.tensor(fill, dtype=dtype)
     partly = torch.softmax(scores + torch.where(blocked, fill, 0), dim=-1)
@@ -865,7 +864,7 @@ print(
 # On the photograph: 28 × 28 tokens, $M = 7$, $s = 3$. Where may the query look, and how much? (No trained weights
 # yet: the content is made by hand, as in chapter 04. The closer the mean colours of two tokens, the higher the
 # score.) The query stands near the bottom right corner. Without the mask it looks at the *opposite* sides of the
-# photograph too, where similar colours are. Move it in the notebook.
+# photograph too, if less than an even share would. Move it in the notebook.
 
 # %%
 pixels_of = rearrange(images, "1 c (h p1) (w p2) -> (h w) (p1 p2) c", p1=8, p2=8)
@@ -902,21 +901,23 @@ slider(looks, row=(0, 27, 1, 25), column=(0, 27, 1, 26))
 row, column = np.divmod(np.arange(28 * 28), 28)
 far = (row < 14) | (column < 14)  # not in the query's quarter of the photograph
 for name, weights in layers.items():
+    row = weights[25 * 28 + 26]
+    there = far[np.isfinite(row)].mean()
     print(
-        f"{name:20} weight that goes to other quarters: {np.nansum(weights[25 * 28 + 26, far]):.0%}"
+        f"{name:20} other quarters hold {there:.0%} of the keys, get {np.nansum(row[far]):.0%} of the weight"
     )
 
 # %% [markdown]
 # ### With trained weights
 #
 # Above, colours decided who attends to whom. Now a model that was trained (chapter 10: clothes, 14 × 14 tokens,
-# windows of 7), on an image that it never saw. Its second block shifts. Here is what one token at the right edge looks at
-# with the mask, and what it would look at without:
+# windows of 7), on images that it never saw. Its second block shifts. Here is what one token at the right edge of the
+# first image looks at with the mask, and what it would look at without:
 
 # %%
 model = swin_numpy.SwinTransformer.from_checkpoint(TRAINED)
 first, block = model.layers[0].blocks[:2]
-cloth = fashion_mnist(SUBSET, "test").images[:1]
+cloth = fashion_mnist(SUBSET, "test").images[:20]
 x, grid = model.embed(standardise(cloth))
 x = rearrange(block.norm1(first(x, grid)), "n (h w) c -> n h w c", h=grid[0])
 parts = window_partition(cyclic_shift(x, block.shift_size), block.window_size)
@@ -936,16 +937,19 @@ picture = np.repeat(cloth[0][..., None], 3, axis=2)
 attention_rows(picture, list(looked.values()), query, list(looked))
 
 # %%
-unmasked = looked["not masked"]
-left, keys = unmasked[:, : grid[1] // 2], np.isfinite(unmasked)
+# (images, k, i, j), mean over heads
+weights = block.attn.attention_weights(parts, 0 * mask).mean(axis=2)
+across = ((mask != 0) * weights).sum(-1).mean(0)  # (k, i): beyond the seam
+even = (mask != 0).mean(-1)
+cut = even > 0
+more = (across > even)[cut].mean()
 print(
-    f"keys at the other edge: {keys[:, : grid[1] // 2].sum() / keys.sum():.0%} of those in the window"
+    f"beyond the seam: {even[cut].mean():.0%} of the keys, {across[cut].mean():.0%} of the weight;"
+    f" more than even for {more:.0%} of the tokens"
 )
-print(f"weight that would go there: {np.nansum(left):.0%}")
 
 # %% [markdown]
-# No more than even weights would give: the model was trained with the mask and has no special liking for the far side. But
-# what it would take from there is not its neighbourhood.
+# On average about as much as even weights would give, and what a token would take from there is not its neighbourhood.
 
 # %% [markdown]
 # ### Q35: How can I test that my own mask is right?
@@ -972,7 +976,7 @@ for size in ((8, 8, 4, 2), (56, 56, 7, 3), (14, 21, 7, 3), (28, 14, 7, 1)):
     print(size, verdict(shift_mask(*size), *size))
 
 # %% [markdown]
-# And a mask that is wrong, from public code that changed the layout: the labels were made with shape (1, 1, H,
+# And a mask that is wrong, from [public code](https://github.com/zsyOAOA/ResShift/issues/81) that changed the layout: the labels were made with shape (1, 1, H,
 # W), but the slices still say `labels[:, h, w, :]`, as for (1, H, W, 1). So the slices for rows cut an axis of
 # length 1, and the slices for columns cut the rows. Nothing fails.
 
@@ -1006,7 +1010,7 @@ agree(
 )
 
 # %% [markdown]
-# (A Swin never shifts there; it has nothing to win. So take the loop `mask_by_loop` as the oracle if you want to
+# (A Swin never shifts there; it has nothing to gain. So take the loop `mask_by_loop` as the oracle if you want to
 # be sure.)
 
 # %% [markdown]
@@ -1065,8 +1069,8 @@ print({name: f"{size / 1e3:.0f} kB a block" for name, size in stored.items()})
 
 # %% [markdown]
 # **The meta device** makes a model without memory, to be filled from a checkpoint. What isn't in the checkpoint
-# stays empty: a forgotten index. (In one public library it held whatever was in memory: "index 1841 is out of
-# bounds".) Cure: compute it again.
+# stays empty: a forgotten index. ([timm 1.0.24](https://github.com/huggingface/pytorch-image-models/issues/2661), loaded by transformers: "index 1841
+# is out of bounds".) Cure: compute it again.
 
 # %%
 with torch.device("meta"):
@@ -1194,7 +1198,7 @@ for name, result in (
     print(f"{name:16} {at_home} of 64 tokens are where they were")
 
 # %% [markdown]
-# **Trap 5 that is none: a mask for shift 0.** `slice(-0, None)` is the whole axis, so for $s = 0$ the official
+# **Not a trap: a mask for shift 0.** `slice(-0, None)` is the whole axis, so for $s = 0$ the official
 # strips look broken: the last one covers everything. Some fear that the mask then blocks at the border. It
 # doesn't: the last strip is written last, over all others, and one label everywhere means no mask. The two bits
 # need no such luck.
