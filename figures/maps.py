@@ -51,7 +51,8 @@ def show_maps(
             mark(panel, *query) if max(size) <= GRIDDED else dot(panel, *query)
     if bar:
         figure.colorbar(ScalarMappable(Normalize(low, high), SEQUENTIAL), ax=axes, shrink=0.85, pad=0.02, label=bar)
-    return describe(figure, alt or f"{'; '.join(dict.fromkeys(titles))}: {len(maps)} pictures side by side.")
+    count = "one picture" if len(maps) == 1 else f"{len(maps)} pictures side by side"
+    return describe(figure, alt or f"{'; '.join(dict.fromkeys(titles))}: {count}.")
 
 
 def _sheets(fills, columns, two_lines):

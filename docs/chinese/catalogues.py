@@ -21,9 +21,13 @@ TEXTS = {"explainer": "docs/explainer/texts.json", "site": "docs/site.json"}  # 
 
 # Pages that are Chinese from the first word to the last. A test fails if one of them isn't.
 GATED = (
+    "00_swin_in_thirty_minutes",
     "README",
     "01_self_attention",
     "02_patch_embedding",
+    "03_window_attention",
+    "04_relative_position_bias",
+    "05_shifted_windows",
     "06_swin_block",
     "07_patch_merging",
     "08_whole_model",

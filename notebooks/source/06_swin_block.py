@@ -517,9 +517,9 @@ for name, size in sizes.items():
     print(f"{name:15} attention adds {attention:.1%} of the stream, the MLP {mlp:.1%}")
 
 # %% [markdown]
-# (The scale is logarithmic.) How large the first corrections are is decided by the initialisation: weights of spread 0.02
-# make them small in so narrow a model, this training's start ([chapter 10](10_training.ipynb)) doesn't. From there the MLPs'
-# grew, on average, and attention's didn't.
+# (The scale is logarithmic.) The initialisation decides how large the first corrections are: in so narrow a model, weights of
+# spread 0.02 make them small, and those that this training started from ([chapter 10](10_training.ipynb)) don't. From
+# there, the MLPs' corrections grew on average, and those of attention didn't.
 
 # %% [markdown]
 # ### GELU, and which one
