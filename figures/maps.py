@@ -51,7 +51,7 @@ def show_maps(
             mark(panel, *query) if max(size) <= GRIDDED else dot(panel, *query)
     if bar:
         figure.colorbar(ScalarMappable(Normalize(low, high), SEQUENTIAL), ax=axes, shrink=0.85, pad=0.02, label=bar)
-    count = "one picture" if len(maps) == 1 else f"{len(maps)} pictures side by side"
+    count = f"one picture of {h} × {w} places" if len(maps) == 1 else f"{len(maps)} pictures side by side"
     return describe(figure, alt or f"{'; '.join(dict.fromkeys(titles))}: {count}.")
 
 
