@@ -161,6 +161,15 @@ def test_read_idx_refuses_damaged_files(tmp_path, content, message):
     assert "file" in str(error.value) and "\n" not in str(error.value)
 
 
+def test_read_idx_takes_as_many_bytes_as_it_says(tmp_path, monkeypatch):
+    (tmp_path / "file").write_bytes(GOOD)
+    monkeypatch.setattr(data, "MAX_BYTES", 24)
+    assert read_idx(tmp_path / "file", ndim=3).size == 24
+    monkeypatch.setattr(data, "MAX_BYTES", 23)
+    with pytest.raises(DataError, match="expected at most 23 bytes, got 24"):
+        read_idx(tmp_path / "file", ndim=3)
+
+
 def test_folder_of_idx_files(tmp_path, rng):
     images, labels = some_images(rng)
     write_split(tmp_path, images, labels, prefix="t10k")

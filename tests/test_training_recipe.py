@@ -90,6 +90,10 @@ def test_the_ends_of_each_range_are_in_it_and_what_is_beyond_is_refused(name):
         assert "\n" not in str(caught.value)
 
 
+def test_the_warm_up_may_last_as_long_as_the_longest_training():
+    assert Recipe(epochs=10**6, warmup_epochs=10**6).warmup_epochs == 10**6
+
+
 @pytest.mark.parametrize("name", RANGES)
 @pytest.mark.parametrize("value", ["1", None, True, (1,), 1j, np.ones(2)])
 def test_another_type_is_refused(name, value):
