@@ -236,7 +236,9 @@ def test_second_click_on_a_question_lands_on_its_answer(folder, browser, lab):
     page.wait_for_selector("text=| Idle")
     page.evaluate("window.jupyterapp.commands.execute('application:activate-previous-tab')")
     link.click()
-    page.wait_for_timeout(2000)
-    place = heading.bounding_box()
+    for _ in range(60):
+        page.wait_for_timeout(500)
+        if (place := heading.bounding_box()) and 60 < place["y"] < 780:
+            break
     assert place and 60 < place["y"] < 780, f"{question} in {source.name} isn't in view"
     page.close()
