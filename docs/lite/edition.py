@@ -9,12 +9,13 @@ import re
 from notebooks.lab.without_torch import IMPORTS, WithoutTorch
 
 HEAD = """*This chapter runs in your browser: nothing is installed, and what you type stays in it. Run the cell below
-first (click it, then Shift+Enter): it says what it is fetching, and when you can go on. The first time takes longest.
-The results further down are stored ones until you run their cells.*"""
+first (click it, then ▶ at the top, or Shift+Enter): it says what it is fetching, and when you can go on. The first time
+takes longest. The results further down are stored ones until you run their cells.*"""
 START = """# Run me first: fetches the code of the chapters, and what it needs.
 import piplite
 print("Python is running. Fetching NumPy, Matplotlib and the code of the chapters …")
 await piplite.install("swin-twice-in-the-page")
+print("Preparing pictures …")
 import start_chapter"""
 NOTE = "**Needs PyTorch, which doesn't run in a browser.** The code, to be read:"
 SHOWED = "What the cell shows where PyTorch is installed:"

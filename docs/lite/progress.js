@@ -17,7 +17,7 @@ const timer = setInterval(() => {
     clearInterval(timer);
     line.remove();
   } else if (status === "idle") {
-    line.textContent = "Python is ready. Run the first cell: click it, then press Shift+Enter.";
+    line.textContent = "Python is ready. Run the first cell: click it, then ▶ at the top (or Shift+Enter).";
   } else if (status === "dead" || status === "autorestarting") {
     line.textContent = "Python could not be started. Reload the page; if that doesn't help, take a newer browser.";
   } else {
