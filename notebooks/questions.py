@@ -1,7 +1,8 @@
 """QUESTIONS.md: what learners ask, each question with a link to the heading or anchor that answers it.
 
 A heading "Q04: Along which axis?" answers question Q04; so does any other heading or <a id="…"> that questions.json
-names: {"id": "Q04", "answer": "01#Step-4:-softmax", …}. In Chinese: docs/locale/zh_CN/LC_MESSAGES/QUESTIONS.po.
+names: {"id": "Q04", "answer": "01#Step-4:-softmax", …}. Entries without an id name what else the chapters answer, traps
+included, under other headings. In Chinese: docs/locale/zh_CN/LC_MESSAGES/QUESTIONS.po.
 """
 
 import json
@@ -13,6 +14,15 @@ from .chapters import Refused, anchor, anchors, headings, sources, target, title
 
 def questions():
     """The learners' questions: dicts with id, chapter, question, sources (where it was asked), maybe answer."""
+    return [question for question in entries() if "id" in question]
+
+
+def others():
+    """What the chapters answer besides: dicts with chapter, question, answer."""
+    return [question for question in entries() if "id" not in question]
+
+
+def entries():
     return json.loads((chapters.FOLDER / "questions.json").read_text(encoding="utf-8"))
 
 
@@ -38,17 +48,19 @@ def named(question):
     number, _, fragment = question["answer"].partition("#")
     (source,) = sources([number])
     if fragment not in anchors(source):
-        raise Refused(f"{question['id']}: questions.json names the answer {fragment!r}, which {source.name} lacks")
+        asked = question.get("id", question["question"])
+        raise Refused(f"{asked}: questions.json names the answer {fragment!r}, which {source.name} lacks")
     return source, fragment
 
 
 def page():
     """The text of QUESTIONS.md."""
-    asked, answered = questions(), answers()
+    asked, answered, besides = questions(), answers(), others()
     lines = [
         "# Questions that learners ask",
         "",
         f"{len(asked)} questions, collected from issue trackers and forums, each answered by a cell that you can run.",
+        f"Without a number: {len(besides)} more that the chapters answer, traps included.",
         "",
         "In JupyterLab: right-click this page, *Open With*, *Markdown Preview*. The first click on a link opens the"
         " chapter, a second one jumps to the answer.",
@@ -57,10 +69,13 @@ def page():
     ]
     for source in sources():
         here = [question for question in asked if question["chapter"] == source.name[:2]]
-        if here:
+        more = [question for question in besides if question["chapter"] == source.name[:2]]
+        if here or more:
             lines += ["", f"## {source.name[:2]} · {title(source)}", ""]
         for question in here:
             lines.append(entry(question, answered.get(question["id"])))
+        for question in more:
+            lines.append(entry(question, named(question)))
     return "\n".join(lines) + "\n"
 
 
@@ -71,4 +86,5 @@ def entry(question, answer):
     else:
         source, fragment = answer
         link = f"[{target(source).stem}](<{target(source).name}#{fragment}>)"
-    return f"- **{question['id']}** {question['question']} → {link}"
+    number = f"**{question['id']}** " if "id" in question else ""
+    return f"- {number}{question['question']} → {link}"

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 
@@ -105,9 +104,10 @@ def test_questions_page_is_up_to_date_and_has_all_questions():
 
 
 def test_every_link_of_the_questions_page_leads_to_a_heading_that_is_there():
-    links = re.findall(r"\*\*(Q\d\d)\*\*.*\(<([\w.]+)#([^>]+)>\)", build.questions_path().read_text(encoding="utf-8"))
-    assert len(links) == len(questions.answers()) > 0
-    for _, page, fragment in links:
+    links = re.findall(r"(?m)^- .*\(<([\w.]+)#([^>]+)>\)$", build.questions_path().read_text(encoding="utf-8"))
+    assert len(links) == len(questions.answers()) + len(questions.others())
+    assert questions.answers() and questions.others()
+    for page, fragment in links:
         assert fragment in anchors(chapters.FOLDER / page)
 
 
@@ -235,7 +235,7 @@ def folder(tmp_path, monkeypatch):
     (tmp_path / "source" / "01_small.py").write_text(
         "# %% [markdown]\n# # 01 · Small\n#\n# ### Q04: Which?\n\n# %%\n1 + 1\n"
     )
-    shutil.copy(chapters.FOLDER / "questions.json", tmp_path)
+    (tmp_path / "questions.json").write_text(json.dumps(questions.questions()), encoding="utf-8")
     monkeypatch.setattr(chapters, "FOLDER", tmp_path)
     return tmp_path
 
@@ -298,6 +298,16 @@ def test_any_heading_or_anchor_can_answer_a_question(folder):
         (folder / "questions.json").write_text(json.dumps([question]), encoding="utf-8")
         with pytest.raises(chapters.Refused, match=message):
             questions.answers()
+
+
+def test_what_a_chapter_answers_under_another_heading_is_listed_without_a_number(folder):
+    besides = {"chapter": "01", "question": "Which one?", "answer": "01#Q04:-Which?"}
+    (folder / "questions.json").write_text(json.dumps([besides]), encoding="utf-8")
+    assert questions.page().splitlines()[-1] == "- Which one? → [01_small](<01_small.ipynb#Q04:-Which?>)"
+    besides["answer"] = "01#Four-bits"
+    (folder / "questions.json").write_text(json.dumps([besides]), encoding="utf-8")
+    with pytest.raises(chapters.Refused, match=r"Which one\?: .*'Four-bits', which 01_small.py lacks"):
+        questions.page()
 
 
 def test_chapters_can_be_built_at_the_same_time(folder):

@@ -164,3 +164,47 @@ def wrong_5_corner_twice(n, M, s):
     windows = n // M
     blocked = 1 - (s**2 + (M - s) ** 2) / M**2
     return 2 * blocked / windows  # the corner window is counted for both axes
+
+
+def check_6(answer):
+    """answer(window): what each axis's digit of the index is multiplied by."""
+    for window in ((7,), (7, 7), (3, 4), (8, 7, 7), (2, 5, 3, 4)):
+        got, want = [int(number) for number in answer(window)], solution_6(window)
+        if len(got) != len(window):
+            return f"window {window}: expected a number for each of its {len(window)} axes, got {got}"
+        if got != want:
+            values = [2 * M - 1 for M in window]
+            return f"window {window}, whose digits have {values} values: expected {want}, got {got}"
+
+
+def solution_6(window):
+    numbers = [1]  # the last axis is the fastest
+    for M in reversed(window[1:]):
+        numbers.insert(0, numbers[0] * (2 * M - 1))  # an axis passes over all values of those behind it
+    return numbers
+
+
+def right_6_products(window):
+    values = 2 * np.array(window) - 1
+    return [np.prod(values[axis + 1 :]) for axis in range(len(window))]
+
+
+def right_6_numpy_strides(window):
+    table = np.empty([2 * M - 1 for M in window], np.int8)
+    return table.strides
+
+
+def wrong_6_window(window):
+    return [int(np.prod(window[axis + 1 :])) for axis in range(len(window))]
+
+
+def wrong_6_own_axis(window):
+    return [*(2 * M - 1 for M in window[:-1]), 1]
+
+
+def wrong_6_first_fastest(window):
+    return solution_6(window[::-1])[::-1]
+
+
+def wrong_6_only_the_next(window):
+    return [*(2 * M - 1 for M in window[1:]), 1]
