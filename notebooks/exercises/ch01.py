@@ -119,6 +119,18 @@ def wrong_2_columns(Q, K, V):
     return solution_1((Q @ K.T).T / np.sqrt(Q.shape[-1])).T @ V
 
 
+def wrong_2_by_d(Q, K, V):
+    return solution_1(Q @ K.T / Q.shape[-1]) @ V
+
+
+def right_2_one_query_at_a_time(Q, K, V):
+    return np.stack([softmax(K @ q / math.sqrt(len(q))) @ V for q in Q])
+
+
+def right_2_scaled_query(Q, K, V):
+    return np.einsum("ij,jd->id", softmax((Q * Q.shape[1] ** -0.5) @ K.T), V)
+
+
 def check_3(answer):
     """answer(x, num_heads): (m, c) → (a, m, d), head a taking the channels a·d to (a+1)·d."""
     x = 10 * np.arange(3)[:, None] + np.arange(4)  # 10 · token + channel
@@ -202,18 +214,18 @@ def wrong_4_base(weights):
 
 def check_5(answer):
     """answer(n, c): multiply-adds of multi-head self-attention of n tokens with c channels."""
-    n, c = 10, 3
-    count, expected = answer(n, c), 4 * n * c * c + 2 * n * n * c
-    likely = {
-        3 * n * c * c + 2 * n * n * c: "the last projection W_O is missing",
-        4 * n * c * c + n * n * c: "one of the two products with an n × n matrix is missing: QKᵀ, and weights · V",
-        4 * n * c * c: "QKᵀ and weights · V are missing",
-        2 * n * n * c: "the four projections are missing",
-    }
-    if count in likely:
-        return likely[count]
-    if count != expected:
-        return f"{n} tokens with {c} channels take {expected} multiply-adds, got {count}"
+    for n, c in ((10, 3), (49, 96)):
+        count, expected = answer(n, c), 4 * n * c * c + 2 * n * n * c
+        likely = {
+            3 * n * c * c + 2 * n * n * c: "the last projection W_O is missing",
+            4 * n * c * c + n * n * c: "one of the two products with an n × n matrix is missing: QKᵀ, and weights · V",
+            4 * n * c * c: "QKᵀ and weights · V are missing",
+            2 * n * n * c: "the four projections are missing",
+        }
+        if count in likely:
+            return likely[count]
+        if count != expected:
+            return f"{n} tokens with {c} channels take {expected} multiply-adds, got {count}"
 
 
 def solution_5(n, c):
@@ -228,3 +240,20 @@ def wrong_5_three_projections(n, c):
 
 def wrong_5_scores_only(n, c):
     return 4 * n * c**2 + n**2 * c
+
+
+def wrong_5_hard_coded(n, c):
+    return 960
+
+
+def wrong_5_one_token(n, c):
+    return 4 * c**2 + 2 * n * c
+
+
+def right_5_factored(n, c):
+    return 2 * n * c * (2 * c + n)
+
+
+def right_5_by_product(n, c):
+    products = [(n, c, c)] * 4 + [(n, c, n), (n, n, c)]  # (rows, inner, columns)
+    return sum(rows * inner * columns for rows, inner, columns in products)

@@ -50,6 +50,22 @@ def wrong_1_channels_last(images, p):
     return rearrange(images, "n c (h p1) (w p2) -> n (h w) (p1 p2 c)", p1=p, p2=p)
 
 
+def wrong_1_columns_of_patches_first(images, p):
+    return rearrange(images, "n c (h p1) (w p2) -> n (w h) (c p1 p2)", p1=p, p2=p)
+
+
+def right_1_loop(images, p):
+    n, _, H, W = images.shape
+    corners = [(top, left) for top in range(0, H, p) for left in range(0, W, p)]
+    return np.stack([images[:, :, top : top + p, left : left + p].reshape(n, -1) for top, left in corners], axis=1)
+
+
+def right_1_swapaxes(images, p):
+    n, c, H, W = images.shape
+    x = images.reshape(n, c, H // p, p, W // p, p).swapaxes(3, 4)  # n c h w p1 p2
+    return np.moveaxis(x, 1, 3).reshape(n, -1, c * p * p)
+
+
 def check_2(answer):
     """answer(patches, grid, p): the images back from their patches."""
     for p in (2, 3):
@@ -72,6 +88,24 @@ def wrong_2_swapped_grid(patches, grid, p):
 
 def wrong_2_p2_before_w(patches, grid, p):
     return rearrange(patches, "n (h w) (c p1 p2) -> n c (h p1) (p2 w)", h=grid[0], p1=p, p2=p)
+
+
+def wrong_2_reshape(patches, grid, p):
+    n, _, numbers = patches.shape
+    return patches.reshape(n, numbers // (p * p), grid[0] * p, grid[1] * p)
+
+
+def right_2_arrow(patches, grid, p):
+    return rearrange(patches, "n (h w) (c p1 p2) -> n c (h p1) (w p2)", h=grid[0], p1=p, p2=p)
+
+
+def right_2_loop(patches, grid, p):
+    n, _, numbers = patches.shape
+    images = np.zeros((n, numbers // (p * p), grid[0] * p, grid[1] * p))
+    for k in range(grid[0] * grid[1]):
+        top, left = k // grid[1] * p, k % grid[1] * p
+        images[:, :, top : top + p, left : left + p] = patches[:, k].reshape(n, -1, p, p)
+    return images
 
 
 def check_3(answer):
@@ -104,6 +138,19 @@ def wrong_3_row_is_column(k, q, w, p):
     return channel, column, row
 
 
+def wrong_3_grid_forgotten(k, q, w, p):
+    return q // (p * p), q % (p * p) // p, q % p
+
+
+def right_3_unravel(k, q, w, p):
+    channel, p1, p2 = np.unravel_index(q, (q // (p * p) + 1, p, p))
+    return channel, k // w * p + p1, k % w * p + p2
+
+
+def right_3_list(k, q, w, p):
+    return [q // p**2, q // p % p + k // w * p, q % p + k % w * p]
+
+
 def check_4(answer):
     """answer(H, W, p): the number of tokens when the remainder is padded."""
     for H, W, p in ((224, 224, 4), (300, 451, 4), (5, 7, 4), (3, 3, 16)):
@@ -122,6 +169,18 @@ def wrong_4_dropped(H, W, p):
 
 def wrong_4_area(H, W, p):
     return -(-H * W // (p * p))
+
+
+def wrong_4_one_more(H, W, p):
+    return (H // p + 1) * (W // p + 1)
+
+
+def right_4_ceil(H, W, p):
+    return int(np.ceil(H / p) * np.ceil(W / p))
+
+
+def right_4_add_before(H, W, p):
+    return ((H + p - 1) // p) * ((W + p - 1) // p)
 
 
 def check_5(answer):
@@ -148,3 +207,15 @@ def wrong_5_reshape(weight):
 
 def wrong_5_columns_first(weight):
     return rearrange(weight, "e c p1 p2 -> e (p2 p1 c)")
+
+
+def wrong_5_transposed(weight):
+    return rearrange(weight, "e c p1 p2 -> (p1 p2 c) e").reshape(len(weight), -1)
+
+
+def right_5_transpose(weight):
+    return weight.transpose(0, 2, 3, 1).reshape(len(weight), -1)
+
+
+def right_5_stack(weight):
+    return np.stack([np.moveaxis(kernel, 0, -1).ravel() for kernel in weight])

@@ -45,6 +45,19 @@ def wrong_1_map_width(row, column, W, M):
     return row // M * M + column // M, row % M * M + column % M
 
 
+def wrong_1_token_of_the_map(row, column, W, M):
+    return row // M * (W // M) + column // M, row * W + column
+
+
+def right_1_list(row, column, W, M):
+    return [row // M * W // M + column // M, M * (row % M) + column % M]
+
+
+def right_1_divmod(row, column, W, M):
+    (kh, mh), (kw, mw) = divmod(row, M), divmod(column, M)
+    return np.array([kh * (W // M) + kw, mh * M + mw])
+
+
 def check_2(answer):
     """answer(x, M): windows by reshape and transpose."""
     for M in (2, 3):
@@ -79,6 +92,17 @@ def wrong_2_columns_first(x, M):
     return solution_2(x.swapaxes(1, 2), M)
 
 
+def right_2_swapaxes(x, M):
+    n, h, w, c = x.shape
+    return x.reshape(n, h // M, M, w // M, M, c).swapaxes(2, 3).reshape(n, -1, M * M, c)
+
+
+def right_2_loop(x, M):
+    n, h, w, c = x.shape
+    corners = [(top, left) for top in range(0, h, M) for left in range(0, w, M)]
+    return np.stack([x[:, top : top + M, left : left + M].reshape(n, M * M, c) for top, left in corners], axis=1)
+
+
 def check_3(answer):
     """answer(windows, M, H, W): the map, by reshape and transpose."""
     for H, W, M in ((4, 4, 2), (4, 6, 2), (6, 9, 3)):
@@ -102,16 +126,33 @@ def wrong_3_h_and_w(windows, M, H, W):
     return solution_3(windows, M, W, H).reshape(len(windows), H, W, -1)
 
 
+def wrong_3_without_batch(windows, M, H, W):
+    return solution_3(windows[:1], M, H, W).repeat(len(windows), axis=0)
+
+
+def right_3_swapaxes(windows, M, H, W):
+    x = windows.reshape(len(windows), H // M, W // M, M, M, -1).swapaxes(2, 3)
+    return x.reshape(len(windows), H, W, -1)
+
+
+def right_3_loop(windows, M, H, W):
+    x = np.zeros((len(windows), H, W, windows.shape[-1]))
+    for k in range(windows.shape[1]):
+        top, left = k // (W // M) * M, k % (W // M) * M
+        x[:, top : top + M, left : left + M] = windows[:, k].reshape(len(x), M, M, -1)
+    return x
+
+
 def check_4(answer):
     """answer(H, W, M): True where two tokens of the map share a window."""
-    H, W, M = 4, 6, 2
-    got, wanted = np.asarray(answer(H, W, M)), solution_4(H, W, M)
-    if got.shape != wanted.shape:
-        return f"a map of {H} x {W} has {H * W} tokens: expected shape {wanted.shape}, got {got.shape}"
-    if not np.array_equal(got, wanted):
-        i, j = np.argwhere(got != wanted)[0]
-        pair = f"({i // W}, {i % W}) and ({j // W}, {j % W})"
-        return f"tokens {pair} of a map of {H} x {W}, M = {M}: expected {wanted[i, j]}, got {got[i, j]}"
+    for H, W, M in ((4, 6, 2), (6, 9, 3)):
+        got, wanted = np.asarray(answer(H, W, M)), solution_4(H, W, M)
+        if got.shape != wanted.shape:
+            return f"a map of {H} x {W} has {H * W} tokens: expected shape {wanted.shape}, got {got.shape}"
+        if not np.array_equal(got, wanted):
+            i, j = np.argwhere(got != wanted)[0]
+            pair = f"({i // W}, {i % W}) and ({j // W}, {j % W})"
+            return f"tokens {pair} of a map of {H} x {W}, M = {M}: expected {wanted[i, j]}, got {got[i, j]}"
 
 
 def solution_4(H, W, M):
@@ -128,6 +169,20 @@ def wrong_4_blocks(H, W, M):
 def wrong_4_near(H, W, M):
     row, column = np.indices((H, W)).reshape(2, -1)
     return (abs(row[:, None] - row) < M) & (abs(column[:, None] - column) < M)
+
+
+def wrong_4_window_of_2(H, W, M):
+    return solution_4(H, W, 2)
+
+
+def right_4_loop(H, W, M):
+    window = [(i // W // M, i % W // M) for i in range(H * W)]
+    return [[one == other for other in window] for one in window]
+
+
+def right_4_kronecker(H, W, M):
+    one_axis = (np.kron(np.eye(n // M), np.ones((M, M))) for n in (H, W))
+    return np.kron(*one_axis).astype(bool)
 
 
 def check_5(answer):
@@ -150,3 +205,18 @@ def wrong_5_not_padded(h, w, C, M):
 
 def wrong_5_global(h, w, C, M):
     return 4 * h * w * C**2 + 2 * (h * w) ** 2 * C
+
+
+def wrong_5_area_padded(h, w, C, M):
+    tokens = -(-h * w // M**2) * M**2
+    return 4 * tokens * C**2 + 2 * M**2 * tokens * C
+
+
+def right_5_by_window(h, w, C, M):
+    windows = int(np.ceil(h / M) * np.ceil(w / M))
+    return windows * (4 * M**2 * C**2 + 2 * M**4 * C)
+
+
+def right_5_remainder(h, w, C, M):
+    tokens = (h + -h % M) * (w + -w % M)
+    return 2 * tokens * C * (2 * C + M**2)

@@ -38,6 +38,15 @@ def wrong_1_swapped(rows, columns, M):
     return (columns + M - 1) * (2 * M - 1) + rows + M - 1
 
 
+def right_1_as_flat_index(rows, columns, M):
+    return np.ravel_multi_index((rows + M - 1, columns + M - 1), (2 * M - 1, 2 * M - 1))
+
+
+def right_1_from_the_middle(rows, columns, M):
+    side = 2 * M - 1
+    return side**2 // 2 + rows * side + columns
+
+
 def check_2(answer):
     """answer(index, M): the offset (rows, columns)."""
     for M in (2, 3, 7):
@@ -61,6 +70,19 @@ def wrong_2(index, M):
 def wrong_2_base(index, M):
     rows, columns = divmod(index, M)
     return rows - (M - 1), columns - (M - 1)
+
+
+def wrong_2_key_minus_query(index, M):
+    rows, columns = divmod(index, 2 * M - 1)
+    return M - 1 - rows, M - 1 - columns
+
+
+def right_2_unravel(index, M):
+    return np.array(np.unravel_index(index, (2 * M - 1, 2 * M - 1))) - (M - 1)
+
+
+def right_2_list(index, M):
+    return [index // (2 * M - 1) + 1 - M, index % (2 * M - 1) + 1 - M]
 
 
 def check_3(answer):
@@ -95,6 +117,22 @@ def wrong_3_right(M):
     table = np.zeros((2 * M - 1, 2 * M - 1))
     table[M - 1, -1 + M - 1] = 5
     return table.ravel()
+
+
+def wrong_3_in_a_window(M):
+    table = np.zeros((2 * M - 1) ** 2)
+    table[M] = 5
+    return table
+
+
+def right_3_flat(M):
+    table = np.zeros((2 * M - 1) ** 2)
+    table[solution_1(-1, 0, M)] = 5
+    return table
+
+
+def right_3_list(M):
+    return [5 * (solution_2(index, M) == (-1, 0)) for index in range((2 * M - 1) ** 2)]
 
 
 def check_4(answer):
@@ -138,6 +176,16 @@ def wrong_4_key_minus_query(mh, mw):
     return solution_4(mh, mw).T
 
 
+def right_4_broadcast(mh, mw):
+    row, column = np.indices((mh, mw)).reshape(2, -1)
+    return (row[:, None] - row + mh - 1) * (2 * mw - 1) + column[:, None] - column + mw - 1
+
+
+def right_4_places(mh, mw):
+    place = (np.arange(mh)[:, None] * (2 * mw - 1) + np.arange(mw)).ravel()
+    return place[:, None] + place[::-1]
+
+
 def check_5(answer):
     """answer(depths, num_heads, window_size): how many numbers all tables hold."""
     for depths, heads, M in (((1,), (1,), 2), ((2, 2), (1, 2), 3), ((2, 2, 6, 2), (3, 6, 12, 24), 7)):
@@ -154,6 +202,22 @@ def solution_5(depths, num_heads, window_size):
 
 def wrong_5_one_a_stage(depths, num_heads, window_size):
     return (2 * window_size - 1) ** 2 * sum(num_heads)
+
+
+def wrong_5_shared_by_heads(depths, num_heads, window_size):
+    return (2 * window_size - 1) ** 2 * sum(depths)
+
+
+def right_5_loop(depths, num_heads, window_size):
+    total = 0
+    for stage, blocks in enumerate(depths):
+        for _ in range(blocks):
+            total += (2 * window_size - 1) ** 2 * num_heads[stage]
+    return total
+
+
+def right_5_dot(depths, num_heads, window_size):
+    return np.dot(depths, num_heads) * (4 * window_size**2 - 4 * window_size + 1)
 
 
 def wrong_5_pairs(depths, num_heads, window_size):

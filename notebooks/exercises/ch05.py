@@ -5,13 +5,13 @@ import numpy as np
 
 def check_1(answer):
     """answer(row, column, H, W, s): where the token stands after the cyclic shift."""
-    H, W, s = 6, 8, 2
-    rolled = np.roll(np.arange(H * W).reshape(H, W), (-s, -s), axis=(0, 1))
-    for token in range(H * W):
-        row, column = divmod(token, W)
-        got, want = tuple(answer(row, column, H, W, s)), tuple(int(at) for at in np.argwhere(rolled == token)[0])
-        if got != want:
-            return f"map {H} x {W}, shift {s}, token at ({row}, {column}): expected {want}, got {got}"
+    for H, W, s in ((6, 8, 2), (7, 14, 3)):
+        rolled = np.roll(np.arange(H * W).reshape(H, W), (-s, -s), axis=(0, 1))
+        for token in range(H * W):
+            row, column = divmod(token, W)
+            got, want = tuple(answer(row, column, H, W, s)), tuple(int(at) for at in np.argwhere(rolled == token)[0])
+            if got != want:
+                return f"map {H} x {W}, shift {s}, token at ({row}, {column}): expected {want}, got {got}"
 
 
 def solution_1(row, column, H, W, s):
@@ -24,6 +24,22 @@ def wrong_1_down(row, column, H, W, s):
 
 def wrong_1_edge(row, column, H, W, s):
     return row - s, column - s
+
+
+def wrong_1_shift_of_2(row, column, H, W, s):
+    return (row - 2) % H, (column - 2) % W
+
+
+def wrong_1_sides_swapped(row, column, H, W, s):
+    return (row - s) % W, (column - s) % H
+
+
+def right_1_forward(row, column, H, W, s):
+    return [(row + H - s) % H, (column + W - s) % W]
+
+
+def right_1_by_case(row, column, H, W, s):
+    return row - s if row >= s else row + H - s, column - s if column >= s else column + W - s
 
 
 def check_2(answer):
@@ -56,6 +72,18 @@ def wrong_2_zero(n, M, s):
     return [s] + [M] * (n // M - 1) + [M - s]
 
 
+def wrong_2_not_moved(n, M, s):
+    return [M] * (n // M)
+
+
+def right_2_filtered(n, M, s):
+    return [width for width in [s] + [M] * (n // M - 1) + [M - s] if width]
+
+
+def right_2_borders(n, M, s):
+    return np.diff(sorted({0, *range(s, n, M), n}))
+
+
 def check_3(answer):
     """answer(n, s): which places of the rolled axis hold tokens that wrapped around."""
     for n, s in ((8, 2), (7, 3), (6, 0)):
@@ -85,6 +113,14 @@ def wrong_3_slice(n, s):
     bits = [False] * n
     bits[-s:] = [True] * len(bits[-s:])  # for s = 0 this is the whole list
     return bits
+
+
+def right_3_rolled(n, s):
+    return np.roll(np.arange(n) < s, -s)
+
+
+def right_3_by_halves(n, s):
+    return [False] * (n - s) + [True] * s
 
 
 def check_4(answer):
@@ -135,6 +171,19 @@ def wrong_4_not_cut(H, W, M, s):
     return np.where(cut[:, :, None] != cut[:, None, :], -100, 0)
 
 
+def right_4_nine_labels(H, W, M, s):
+    labels, number = np.zeros((H, W)), 0
+    for rows in (slice(0, -M), slice(-M, -s), slice(-s, None)):
+        for columns in (slice(0, -M), slice(-M, -s), slice(-s, None)):
+            labels[rows, columns], number = number, number + 1
+    cut = labels.reshape(H // M, M, W // M, M).swapaxes(1, 2).reshape(-1, M * M)
+    return -100.0 * (cut[:, None, :] != cut[:, :, None])
+
+
+def right_4_loop(H, W, M, s):
+    return _mask(H, W, M, s).astype(np.float32)
+
+
 def check_5(answer):
     """answer(n, M, s): share of the mask's entries that are blocked."""
     for n, M, s in ((8, 4, 2), (56, 7, 3), (14, 7, 3), (8, 4, 0)):
@@ -164,6 +213,22 @@ def wrong_5_corner_twice(n, M, s):
     windows = n // M
     blocked = 1 - (s**2 + (M - s) ** 2) / M**2
     return 2 * blocked / windows  # the corner window is counted for both axes
+
+
+def wrong_5_one_axis(n, M, s):
+    return (1 - (s**2 + (M - s) ** 2) / M**2) / (n // M)
+
+
+def right_5_by_windows(n, M, s):
+    k, cut = n // M, 2 * s * (M - s) / M**2  # blocked pairs of a window that is cut once
+    return (2 * (k - 1) * cut + 2 * cut - cut**2) / k**2
+
+
+def right_5_counted(n, M, s):
+    side = np.arange(n) >= n - s
+    cut = side.reshape(-1, M)
+    free = (cut[:, :, None] == cut[:, None, :]).mean(axis=(1, 2))
+    return 1 - free.mean() ** 2
 
 
 def check_6(answer):
