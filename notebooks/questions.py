@@ -60,6 +60,7 @@ def page():
         "# Questions that learners ask",
         "",
         f"{len(asked)} questions, collected from issue trackers and forums, each answered by a cell that you can run.",
+        "",
         f"Without a number: {len(besides)} more that the chapters answer, traps included.",
         "",
         "In JupyterLab: right-click this page, *Open With*, *Markdown Preview*. The first click on a link opens the"
