@@ -68,12 +68,12 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def _answer(self):
-        path = unquote(urlsplit(self.path).path)
+        path, query = unquote(urlsplit(self.path).path), urlsplit(self.path).query
         self.hub.requests.append((self.command, path, self.headers.get("Range")))
         if self.hub.down:
             self._refuse(503, "")
         elif match := re.fullmatch(r"/api/models/([^/]+/[^/]+?)(?:/(revision|tree)/([^/]+))?", path):
-            self._metadata(match[1], match[2], match[3] or "main")
+            self._metadata(match[1], match[2], match[3] or "main", "blobs=true" in query.lower())
         elif match := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
             self._file(*match.groups())
         else:
@@ -88,7 +88,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self._refuse(404, "RevisionNotFound")
         return commit, self.hub.commits[repo, commit]
 
-    def _metadata(self, repo, kind, revision):
+    def _metadata(self, repo, kind, revision, with_sums):
         if not (found := self._find(repo, revision)):
             return
         commit, files = found
@@ -96,6 +96,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._json([_described(name, data, "path", "oid", "oid") for name, data in files.items()])
         else:
             siblings = [_described(name, data, "rfilename", "blobId", "sha256") for name, data in files.items()]
+            if not with_sums:
+                siblings = [{"rfilename": name} for name in files]
             self._json({"id": repo, "sha": commit, "siblings": siblings})
 
     def _file(self, repo, revision, name):

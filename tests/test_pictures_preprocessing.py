@@ -120,6 +120,20 @@ def test_without_a_word_of_it_as_microsoft_s_code(tmp_path, size):
     assert np.array_equal(Preprocessing()(picture), preprocess(picture))
     written(tmp_path, config={"model_type": "swin", "image_size": size})
     assert Preprocessing.from_pretrained(tmp_path).size == (size, size)
+    written(tmp_path, config={"model_type": "swin", "image_size": [size, 256]})
+    assert Preprocessing.from_pretrained(tmp_path).size == (size, 256)
+
+
+def test_the_interpolation_is_used_where_it_crops_and_where_not():
+    picture = PICTURES["landscape"]
+    large = picture.resize((60, int(60 * picture.height / picture.width)), Image.Resampling.BILINEAR)
+    assert large.height == 39  # so that 39 rows are covered by a picture of the same proportions
+    left, top = round((large.width - 32) / 2), round((large.height - 24) / 2)
+    cut = large.crop((left, top, left + 32, top + 24))
+    found = Preprocessing((24, 32), (39, 60), "bilinear")(picture)
+    assert np.array_equal(found, swin_numpy.to_array(cut))
+    straight = picture.resize((32, 24), Image.Resampling.BOX)
+    assert np.array_equal(Preprocessing((24, 32), None, "box")(picture), swin_numpy.to_array(straight))
 
 
 @pytest.mark.parametrize(

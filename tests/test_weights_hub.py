@@ -178,7 +178,7 @@ def test_one_file_of_weights_is_downloaded_and_no_pickle_beside_safetensors(hub,
 
 def test_safetensors_of_any_name_come_before_a_pickle(hub, tmp_path):
     files, state = small()
-    hub.upload(REPO, {"swin.safetensors": files["model.safetensors"], "swin.pth": b"no"})
+    hub.upload(REPO, {"swin.safetensors": files["model.safetensors"], "swin.pth": b"no", "deeper/a.safetensors": b"no"})
     assert same(loaded(REPO, cache_dir=tmp_path), state)
 
 
@@ -265,6 +265,7 @@ def test_a_revision_is_a_branch_or_a_commit(hub, tmp_path):
         for revision, state in (("v1", old_state), (commit, old_state), ("main", new_state), (None, new_state)):
             assert same(loaded(REPO, revision, tmp_path, offline), state), (revision, offline)
     assert len(hub.sent("model.safetensors")) == 2
+    assert same(loaded(REPO, "v1", tmp_path / "another"), old_state)
     with pytest.raises(HubError, match=rf"{REPO}: it has no revision 'v3'"):
         loaded(REPO, revision="v3", cache_dir=tmp_path)
 
