@@ -265,7 +265,9 @@ def test_a_revision_is_a_branch_or_a_commit(hub, tmp_path):
         for revision, state in (("v1", old_state), (commit, old_state), ("main", new_state), (None, new_state)):
             assert same(loaded(REPO, revision, tmp_path, offline), state), (revision, offline)
     assert len(hub.sent("model.safetensors")) == 2
-    assert same(loaded(REPO, "v1", tmp_path / "another"), old_state)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert same(loaded(REPO, "v1", tmp_path / "another"), old_state)
     with pytest.raises(HubError, match=rf"{REPO}: it has no revision 'v3'"):
         loaded(REPO, revision="v3", cache_dir=tmp_path)
 
