@@ -81,6 +81,14 @@ def test_ctrl_c_promises_only_what_was_saved(package, data_folder, tmp_path, cap
         assert capsys.readouterr().err.endswith(said)
 
 
+@PACKAGES
+def test_models_for_other_images_are_not_offered(package, data_folder, tmp_path, capsys):
+    run_of(package, [*options(data_folder, tmp_path), "--model", "swin_fashion_patch2_window7_28"])
+    with pytest.raises(SystemExit):
+        package.train.main(["--model", "swin_tiny_patch4_window7_224"])
+    assert "invalid choice: 'swin_tiny_patch4_window7_224'" in capsys.readouterr().err
+
+
 def test_the_largest_model_is_counted_exactly(monkeypatch):
     for version in (1, 2):
         config = replace(TINY, version=version, pretrained_window_sizes=(0,))
