@@ -78,8 +78,8 @@ class Gallery:
 
 def words():
     """(words, X, W_Q, W_K, W_V, Attention) of chapter 01."""
-    example = facts.from_chapter("01", "words X W_Q W_K W_V")
-    names, *numbers = example.values()
+    example = facts.from_chapter("01", "words red X W_Q W_K W_V")  # `red` comes with the other rows of X
+    names, _, *numbers = example.values()
     return names, *numbers, swin_numpy.self_attention(*numbers)
 
 
@@ -133,7 +133,7 @@ def heads(gallery):
     "Attention in one window of four tokens, in numbers: Q times K transposed, the weights, the weights times V is Z."
 )
 def one_window(gallery):
-    chain = "rows pixels patches W_embed tokens X W_Q W_K W_V names"
+    chain = "rows pixels patches W_embed tokens windows X W_Q W_K W_V names"
     *_, X, W_Q, W_K, W_V, names = facts.from_chapter("00", chain).values()
     step = swin_numpy.self_attention(X, W_Q, W_K, W_V)
     short = [name.split()[-1] for name in names]

@@ -57,7 +57,7 @@ def test_offsets_fold_to_the_index_of_the_package():
 
 
 def test_examples_are_those_of_the_chapters():
-    words, X, W_Q = facts.from_chapter("01", "words X W_Q").values()
+    words, _, X, W_Q = facts.from_chapter("01", "words red X W_Q").values()
     assert words == ["red", "fox", "eats", "grapes"] and X.shape == (4, 4)
     assert np.array_equal((X @ W_Q)[2], W_Q[2] + W_Q[3])  # as the chapter says: eats is an act, about food
     tokens = facts.from_chapter("00", "rows pixels patches W_embed tokens")["tokens"]
@@ -66,4 +66,4 @@ def test_examples_are_those_of_the_chapters():
 
 def test_a_name_that_a_chapter_lacks_is_refused():
     with pytest.raises(ValueError, match="nothing_of_that_name"):
-        facts.from_chapter("01", "X nothing_of_that_name")
+        facts.from_chapter("01", "red X nothing_of_that_name")
