@@ -60,3 +60,9 @@ def test_no_long_stretch_of_a_core_is_without_a_picture(path):
     for cell in core(path):
         stretch = 0 if has_picture(cell) else stretch + (not is_exercise(cell))
         assert stretch <= 12, cell.source[:80]
+
+
+def test_the_first_page_lists_the_chapters_with_their_times():
+    outputs = str([cell.get("outputs", "") for cell in notebook(CHAPTERS[0]).cells])
+    for path in CHAPTERS[1:]:
+        assert f"({path.name}) · core {times(notebook(path))[0]:.0f} min" in outputs, "run notebooks.build --only 00"

@@ -3,6 +3,7 @@
 from lesson import agree, check, contents, side_by_side, slider, solution
 """
 
+import re
 import sys
 from pathlib import Path
 
@@ -47,9 +48,14 @@ def as_float64(values):
 
 
 def contents():
-    """Show the chapters there are, as links."""
-    titles = {path.stem: path.read_text(encoding="utf-8").split("# # ", 1)[1] for path in sources()}
-    display(Markdown("\n".join(f"- [{text.splitlines()[0]}]({stem}.ipynb)" for stem, text in titles.items())))
+    """Show the chapters there are, as links, with the minutes that the core of each takes to read."""
+    lines = []
+    for path in sources():
+        title = path.read_text(encoding="utf-8").split("# # ", 1)[1].splitlines()[0]
+        chapter = FOLDER / f"{path.stem}.ipynb"
+        core = chapter.exists() and re.search(r"\*Core (\d+) min", chapter.read_text(encoding="utf-8"))
+        lines.append(f"- [{title}]({chapter.name})" + (f" · core {core[1]} min" if core else ""))
+    display(Markdown("\n".join(lines)))
 
 
 def sources():

@@ -62,7 +62,7 @@ def _check_windows(state, to, config):
         )
     if config.windows != config.window_sizes and to not in ("microsoft", "timm"):
         library = to.removesuffix("_classic")
-        raise CheckpointError(f"{library}'s windows don't shrink to the grid, and these did: {config.windows}")
+        raise CheckpointError(f"in {library}, windows don't shrink to the grid, and these did: {config.windows}")
 
 
 def _in_parts(state):
