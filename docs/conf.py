@@ -12,6 +12,7 @@ from make_site import EDITIONS, words_in  # noqa: E402
 ABOUT = tomllib.loads((DOCS.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 language = os.environ.get("SITE_LANGUAGE", "en")
+html_search_language = "en"  # Sphinx's own search isn't shown (Pagefind is), and its script for Chinese raises an error
 words = words_in(language)
 project = words["project"]
 author = ABOUT.get("authors", [{"name": ""}])[0]["name"]
