@@ -71,5 +71,7 @@ def test_an_old_python_is_refused_at_once(target, tmp_path):
     ],
 )
 def test_the_tour_with_published_weights(words, command):
-    done = subprocess.run(["make", "--no-print-directory", "-n", "tour", *words], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        ["make", "--no-print-directory", "-n", "tour", *words], cwd=ROOT, capture_output=True, text=True
+    )
     assert done.stdout.rstrip().endswith(f"python -m {command}"), done.stdout
