@@ -160,17 +160,21 @@ measure.curves(
 )
 
 # %% [markdown]
-# Why care? The next step is the softmax, and it exaggerates: with large scores one key takes nearly everything, and
-# hardly any gradient comes through ([measured below](#More-on-the-softmax)).
+# Why care? The next step is the softmax, and it exaggerates: with large scores one key takes nearly everything. Then
+# the weights hardly change when a score does, so training hardly learns which way to go
+# ([measured](#More-on-the-softmax)).
 
 # %% [markdown]
 # ## Step 4: the softmax turns scores into weights
 #
-# For our words $d = 4$, so the scores are simply halved. Now each row of scores becomes a row of **weights**: all positive, and together 1.
+# For our words $d = 4$, so the scores are simply halved. Now each row of scores becomes a row of **weights**: all
+# positive, and together 1.
 #
 # $$ w_{ij} = \frac{e^{s_{ij}}}{\sum_{j'} e^{s_{ij'}}} $$
 #
-# For *eats* the scores are 0, 3, 2, 1. You need $e \approx 2.718$ and a pocket calculator:
+# Halved, the scores of *eats* are 0, 3, 2, 1. You need $e \approx 2.718$ and a pocket calculator. (With large scores
+# $e^s$ would be more than a computer can hold. So code subtracts the largest score of the row first: that divides all
+# powers of the row by the same number, and the weights stay as they are.)
 
 # %%
 scaled = raw / np.sqrt(4)

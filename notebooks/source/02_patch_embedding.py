@@ -185,8 +185,10 @@ show_maps({"some rows of W (16 of 96), 48 numbers each": W[:16]})
 # (`patch_norm=True`, the default in Microsoft's `config.py`).
 #
 # What both twins share stands once. What differs here is `self.save`, which keeps what the backward pass needs
-# (chapter 9); PyTorch does that unseen. `self.proj` is a convolution with stride 4: the cut and the product from above
-# ([Q10](#Q10:-Is-a-stride-4-convolution-really-the-same-as-cut,-flatten,-linear?)).
+# (chapter 9); PyTorch does that unseen. `self.proj` is a convolution with stride 4: it lays its 4 × 4 weights on the
+# image, multiplies, adds up, and moves on by 4 pixels. So it never meets a pixel twice, each position is one patch, and
+# what it computes there is $W r + b$: the cut and the product from above
+# ([tried](#Q10:-Is-a-stride-4-convolution-really-the-same-as-cut,-flatten,-linear?)).
 
 # %%
 side_by_side("patches.PatchEmbed.forward")

@@ -132,8 +132,8 @@ shifted.cyclic_shift(numbers, rolled, shift=2, window_size=4)
 
 # %% [markdown]
 # The coloured strips have wrapped around; the dashed line where they were glued on is the **seam**. The black lines
-# are the ordinary windows of 4 × 4. The window at the top left holds tokens 18 to 45: exactly the moved window in
-# the middle of the map. So nothing but the roll is needed to get moved windows; cutting stays as it was.
+# are the ordinary windows of 4 × 4. The window at the top left holds four tokens each of rows 2 to 5, from 18 to 45:
+# exactly the moved window in the middle of the map. So nothing but the roll is needed to get moved windows; cutting stays as it was.
 
 # %%
 side_by_side("windows.cyclic_shift")
@@ -173,7 +173,8 @@ solution("05.1")
 # ### Q29: What is the mask for, and exactly which pairs does it block?
 #
 # Two tokens that stand in one window after the roll may see each other only if they were in one moved window *before*
-# the roll. That sentence can be written down as a loop over all pairs, without thinking of seams at all:
+# the roll. That sentence can be written down as a loop over all pairs, without thinking of seams at all (folded
+# away below):
 
 
 # %% jupyter={"source_hidden": true}

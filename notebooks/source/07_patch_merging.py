@@ -10,10 +10,10 @@
 # **After this chapter you can explain**
 #
 # - which four tokens become one, and where each of their channels goes;
-# - how it compares with a 2 × 2 convolution of stride 2, with space-to-depth, and with pooling;
+# - (deeper) how it compares with a 2 × 2 convolution of stride 2, with space-to-depth, and with pooling;
 # - why the order of the four neighbours matters for official weights, and how to translate from another order;
-# - what happens to maps with odd sides, and in which order `F.pad` wants its numbers;
-# - why nothing can undo a patch merging exactly.
+# - (deeper) what happens to maps with odd sides, and in which order `F.pad` wants its numbers;
+# - (deeper) why nothing can undo a patch merging exactly.
 
 # %% jupyter={"source_hidden": true}
 from dataclasses import replace

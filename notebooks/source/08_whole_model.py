@@ -10,9 +10,9 @@
 #
 # - what `depths=(2, 2, 6, 2)` means, how T, S, B and L differ, and what each of the twelve blocks of T costs;
 # - what comes out of each stage, and how to use it for detection or segmentation;
-# - why one tool reports 3.1 G for Swin-T, another 4.5 and a third 9;
-# - how far a token has seen after each block;
-# - why the last stage doesn't shift, and what happens to the logits if it does;
+# - (deeper) why one tool reports 3.1 G for Swin-T, another 4.5 and a third 9;
+# - (deeper) how far a token has seen after each block;
+# - why the last stage doesn't shift, and (deeper) what happens to the logits if it does;
 # - how closely two implementations can and should agree, in float64, float32 and bfloat16.
 
 # %% jupyter={"source_hidden": true}

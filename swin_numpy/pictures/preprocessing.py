@@ -1,4 +1,7 @@
-"""How pictures are prepared for published weights: it belongs to the weights, and their repository says it."""
+"""How pictures are prepared for published weights: it belongs to the weights, and their repository says it.
+
+The steps themselves, such as resizing and normalising, are in images.py.
+"""
 
 import json
 import math
