@@ -109,8 +109,8 @@ def roofline(peak, bandwidth, parts):
 def bench(report):
     """Every run of `report` (what `python -m tests.benchmarks --json` wrote): time in multiples of the quickest peer's.
 
-    Left of the line at 1 is quicker than timm, torchvision and transformers. The dot is the median, the bar the middle
-    half; beside it the milliseconds.
+    Left of the line at 1 is quicker than timm, torchvision and transformers, not compiled. The dot is the median, the
+    bar the middle half; beside it the milliseconds. The grey strip is the floor: the same products and nothing else.
     """
     runs = report["runs"]
     if not runs:
@@ -122,6 +122,11 @@ def bench(report):
         heading = f"{run['what']}, batch {run['batch']}, {run['dtype']}: {run['model']}"
         at = {"transform": panel.get_yaxis_transform(), "va": "center", "bbox": PAPER, "zorder": 4}
         panel.text(0.005, place, heading, weight="bold", fontsize=9.5, **at)
+        reference = run["summary"][run["reference"]]["seconds"][1]
+        for numbers in run.get("floor", {}).values():
+            floor = numbers["seconds"][1] / reference
+            panel.fill_between([0, floor], place + 0.5, place + len(run["summary"]) + 0.5, color=PALE, linewidth=0)
+            ratios.append(floor)
         for row, (name, found) in enumerate(run["summary"].items(), 1):
             low, middle, high = found["ratio"]
             color = color_of(name) if "twin" in name else GREY
@@ -136,10 +141,11 @@ def bench(report):
         place += len(run["summary"]) + 1.6
     panel.axvline(1, color=INK, **DASHES)
     panel.set_yticks([at for at, _ in ticks], [name for _, name in ticks])
+    floors = "; grey: its products alone" if any(run.get("floor") for run in runs) else ""
     panel.set(
         ylim=(place - 0.6, -0.8),
-        xlim=(0.9 * min(ratios), 1.1 * max(ratios)),
-        xlabel="times as long as the quickest peer (1)",
+        xlim=(0 if floors else 0.9 * min(ratios), 1.1 * max(ratios)),
+        xlabel=f"times as long as the quickest peer that isn't compiled (1){floors}",
     )
     panel.grid(True, axis="x")
     panel.tick_params(axis="y", length=0)
@@ -150,31 +156,78 @@ def bench(report):
 
 
 @styled
+def throughput(report):
+    """Images a second in every format, at the largest batch that was measured: a report of a GPU, which has many runs.
+
+    A row for each model, forward on the left and training on the right.
+    """
+    runs = [run for run in report["runs"] if not run["compiled"]]
+    if not runs:
+        raise ValueError("report: expected at least one run, got none")
+    models, whats = (list(dict.fromkeys(run[key] for run in runs)) for key in ("model", "what"))
+    names = list(dict.fromkeys(name for run in runs for name in run["summary"]))
+    looks = {
+        name: look_of(name, index) | {"linestyle": "-" if "twin" in name else ":"} for index, name in enumerate(names)
+    }
+    looks |= {name: look | {"linestyle": "--"} for name, look in looks.items() if "plain" in name}
+    figure, axes = panels(len(models), len(whats), (PAGE, 0.8 + 2.3 * len(models)))
+    for model, row in zip(models, axes, strict=True):
+        for what, panel in zip(whats, row, strict=True):
+            here = [run for run in runs if run["model"] == model and run["what"] == what]
+            batch = max((run["batch"] for run in here), default=0)
+            here = [run for run in here if run["batch"] == batch]
+            for name in names:
+                points = [
+                    (run["dtype"], run["batch"] / run["summary"][name]["seconds"][1])
+                    for run in here
+                    if name in run["summary"]
+                ]
+                if points:
+                    panel.plot(*zip(*points, strict=True), label=name, **looks[name])
+            panel.set(
+                title=f"{model}\n{what}, batch {batch}" if here else f"{model}\nnot measured", ylabel="images a second"
+            )
+            panel.set_ylim(bottom=0)
+            panel.grid(True)
+    handles = {
+        label: handle for panel in axes.flat for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(handles.values(), handles, loc="outside upper center", ncols=3, fontsize=9)
+    _where(figure, report)
+    return describe(figure, f"Images a second of {', '.join(names)} in {len(runs)} runs, {', '.join(models)}.")
+
+
+@styled
 def growth(report):
-    """How time grows with the image and with the batch, as `python -m tests.benchmarks --json` measured it."""
-    found = {"growth with the image": report.get("growth"), "growth with the batch": report.get("batches")}
-    found = {title: part for title, part in found.items() if part}
-    if not found:
+    """How time and memory grow with the image, and time with the batch, as `python -m tests.benchmarks` measured it."""
+    image, batch = report.get("growth") or {}, report.get("batches") or {}
+    plots = [("sides", image.get("seconds"), "growth with the image", "seconds", 1)]
+    plots.append(("sides", image.get("memory_mb"), "memory of the process", "MB", 1))
+    plots.append(("batches", batch.get("seconds"), "growth with the batch", "milliseconds an image", 1000))
+    plots = [plot for plot in plots if plot[1]]
+    if not plots:
         raise ValueError("report: expected growth or batches, got neither")
-    figure, axes = panels(1, len(found), (PAGE, 4.4))
-    for panel, (title, part) in zip(axes[0], found.items(), strict=True):
-        by_image = "sides" in part
-        x = part["sides"] if by_image else part["batches"]
-        for index, (name, seconds) in enumerate(part["seconds"].items()):
-            label = f"{name}: pixels^{part['exponents'][name]:.2f}" if by_image else name
-            look = look_of(name, index) if by_image or "twin" in name else {"color": GREY, "marker": MARKERS[index]}
-            panel.plot(x, np.array(seconds) * (1 if by_image else 1000), label=label, **look)
-        panel.set(xscale="log", yscale="log" if by_image else "linear", title=title)
-        panel.set_xticks(x, [f"{value:g}" for value in x])
+    figure, axes = panels(1, len(plots), (PAGE, 4.6))
+    for panel, (kind, found, title, unit, factor) in zip(axes[0], plots, strict=True):
+        x = (image if kind == "sides" else batch)[kind]
+        for index, (name, values) in enumerate(found.items()):
+            label = f"{name}: e = {image['exponents'][name]['above']:.2f}" if unit == "seconds" else name
+            look = (
+                look_of(name, index) if "twin" in name or "layer" in name else {"color": GREY, "marker": MARKERS[index]}
+            )
+            values = np.array([np.nan if value is None else value for value in values], float)
+            panel.plot(x, factor * values, label=label, **look)
+        panel.set(xscale="log", yscale="log" if kind == "sides" else "linear", title=title)
+        panel.set_xticks(x, [f"{value:g}" for value in x], rotation=60 if len(x) > 4 else 0)
         panel.set_xticks([], minor=True)
-        unit = ("side of the image in pixels", "seconds") if by_image else ("images at once", "milliseconds an image")
-        panel.set(xlabel=unit[0], ylabel=unit[1])
-        if not by_image:
+        panel.set(xlabel="side in pixels" if kind == "sides" else "images at once", ylabel=unit)
+        if kind == "batches":
             panel.set_ylim(bottom=0)
         panel.grid(True)
-        panel.legend(fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.18))
+        panel.legend(fontsize=8.5, loc="upper center", bbox_to_anchor=(0.5, -0.3))
     _where(figure, report)
-    return describe(figure, "Curves of time against the side of the image, on log axes, and against the batch size.")
+    alt = "Curves of time and memory against the side of the image, on log axes, and of time against the batch size."
+    return describe(figure, alt)
 
 
 def _where(figure, report):

@@ -62,7 +62,7 @@ def check_array(name, x):
 
 def check_dtype(name, x, weight):
     """Raise TypeError unless x has the type of the weights that it meets. Autocast converts by itself."""
-    autocast = x.is_floating_point() and torch.is_autocast_enabled(x.device.type)
+    autocast = x.is_floating_point() and not x.is_meta and torch.is_autocast_enabled(x.device.type)
     if x.dtype != weight.dtype and not autocast:
         raise TypeError(
             f"{name}: expected {dtype_name(weight)}, the type of the weights, got {dtype_name(x)}: convert either"

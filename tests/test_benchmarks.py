@@ -1,17 +1,24 @@
 """The benchmark's own arithmetic, its picture, and that its contenders compute the same. No test looks at a clock."""
 
+import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
-from figures.speed import bench
+from figures.speed import bench, throughput
 from figures.speed import growth as growth_picture
-from swin_numpy import SwinConfig
-from tests.benchmarks import contenders
+from swin_numpy import SwinConfig, get_config
+from swin_numpy.runtime import threads
+from tests.benchmarks import __main__ as command
+from tests.benchmarks import contenders, floor, machine, plans
 from tests.benchmarks.__main__ import best_peer, parse, set_dtype
-from tests.benchmarks.growth import batched, everywhere, exponent, growing
+from tests.benchmarks.growth import batched, everywhere, exponent, exponents, growing
 from tests.benchmarks.measure import interleaved, summary, table
 from tests.twin import relative
 
@@ -41,8 +48,11 @@ def test_the_reference_is_the_quickest_peer_that_is_not_compiled():
         "b": [3, 4],
         "b, compiled": [1, 1],
         "NumPy twin, plain": [1, 1],
+        "floor: products alone, PyTorch": [0.5, 0.5],
     }
     assert best_peer(times) == "b"
+    assert best_peer(times, compiled=True) == "b, compiled"
+    assert best_peer({"a": [1]}, compiled=True) is None
     assert best_peer({"PyTorch twin, plain": [1], "NumPy twin, plain": [0.5]}) == "PyTorch twin, plain"
 
 
@@ -97,10 +107,109 @@ def test_wrong_arguments_are_refused(arguments):
         parse(arguments)
 
 
+def test_no_round_begins_when_the_time_is_up():
+    assert len(interleaved({"a": lambda: None}, repeats=50, seconds=0)["a"]) == 3
+
+
+def test_exponents_below_and_above():
+    sides, above = (112, 224, 448, 896), lambda side: (side * side) ** 1.0
+    seconds = [1.0, 1.0, above(448) / above(448), above(896) / above(448)]
+    found = exponents(sides, {"a": seconds, "slow": [1.0, 16.0, None, None]})
+    assert found["a"] == {"below": pytest.approx(0), "above": pytest.approx(1)}
+    assert found["slow"]["below"] == pytest.approx(2) and np.isnan(found["slow"]["above"])
+
+
+@pytest.mark.parametrize("name", ["swin_tiny_patch4_window7_224", "swin_base_patch4_window12_384"])
+def test_products_of_the_floor_are_those_that_pytorch_counts(name):
+    from torch.utils.flop_counter import FlopCounterMode
+
+    import swin_torch
+
+    config = get_config(name)
+    with torch.device("meta"):
+        model, image = swin_torch.SwinTransformer(config), torch.zeros(1, 3, *config.image_shape)
+    with FlopCounterMode(display=False) as counter:
+        model.eval()(image)
+    assert floor.gflop(config, 1) == pytest.approx(counter.get_total_flops() / 1e9, rel=1e-9)
+    assert floor.gflop(config, 2, training=True) == pytest.approx(6 * floor.gflop(config, 1))
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_floors_make_every_product(training, monkeypatch):
+    operations = []
+    monkeypatch.setattr(threads, "share_out", lambda work, tasks: [work(task) for task in tasks])
+    matmul = np.matmul
+    monkeypatch.setattr(
+        np, "matmul", lambda a, b, out: operations.append(2 * a.size * b.shape[-1]) or matmul(a, b, out=out)
+    )
+    floor.numpy_floor(SMALL, 3, training)()
+    assert sum(operations) == pytest.approx(1e9 * floor.gflop(SMALL, 3, training))
+    floor.torch_floor(SMALL, 3, "cpu", torch.float32, training)()
+
+
+def test_the_machine_says_which_kernels_it_takes():
+    found = machine.details()
+    assert any(library["internal_api"] == "openblas" for library in found["blas"]) or found["blas"]
+    assert "unknown" not in found["onednn"]
+    text = "\n".join(machine.lines({**found, "forced": {"OPENBLAS_CORETYPE": "Haswell"}}))
+    assert "WARNING: OPENBLAS_CORETYPE=Haswell" in text and found["torch_kernels"] in text
+    share = machine.Others().share()
+    assert share is None or 0 <= share <= 1
+
+
+def test_a_forced_kernel_is_dropped_and_the_command_says_so():
+    command_line = [sys.executable, "-m", "tests.benchmarks", "--help"]
+    environment = {**os.environ, "OPENBLAS_CORETYPE": "Haswell", "OPENBLAS_L2_SIZE": "512"}
+    run = partial(subprocess.run, capture_output=True, text=True, check=True, env=environment)
+    assert run(command_line).stdout.startswith("OPENBLAS_CORETYPE=Haswell, OPENBLAS_L2_SIZE=512 would force a kernel")
+    assert run([*command_line, "--keep-environment"]).stdout.startswith("usage:")
+
+
+def test_the_plan_of_a_gpu_has_every_combination():
+    runs = plans.gpu(["a", "b"], [1, 32, 128], plans.DTYPES, True)
+    plain = [run for run in runs if not run.compiled]
+    assert len({(run.what, run.model, run.dtype, run.batch) for run in plain}) == len(plain) == 2 * 4 * (3 + 2)
+    assert {run.what for run in runs if run.compiled} == {"forward", "training step"}
+
+
+def test_the_gpu_plan_runs_without_one(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(contenders.torch, "compile", lambda model, **options: model)
+    arguments = ["--rehearse", "--repeats", "2", "--batch", "32", "--model", plans.TINY2]
+    files = ["--json", str(tmp_path / "a.json"), "--plot", str(tmp_path / "a.png")]
+    assert command.main([*arguments, *files, "--only", "agreement", "forward", "training"]) == 0
+    report = json.loads((tmp_path / "a.json").read_text())
+    assert {run["what"] for run in report["runs"]} == {"forward", "training step"}
+    assert {run["dtype"] for run in report["runs"]} == set(plans.DTYPES) and not report["left_out"]
+    assert all(found["agree"] and found["relative"] for found in report["agreement"]) and len(report["agreement"]) == 4
+    some = next(run for run in report["runs"] if run["compiled"])
+    assert "PyTorch twin, fused, compiled" in some["summary"] and some["floor"]
+    assert "agree at all" in capsys.readouterr().out and (tmp_path / "a.png").stat().st_size > 1000
+    assert len(throughput(report).axes) == 2
+
+
+def test_when_the_time_is_up_runs_are_left_out_and_named(tmp_path, capsys):
+    arguments = ["--rehearse", "--minutes", "1e-9", "--only", "forward", "--batch", "1", "--dtype", "float32"]
+    assert command.main([*arguments, "--json", str(tmp_path / "a.json"), "--plot", str(tmp_path / "a.png")]) == 0
+    report = json.loads((tmp_path / "a.json").read_text())
+    assert not report["runs"] and report["left_out"] and "left out" in capsys.readouterr().out
+
+
+def test_what_fails_is_named_and_the_others_go_on():
+    def fail():
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate")
+
+    missing = {}
+    assert list(command.able({"a": lambda: None, "b": fail}, missing)) == ["a"]
+    assert missing["b"].startswith("OutOfMemoryError: CUDA out of memory")
+
+
 def test_picture_of_a_report():
     times = {"PyTorch twin, fused": [1.0, 1.1, 1.2], "timm": [1.5, 1.6, 1.4]}
-    run = {"what": "forward", "model": "swin", "batch": 1, "dtype": "float32", "summary": summary(times, "timm")}
-    growth = {"sides": [112, 224], "seconds": {"Swin": [1.0, 4.0]}, "exponents": {"Swin": 1.0}}
+    found = summary(times, "timm")
+    run = {"what": "forward", "model": "swin", "batch": 1, "dtype": "float32", "summary": found, "reference": "timm"}
+    run["floor"] = summary({"floor: products alone, PyTorch": [0.75, 0.75, 0.75]}, "floor: products alone, PyTorch")
+    growth = {"sides": [112, 224, 448], "seconds": {"NumPy twin": [1.0, 4.0, None]}, "memory_mb": {},
+              "exponents": {"NumPy twin": {"below": 1.0, "above": 1.0}}}  # fmt: skip
     where = {"device": "cpu", "machine": "Python 3; Linux, some CPU", "threads": 2, "date": "today"}
     batches = {"batches": [1, 2, 8], "seconds": {"PyTorch twin, fused": [0.1, 0.09, 0.08], "timm": [0.1, 0.1, 0.1]}}
     report = {**where, "runs": [run, run], "growth": growth, "batches": batches}
@@ -108,8 +217,9 @@ def test_picture_of_a_report():
     dots = [line.get_xdata()[0] for line in panel.lines if line.get_marker() == "o"]
     assert dots == pytest.approx([run["summary"][name]["ratio"][1] for name in run["summary"]] * 2)
     assert [text.get_text() for text in panel.texts][1:3] == ["1100 ms", "1500 ms"]
+    assert panel.collections[0].get_paths()[0].vertices[:, 0].max() == pytest.approx(0.75 / 1.5)  # the floor
     by_image, by_batch = growth_picture(report).axes
-    assert by_image.lines[0].get_ydata().tolist() == [1, 4]
+    assert by_image.lines[0].get_ydata()[:2].tolist() == [1, 4]
     assert by_batch.lines[0].get_ydata().tolist() == pytest.approx([100, 90, 80])
     with pytest.raises(ValueError, match="expected at least one run"):
         bench({**where, "runs": []})

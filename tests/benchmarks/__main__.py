@@ -1,40 +1,54 @@
 """`make bench`: how long the twins take beside each other and beside other people's Swin, as ratios of one run.
 
 Contenders take turns, call by call, so that a slow moment of the machine hits all alike; ratios are medians over the
-rounds. Peers (timm, torchvision, transformers) take part where they are installed; the report says which are missing.
+rounds. Peers (timm, torchvision, transformers) take part where they are installed, as they are and, with a compiler,
+through torch.compile; the report says which are missing. Beside every result stands the floor: the same matrix
+products and nothing else.
 """
 
 import argparse
 import json
+import shutil
 import sys
+import time
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
+import numpy as np
 import torch
 
-import swin_numpy.train
-import swin_torch.train
 from swin_numpy.config import CONFIGS, get_config
 from swin_numpy.runtime.command import exit_status
 from swin_numpy.runtime.environment import environment
 from swin_numpy.runtime.replace import write_text
-from swin_numpy.training.fashion_mnist import MODEL
-from swin_numpy.training.recipe import Recipe
-from swin_torch.compare import device_name, find_device
+from swin_torch.compare import compare, device_name, find_device, make_twins, verdict
 
-from .contenders import KINDS, examples, numpy_models, torch_forward, torch_models, torch_step
-from .growth import BATCHES, SIDES, batched, exponent, growing
+from . import machine, plans
+from .contenders import (
+    COMPILED,
+    KINDS,
+    compiled,
+    examples,
+    numpy_models,
+    numpy_step,
+    torch_forward,
+    torch_models,
+    torch_step,
+)
+from .floor import gflop, numpy_floor, torch_floor
+from .growth import time_batches, time_growth
 from .measure import interleaved, peak_memory, summary, table
 
-PARTS = ("forward", "training", "memory", "growth")
-SWIN_T = "swin_tiny_patch4_window7_224"
+PARTS = ("agreement", "forward", "training", "memory", "growth")
+FLOOR = "floor: products alone, {}"
 EXAMPLES = """examples:
-  python -m tests.benchmarks --quick                          a minute: is it worth a longer look?
-  python -m tests.benchmarks --only forward --batch 1 8
-  python -m tests.benchmarks --json runs/bench.json --plot runs/bench.png
-  python -m tests.benchmarks --device cuda --dtype float32 tf32 float16 bfloat16 --batch 1 32 128
-        --model swin_tiny_patch4_window7_224 swin_base_patch4_window7_224 --compile
+  make bench                                                  everything, about half an hour
+  make bench DEVICE=cuda                                      on a GPU, at most 8 minutes
+  python -m tests.benchmarks --quick                          two minutes: is it worth a longer look?
+  python -m tests.benchmarks --only forward --batch 1 8 --no-compile
+  python -m tests.benchmarks --json tests/benchmarks/results/cpu.json --plot figures/gallery/speed.png
 """
 
 ONE_FORWARD = """
@@ -46,10 +60,12 @@ model(np.zeros(({batch}, model.config.in_chans, *model.config.image_shape), np.f
 TWO_STEPS = """
 import numpy as np
 from swin_numpy import get_config
-from {package}.train import ParallelTrainer
+from swin_{package}.train import ParallelTrainer
 from swin_numpy.training.recipe import Recipe
 config = get_config({model!r})
 trainer = ParallelTrainer(config, Recipe())
+for model in getattr(trainer, "models", [trainer.model]):
+    model.use_attention({kind!r})
 images = np.ones(({batch}, config.in_chans, *config.image_shape), np.float32)
 for _ in range(2):
     trainer.step(images, np.zeros({batch}, int), 1e-3)
@@ -65,27 +81,68 @@ def parse(arguments):
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="parts to run (default: all)")
-    parser.add_argument("--model", nargs="+", choices=CONFIGS, metavar="NAME", default=[SWIN_T], help="of the forward "
-                        "and, on a GPU, of training; default: Swin-T at 224")  # fmt: skip
+    parser.add_argument("--model", nargs="+", choices=CONFIGS, metavar="NAME", help="default: Swin-T at 224; on a GPU "
+                        "Swin-T and Swin-B, V1 and V2")  # fmt: skip
     parser.add_argument("--batch", type=int, nargs="+", help="of the forward (default: 1 8; on a GPU 1 32 128)")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N; on a GPU the NumPy twin stays out")
-    parser.add_argument("--dtype", nargs="+", choices=("float32", "tf32", "float16", "bfloat16"), default=["float32"],
-                        help="tf32: float32 with products in TensorFloat-32 (default: float32)")  # fmt: skip
-    parser.add_argument("--compile", action="store_true", help="PyTorch models also through torch.compile, with CUDA "
-                        "graphs on a GPU; on a processor it needs a C compiler")  # fmt: skip
-    parser.add_argument("--repeats", type=int, help="rounds (default: 11, or 3 with --quick)")
-    parser.add_argument("--quick", action="store_true", help="fewer rounds, batch 1, images up to 448, no memory")
-    parser.add_argument("--json", metavar="FILE", help="write all times and what they were measured on there")
-    parser.add_argument("--plot", metavar="FILE", help="draw the results there (PNG or SVG)")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N; on a GPU the NumPy twin is only the "
+                        "reference for the agreement")  # fmt: skip
+    parser.add_argument("--dtype", nargs="+", choices=plans.DTYPES, help="tf32: float32 with products in "
+                        "TensorFloat-32 (default: float32; on a GPU all)")  # fmt: skip
+    parser.add_argument("--no-compile", action="store_true", help="leave out torch.compile, which takes minutes; on a "
+                        "processor it needs a C++ compiler")  # fmt: skip
+    parser.add_argument("--repeats", type=int, help="rounds at most (default: 11, or 3 with --quick)")
+    parser.add_argument("--minutes", type=float, help="begin no further run after so many (default: 7 on a GPU)")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds, batch 1, images up to 448, no memory, "
+                        "nothing compiled")  # fmt: skip
+    parser.add_argument("--rehearse", action="store_true", help="all that --device cuda does, on the processor with a "
+                        "tiny model: shows that it runs; the times mean nothing")  # fmt: skip
+    parser.add_argument("--keep-environment", action="store_true", help=f"don't unset {', '.join(machine.FORCING)}")
+    parser.add_argument("--json", metavar="FILE", help="all times and what they were measured on "
+                        "(default: runs/bench-DEVICE.json)")  # fmt: skip
+    parser.add_argument("--plot", metavar="FILE", help="the picture, PNG or SVG (default: runs/bench-DEVICE.png)")
     args = parser.parse_args(arguments)
-    args.gpu = args.device != "cpu"
+    return _with_defaults(args, parser)
+
+
+def _with_defaults(args, parser):
+    args.gpu = args.device != "cpu" or args.rehearse
+    args.name = (args.device if args.device != "cpu" or not args.rehearse else "cuda").replace(":", "")
+    if args.rehearse:
+        args.device, args.name = "cpu", f"{args.name}-rehearsal"
     args.repeats = args.repeats or (3 if args.quick else 11)
+    args.minutes = args.minutes or (7 if args.gpu else float("inf"))
     args.batch = args.batch or ([1] if args.quick else [1, 32, 128] if args.gpu else [1, 8])
+    args.dtype = args.dtype or (list(plans.DTYPES) if args.gpu else ["float32"])
+    args.model = args.model or ([plans.TINY, plans.BASE, plans.TINY2, plans.BASE2] if args.gpu else [plans.TINY])
+    args.json = args.json or f"runs/bench-{args.name}.json"
+    args.plot = args.plot or f"runs/bench-{args.name}.png"
     if args.quick:
-        args.only = [part for part in args.only if part != "memory"]
-    if min(args.batch) < 1 or args.repeats < 2:
-        parser.error("--batch: expected at least 1; --repeats: at least 2")
+        args.only, args.no_compile = [part for part in args.only if part != "memory"], True
+    if min(args.batch) < 1 or args.repeats < 2 or not args.minutes > 0:
+        parser.error("--batch: expected at least 1; --repeats: at least 2; --minutes: more than 0")
     return args
+
+
+def planned(args):
+    """The runs that the arguments ask for, most important first."""
+    plan = (plans.gpu if args.gpu else plans.cpu)(args.model, args.batch, args.dtype, not args.no_compile)
+    wanted = {"forward": "forward" in args.only, "training step": "training" in args.only}
+    return [run for run in plan if wanted[run.what]]
+
+
+def config_of(name, args):
+    """The sizes of the model called `name`; with --rehearse those of a tiny one of the same version."""
+    config = get_config(name)
+    if not args.rehearse:
+        return config
+    return replace(config, img_size=64, embed_dim=8, depths=(1, 1), num_heads=(1, 2), window_size=config.window_size,
+                   num_classes=5, pretrained_window_sizes=(0, 0))  # fmt: skip
+
+
+@lru_cache(maxsize=1)
+def models_of(config):
+    """torch_models(config), made once for all runs with one model."""
+    return torch_models(config)
 
 
 def set_dtype(name):
@@ -94,79 +151,125 @@ def set_dtype(name):
     return torch.float32 if name == "tf32" else getattr(torch, name)
 
 
-def runs(args):
-    """What is to be timed: dicts that begin with what it is and end with the calls."""
-    for model in args.model:
-        config = get_config(model)
-        for name in args.dtype:
-            dtype = set_dtype(name)
-            for batch in args.batch if "forward" in args.only else ():
-                images, _ = examples(config, batch)
-                models, missing = torch_models(config, args.compile)
-                calls = {who: torch_forward(each, images, args.device, dtype) for who, each in models.items()}
-                if not args.gpu and name == "float32":
-                    calls |= {who: partial(each, images) for who, each in numpy_models(config).items()}
-                yield about("forward", model, batch, name), calls, missing
-    if "training" not in args.only:
-        return
-    for model, batch in [(model, batch) for model in args.model for batch in ([32] if args.gpu else [4])]:
-        config = get_config(model)
-        for name in (name for name in args.dtype if name in ("float32", "tf32", "bfloat16")):
-            dtype = set_dtype(name)
-            images, labels = examples(config, batch)
-            models, missing = torch_models(config, args.compile)
-            calls = {who: torch_step(each, images, labels, args.device, dtype) for who, each in models.items()}
-            if not args.gpu and name == "float32":
-                calls["NumPy twin, plain"] = trainer_step(swin_numpy, config, images, labels)
-            yield about("training step", model, batch, name), calls, missing
-    if not args.gpu:
-        config = get_config(MODEL)
-        images, labels = examples(config, 64)
-        packages = {"PyTorch twin, plain": swin_torch, "NumPy twin, plain": swin_numpy}
-        calls = {who: trainer_step(package, config, images, labels) for who, package in packages.items()}
-        yield about("training step", MODEL, 64, "float32"), calls, {}
+def calls_of(run, args):
+    """({name: call} of a run's contenders and floors, {name: why it isn't there})."""
+    config, dtype, training = config_of(run.model, args), set_dtype(run.dtype), run.what != "forward"
+    batch = min(run.batch, 2) if args.rehearse else run.batch
+    images, labels = examples(config, batch)
+    models, missing = models_of(config)
+    models, missing = dict(models), dict(missing)
+    if run.compiled:
+        models |= _compiled_models(models, args, training, missing)
+    if training:
+        calls = {who: torch_step(each, images, labels, args.device, dtype) for who, each in models.items()}
+    else:
+        calls = {who: torch_forward(each, images, args.device, dtype) for who, each in models.items()}
+    if not args.gpu and run.dtype == "float32":
+        if training:
+            calls |= {f"NumPy twin, {kind}": numpy_step(config, images, labels, kind) for kind in KINDS}
+        else:
+            calls |= {who: partial(each, images) for who, each in numpy_models(config).items()}
+        calls[FLOOR.format("OpenBLAS")] = numpy_floor(config, batch, training)
+    calls[FLOOR.format("PyTorch")] = torch_floor(config, batch, args.device, dtype, training)
+    return calls, missing
 
 
-def about(what, model, batch, dtype):
-    """What identifies a run in the results."""
-    return {"what": what, "model": model, "batch": batch, "dtype": dtype}
+def _compiled_models(models, args, training, missing):
+    """Those of `models` that the time allows, through torch.compile: on a GPU ours and timm's, else all peers."""
+    if not args.gpu and not (shutil.which("g++") or shutil.which("clang++")):
+        missing["torch.compile"] = "no C++ compiler on this machine"
+        return {}
+    names = [name for name in models if args.gpu or "twin" not in name]
+    names = [name for name in names if not args.gpu or "twin" in name or name == "timm"]
+    return {COMPILED.format(name): compiled(models[name], args.device, training) for name in names}
 
 
-def trainer_step(package, config, images, labels):
-    """A call that takes one training step."""
-    trainer = package.train.ParallelTrainer(config, Recipe())
-    return lambda: trainer.step(images, labels, 1e-3)
+def able(calls, missing):
+    """Those of `calls` that run: each is called once, and what fails goes into `missing` with its reason."""
+    for name in list(calls):
+        try:
+            calls[name]()
+        except Exception as error:  # whatever a peer or a compiler raises, the others go on
+            del calls[name]
+            missing[name] = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:200]
+            torch.cuda.empty_cache()
+    return calls
 
 
-def time_runs(args):
-    """Time every run, print its table, and return the results."""
-    results = []
-    for run, calls, missing in runs(args):
-        seconds = interleaved(calls, args.repeats)
-        title = f"{run['model']}, {run['what']}, {run['dtype']}, batch {run['batch']}, {args.device}"
+def time_runs(args, until):
+    """Time every run that begins before `until`, print its table, and return (results, runs that were left out)."""
+    results, left_out = [], []
+    for run in planned(args):
+        if time.perf_counter() > until:
+            left_out.append(asdict(run))
+            continue
+        started = time.perf_counter()
+        calls, missing = calls_of(run, args)
+        seconds = interleaved(able(calls, missing), args.repeats, 3 if args.gpu else 120)
         reference = best_peer(seconds)
+        against = best_peer(seconds, compiled=True)
+        floors = {name: values for name, values in seconds.items() if name.startswith("floor")}
+        title = f"{run.model}, {run.what}, {run.dtype}, batch {run.batch}, {args.device}"
         print("\n".join(table(title, seconds, reference)))
+        work = gflop(config_of(run.model, args), run.batch, run.what != "forward")
+        print(f"  {work:.1f} GFLOP in products")
         for name, why in missing.items():
             print(f"  {name:34} NOT HERE: {why}")
         memory = {who: gpu_memory(call) for who, call in calls.items()} if args.gpu else {}
+        memory = {who: megabytes for who, megabytes in memory.items() if megabytes}
         for who, megabytes in memory.items():
-            print(f"  {who:34} {megabytes:9.0f} MB of the GPU's memory at most")
-        results.append({**run, "reference": reference, "missing": missing, "seconds": seconds,
-                        "summary": summary(seconds, reference), "gpu_memory_mb": memory})  # fmt: skip
-    return results
+            print(f"  {who:34} {megabytes:9.0f} MB of the GPU's memory beyond what is there before")
+        found = summary({who: values for who, values in seconds.items() if who not in floors}, reference)
+        if against:
+            for who, numbers in summary(seconds, against).items():
+                if who in found:
+                    found[who]["ratio_to_compiled"] = numbers["ratio"]
+        results.append({
+            **asdict(run), "reference": reference, "compiled_reference": against, "missing": missing, "gflop": work,
+            "seconds": seconds, "summary": found, "floor": summary(floors, min(floors)) if floors else {},
+            "gpu_memory_mb": memory, "took": time.perf_counter() - started,
+        })  # fmt: skip
+    return results, left_out
 
 
-def best_peer(seconds):
-    """The quickest of other people's models, or our plain PyTorch twin where there is none; eager."""
-    peers = [name for name in seconds if "twin" not in name and "compiled" not in name]
-    return min(peers, key=lambda name: sorted(seconds[name])[len(seconds[name]) // 2], default="PyTorch twin, plain")
+def best_peer(seconds, compiled=False):
+    """The quickest of other people's models, eager or compiled.
+
+    Where there is none: our plain PyTorch twin, or None for compiled.
+    """
+    peers = [
+        name for name in seconds
+        if "twin" not in name and not name.startswith("floor") and name.endswith(", compiled") == compiled
+    ]  # fmt: skip
+    return min(peers, key=lambda name: np.median(seconds[name]), default=None if compiled else "PyTorch twin, plain")
 
 
 def gpu_memory(call):
-    """Most of the GPU's memory that a call takes, in MB."""
+    """The most that a call adds to the GPU's memory, in MB."""
+    if not torch.cuda.is_available():
+        return 0.0
     torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
     call()
-    return torch.cuda.max_memory_allocated() / 2**20
+    return (torch.cuda.max_memory_allocated() - before) / 2**20
+
+
+def agreement(args):
+    """Both twins step by step in every dtype, the NumPy twin as the reference. Prints the verdicts."""
+    found = []
+    for name in args.model:
+        config = config_of(name, args)
+        images, _ = examples(config, 1)
+        for dtype in args.dtype:
+            set_dtype(dtype)
+            kind = "float32" if dtype == "tf32" else dtype
+            rows = compare(*make_twins(config, kind, args.device), images)
+            bound = "bfloat16" if dtype == "tf32" else kind  # TensorFloat-32 has 10 digits, bfloat16 7, float32 23
+            fine, sentence = verdict(rows, bound)
+            print(f"{name}, {dtype}: {sentence}")
+            steps = {row.name: row.relative for row in rows}
+            found.append({"model": name, "dtype": dtype, "agree": fine, "sentence": sentence, "relative": steps})
+    return found
 
 
 def process_memory(args):
@@ -176,44 +279,14 @@ def process_memory(args):
         for kind in KINDS:
             code = ONE_FORWARD.format(model=args.model[0], batch=batch, kind=kind)
             found[f"NumPy forward, {kind}, batch {batch}"] = peak_memory(code)
-    for package in ("swin_numpy", "swin_torch"):
-        found[f"training step, {package}, batch 4"] = peak_memory(
-            TWO_STEPS.format(package=package, model=args.model[0], batch=4)
-        )
+    for package in ("numpy", "torch"):
+        for kind in KINDS:
+            code = TWO_STEPS.format(package=package, model=args.model[0], batch=4, kind=kind)
+            found[f"training step, swin_{package}, {kind}, batch 4"] = peak_memory(code)
     print("peak memory of the whole process")
     for name, megabytes in found.items():
-        print(f"  {name:34} {megabytes:9.0f} MB")
+        print(f"  {name:40} {megabytes:9.0f} MB")
     return found
-
-
-def time_growth(args):
-    """Time sides of SIDES, print them, and return seconds and exponents."""
-    config, sides = get_config(args.model[0]), SIDES[:-1] if args.quick else SIDES
-    dtype, seconds = set_dtype(args.dtype[0]), {}
-    for side in sides:
-        times = interleaved(growing(config, side, args.device, dtype), 3)
-        for name, values in times.items():
-            seconds.setdefault(name, []).append(sorted(values)[1])
-    exponents = {name: exponent(sides, values) for name, values in seconds.items()}
-    print(f"growth with the image, {args.model[0]}, batch 1, sides {', '.join(map(str, sides))}")
-    for name, values in seconds.items():
-        listed = "  ".join(f"{1000 * value:9.1f}" for value in values)
-        print(f"  {name:34} {listed} ms   time ~ pixels^{exponents[name]:.2f}")
-    return {"sides": list(sides), "seconds": seconds, "exponents": exponents}
-
-
-def time_batches(args):
-    """Seconds for one image in batches of several sizes."""
-    config, batches = get_config(args.model[0]), BATCHES["gpu" if args.gpu else "cpu"][: 3 if args.quick else None]
-    dtype, seconds = set_dtype(args.dtype[0]), {}
-    for batch in batches:
-        times = interleaved(batched(config, batch, args.device, dtype), 3)
-        for name, values in times.items():
-            seconds.setdefault(name, []).append(sorted(values)[1] / batch)
-    print(f"growth with the batch, {args.model[0]}, ms an image in batches of {', '.join(map(str, batches))}")
-    for name, values in seconds.items():
-        print(f"  {name:34} " + "  ".join(f"{1000 * value:9.1f}" for value in values))
-    return {"batches": list(batches), "seconds": seconds}
 
 
 def main(arguments=None):
@@ -224,29 +297,48 @@ def main(arguments=None):
 
 def measure_all(args, arguments):
     """Measure and print what the arguments say. Raises ValueError or OSError for what can't be done."""
-    find_device(args.device, args.dtype[0])
-    if args.json:
-        Path(args.json).parent.mkdir(parents=True, exist_ok=True)  # if that fails, say so before the work
-    where = environment("numpy", "torch", "timm", "torchvision", "transformers")
+    find_device(args.device, "float32")
+    for path in (args.json, args.plot):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)  # if that fails, say so before the work
+    where, found, others = (
+        environment("numpy", "torch", "timm", "torchvision", "transformers"),
+        machine.details(),
+        machine.Others(),
+    )
+    until = time.perf_counter() + 60 * args.minutes
     report = {
         "machine": where,
+        "details": found,
         "device": device_name(args.device),
         "threads": torch.get_num_threads(),
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "command": " ".join(["python -m tests.benchmarks", *(sys.argv[1:] if arguments is None else arguments)]),
     }
-    print(f"{where}; PyTorch on {report['threads']} threads, {report['device']}\n")
-    report["runs"] = time_runs(args)
+    print(f"{where}; PyTorch on {report['threads']} threads, {report['device']}")
+    print("\n".join(machine.lines(found)), end="\n\n")
+    report["agreement"] = agreement(args) if "agreement" in args.only and args.gpu else []
+    report["runs"], report["left_out"] = time_runs(args, until)
     report["memory_mb"] = process_memory(args) if "memory" in args.only and not args.gpu else {}
-    report["growth"] = time_growth(args) if "growth" in args.only else {}
-    report["batches"] = time_batches(args) if "growth" in args.only else {}
-    if args.json:
-        write_text(args.json, json.dumps(report, indent=1) + "\n")
-    if args.plot:
-        from figures.speed import bench
+    growing = "growth" in args.only and time.perf_counter() < until
+    report["growth"] = time_growth(args, config_of(args.model[0], args)) if growing else {}
+    report["batches"] = time_batches(args, config_of(args.model[0], args)) if growing else {}
+    report["others"] = others.share()
+    for run in report["left_out"]:
+        print(f"left out, {args.minutes:g} minutes were over: {', '.join(map(str, run.values()))}")
+    if report["others"] is not None:
+        print(
+            f"other programs took {report['others']:.0%} of the cores' time"
+            + " WARNING: not idle" * (report["others"] > 0.05)
+        )
+    write_text(args.json, json.dumps(report, indent=1) + "\n")
+    if report["runs"]:
+        from figures.speed import bench, throughput
 
-        bench(report).savefig(args.plot)
+        (throughput if args.gpu else bench)(report).savefig(args.plot)
+    print(f"written: {args.json}" + f", {args.plot}" * bool(report["runs"]))
 
 
 if __name__ == "__main__":
+    if "--keep-environment" not in sys.argv:
+        machine.start_again_unforced(sys.argv[1:])
     sys.exit(main())

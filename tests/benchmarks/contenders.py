@@ -1,14 +1,23 @@
 """Who takes part: both twins, plain and fused, and those of timm, torchvision and transformers that are installed."""
 
+import contextlib
+import copy
+from functools import partial
+
 import numpy as np
 import torch
 
 import swin_numpy
+import swin_numpy.train
 import swin_torch
+import swin_torch.train
 from swin_numpy.optim import no_decay
+from swin_numpy.training.recipe import Recipe
 from tests import families
 
 PEERS = {"timm": families._timm, "torchvision": families._torchvision, "transformers": families._transformers}
+KINDS = ("plain", "fused")
+COMPILED = "{}, compiled"
 
 
 def peers(config):
@@ -22,17 +31,22 @@ def peers(config):
     return found, missing
 
 
-def torch_models(config, compiled=False):
-    """({name: model}, missing): our twin plain and fused, the peers, and with `compiled` each of them once more."""
+def torch_models(config):
+    """({name: model}, missing): our twin plain and fused, and the peers."""
     models, missing = peers(config)
     ours = {f"PyTorch twin, {kind}": swin_torch.SwinTransformer(config).use_attention(kind) for kind in KINDS}
-    models = ours | models
-    if compiled:
-        models |= {f"{name}, compiled": torch.compile(model, mode="reduce-overhead") for name, model in models.items()}
-    return models, missing
+    return ours | models, missing
 
 
-KINDS = ("plain", "fused")
+def compiled(model, device, training=False):
+    """A copy of `model` through torch.compile: on a processor with its weights frozen, on a GPU with CUDA graphs."""
+    import torch._inductor.config as settings
+
+    model = copy.deepcopy(model)
+    if torch.device(device).type == "cuda":
+        return torch.compile(model, mode="default" if training else "reduce-overhead")
+    settings.freezing = not training
+    return torch.compile(model, dynamic=False)
 
 
 def numpy_models(config):
@@ -54,7 +68,7 @@ def torch_forward(model, images, device, dtype):
     model, images = model.to(device, dtype).eval(), torch.from_numpy(images).to(device, dtype)
 
     def call():
-        with torch.inference_mode():
+        with torch.no_grad():  # not inference_mode, under which torch.compile doesn't freeze weights
             model(images)
         finish(device)
 
@@ -62,24 +76,41 @@ def torch_forward(model, images, device, dtype):
 
 
 def torch_step(model, images, labels, device, dtype):
-    """A call that takes one training step as the Trainer does: forward, backward, clipping, AdamW."""
-    model = model.to(device, dtype).train()
-    images, labels = torch.from_numpy(images).to(device, dtype), torch.from_numpy(labels).to(device)
+    """A call that takes one training step as the Trainer does: forward, backward, clipping, AdamW.
+
+    In half precision with autocast: the weights stay float32, as in real training.
+    """
+    model, device = model.to(device, torch.float32).train(), torch.device(device)
+    images, labels = torch.from_numpy(images).to(device), torch.from_numpy(labels).to(device)
+    half = dtype in (torch.float16, torch.bfloat16)
+    lower = partial(torch.autocast, device.type, dtype) if half else contextlib.nullcontext
+    scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
     decay = [[p for name, p in model.named_parameters() if no_decay(name, p) == which] for which in (False, True)]
     optimizer = torch.optim.AdamW(
-        [{"params": decay[0], "weight_decay": 0.05}, {"params": decay[1], "weight_decay": 0}], lr=1e-3
+        [{"params": decay[0], "weight_decay": 0.05}, {"params": decay[1], "weight_decay": 0}], lr=1e-3, fused=True
     )
 
     def call():
-        logits = model(images)
-        loss = torch.nn.functional.cross_entropy(getattr(logits, "logits", logits), labels)
+        with lower():
+            logits = model(images)
+            loss = torch.nn.functional.cross_entropy(getattr(logits, "logits", logits), labels)
         optimizer.zero_grad()
-        loss.backward()
+        scaler.scale(loss).backward()
+        scaler.unscale_(optimizer)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
-        optimizer.step()
+        scaler.step(optimizer)
+        scaler.update()
         finish(device)
 
     return call
+
+
+def numpy_step(config, images, labels, kind):
+    """A call that takes one training step of the NumPy twin."""
+    trainer = swin_numpy.train.ParallelTrainer(config, Recipe())
+    for model in trainer.models:
+        model.use_attention(kind)
+    return lambda: trainer.step(images, labels, 1e-3)
 
 
 def finish(device):

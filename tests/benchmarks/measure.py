@@ -7,16 +7,21 @@ import time
 
 from tqdm import tqdm
 
+LEAST_ROUNDS = 3
 
-def interleaved(contenders, repeats=15):
+
+def interleaved(contenders, repeats=15, seconds=float("inf")):
     """{name: call} → {name: list of seconds}. One call of each in turn, so that a slow moment hits all alike.
 
     Another call, which doesn't count, goes before each: threads of the contender before may go on waiting for work,
     busily, on cores that this one wants, and its data has driven this one's out of the cache. A pause instead would
     be worse: cores that fell asleep wake up slowly.
+    seconds: after so many, no further round begins, if there were LEAST_ROUNDS.
     """
-    times = {name: [] for name in contenders}
-    for _ in tqdm(range(repeats), desc=", ".join(contenders), leave=False, disable=None):
+    times, start_of_all = {name: [] for name in contenders}, time.perf_counter()
+    for done in tqdm(range(repeats), desc=", ".join(contenders), leave=False, disable=None):
+        if done >= LEAST_ROUNDS and time.perf_counter() - start_of_all > seconds:
+            break
         for name, call in contenders.items():
             call()
             start = time.perf_counter()
@@ -42,7 +47,7 @@ def summary(times, reference):
 
 def table(title, times, reference):
     """Lines that give each contender's median, its spread (middle half) and its ratio to `reference`."""
-    yield title
+    yield f"{title} ({len(times[reference])} rounds)"
     for name, numbers in summary(times, reference).items():
         low, middle, high = (1000 * value for value in numbers["seconds"])
         least, ratio, most = numbers["ratio"]
