@@ -7,6 +7,7 @@ products and nothing else.
 """
 
 import argparse
+import copy
 import json
 import shutil
 import sys
@@ -23,7 +24,8 @@ from swin_numpy.config import CONFIGS, get_config
 from swin_numpy.runtime.command import exit_status
 from swin_numpy.runtime.environment import environment
 from swin_numpy.runtime.replace import write_text
-from swin_torch.compare import compare, device_name, find_device, make_twins, verdict
+from swin_numpy.runtime.trace import record
+from swin_torch.compare import device_name, find_device, make_twins, measure, verdict
 
 from . import machine, plans
 from .contenders import (
@@ -113,7 +115,7 @@ def _with_defaults(args, parser):
     args.minutes = args.minutes or (7 if args.gpu else float("inf"))
     args.batch = args.batch or ([1] if args.quick else [1, 32, 128] if args.gpu else [1, 8])
     args.dtype = args.dtype or (list(plans.DTYPES) if args.gpu else ["float32"])
-    args.model = args.model or ([plans.TINY, plans.BASE, plans.TINY2, plans.BASE2] if args.gpu else [plans.TINY])
+    args.model = args.model or ([plans.TINY, plans.TINY2, plans.BASE, plans.BASE2] if args.gpu else [plans.TINY])
     args.json = args.json or f"runs/bench-{args.name}.json"
     args.plot = args.plot or f"runs/bench-{args.name}.png"
     if args.quick:
@@ -205,7 +207,7 @@ def time_runs(args, until):
             continue
         started = time.perf_counter()
         calls, missing = calls_of(run, args)
-        seconds = interleaved(able(calls, missing), args.repeats, 3 if args.gpu else 120)
+        seconds = interleaved(able(calls, missing), args.repeats, 2 if args.gpu else 120)
         reference = best_peer(seconds)
         against = best_peer(seconds, compiled=True)
         floors = {name: values for name, values in seconds.items() if name.startswith("floor")}
@@ -260,11 +262,15 @@ def agreement(args):
     for name in args.model:
         config = config_of(name, args)
         images, _ = examples(config, 1)
+        numpy_model, torch_model = make_twins(config, "float32", args.device)
+        expected = record(numpy_model.eval(), images, title="NumPy")
         for dtype in args.dtype:
-            set_dtype(dtype)
-            kind = "float32" if dtype == "tf32" else dtype
-            rows = compare(*make_twins(config, kind, args.device), images)
-            bound = "bfloat16" if dtype == "tf32" else kind  # TensorFloat-32 has 10 digits, bfloat16 7, float32 23
+            kind = set_dtype(dtype)
+            with torch.inference_mode():
+                twin = copy.deepcopy(torch_model).to(kind).eval()
+                got = record(twin, torch.from_numpy(images).to(args.device, kind), title="PyTorch")
+            rows = [measure(*steps) for steps in zip(expected, got, strict=True)]
+            bound = "float16" if dtype == "tf32" else dtype  # both have 10 digits after the point, in base 2
             fine, sentence = verdict(rows, bound)
             print(f"{name}, {dtype}: {sentence}")
             steps = {row.name: row.relative for row in rows}
