@@ -9,7 +9,7 @@ from einops import rearrange
 from torch.nn.functional import scaled_dot_product_attention
 
 import swin_numpy
-from swin_torch import SwinTransformer
+from swin_torch import SwinTransformer, WindowAttention
 
 from .contenders import PEERS, examples, finish, numpy_models, torch_forward, torch_models
 from .measure import interleaved, peak_memory
@@ -34,10 +34,9 @@ with torch.inference_mode():
 """,
     "timm": """
 import torch
+from dataclasses import replace
 from swin_numpy import SwinConfig
 from tests.families import _timm
-import subprocess
-from dataclasses import replace
 with torch.inference_mode():
     _timm(replace({config}, img_size={side})).eval()(torch.zeros(1, {config}.in_chans, {side}, {side}))
 """,
@@ -72,13 +71,14 @@ def growing(config, side, device, dtype):
     free = replace(config, img_size=None)
     model = SwinTransformer(free).use_attention("fused").eval().to(device, dtype)
     block = model.layers[0].blocks[0]
+    lone = WindowAttention(config.embed_dim, 1, config.num_heads[0], qkv_bias=config.qkv_bias).to(device, dtype)
     image = torch.randn(1, config.in_chans, side, side, device=device, dtype=dtype)
     grid = (-(-side // config.patch_size),) * 2
     tokens = torch.randn(1, grid[0] * grid[1], config.embed_dim, device=device, dtype=dtype)
     calls = {
         "PyTorch twin, fused": lambda: model(image),
         "W-MSA, one layer": lambda: block.attend(tokens, grid),
-        "global attention, one layer": lambda: everywhere(block.attn, tokens),
+        "global attention, one layer": lambda: everywhere(lone, tokens),
     }
     if image.device.type == "cpu" and dtype == torch.float32:
         reference, pixels = swin_numpy.SwinTransformer(free).use_attention("fused"), image.numpy()
@@ -104,11 +104,12 @@ def batched(config, batch, device, dtype):
 
 
 def everywhere(attn, x):
-    """The same layer with every token looking at every other: PyTorch's fused attention, which stores no scores.
+    """Every token looking at every other, x (n, l, c) → same: PyTorch's fused attention, which stores no scores.
 
-    Split by hand, since `attn.project` takes windows of its own size only.
+    attn: a WindowAttention of window 1. A window of the whole map would hold a bias for every pair of tokens.
     """
-    q, k, v = rearrange(attn.qkv(x), "n l (three a d) -> three n a l d", three=3, a=attn.num_heads)
+    windows = attn.project(rearrange(x, "n l c -> n l 1 c"))
+    q, k, v = (rearrange(part, "n l a 1 d -> n a l d") for part in windows)
     return attn.proj(rearrange(scaled_dot_product_attention(q, k, v), "n a l d -> n l (a d)"))
 
 
