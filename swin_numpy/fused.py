@@ -31,7 +31,8 @@ from .windows import cyclic_shift, pad_to_multiple, shift_mask, window_partition
 
 GROUP = 2**19  # numbers in the tokens of a group of windows, at most: 2 MB in float32
 FEW = 256  # tokens: with so few, the cores share out heads and channels instead of windows
-SAFE = 60  # exp(±60), and sums of such numbers, are far from the limits of float32
+SAFE = 30  # exp(±30), and sums of such numbers, are far from the limits of float32
+LEAST = -70  # exp(-70) is nothing beside exp(-30), and still far from what a processor multiplies slowly
 
 
 def forward(part, *inputs):
@@ -237,10 +238,13 @@ def _exponentials(scores):
 
     No mask separates a token from itself. So if each token's score with itself is above -SAFE and all are below SAFE,
     then every sum lies between exp(-SAFE) and m · exp(SAFE). Otherwise each query's maximum is subtracted first.
+    Masked scores are about -100, and exp(-100) is a subnormal number of float32: products of such numbers take a
+    hundred times as long as others. So no score stays below LEAST.
     """
     itself = np.einsum("kaii->kai", scores)
     if not (scores.max() < SAFE and itself.min() > -SAFE):
         scores -= scores.max(axis=-2, keepdims=True)
+    np.maximum(scores, np.broadcast_to(np.array(LEAST, scores.dtype), scores.shape), out=scores)
     np.exp(scores, out=scores)
     return (np.ones(scores.shape[-2], scores.dtype) @ scores)[..., None, :]
 

@@ -106,6 +106,15 @@ def test_exponentials_of_any_scores():
     assert np.isnan(fused._exponentials(np.full((1, 1, 2, 2), np.nan))).all()
 
 
+@pytest.mark.parametrize("scale", [1, 10, 1000])
+def test_no_exponential_is_subnormal(scale):
+    """A processor multiplies such numbers a hundred times more slowly, and a mask of -100 makes many of them."""
+    scores = (scale * np.random.default_rng(0).standard_normal((2, 3, 4, 4))).astype(np.float32)
+    scores[..., :2, 2:] -= 100
+    fused._exponentials(scores)
+    assert scores.min() > 1e5 * np.finfo(np.float32).tiny
+
+
 @pytest.mark.parametrize("few", [0, 10**6])
 def test_the_same_digits_on_any_number_of_threads_and_again(few, monkeypatch):
     monkeypatch.setattr(fused, "GROUP", 500)
