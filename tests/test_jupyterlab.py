@@ -61,7 +61,8 @@ def lab(tmp_path_factory):
     pytest.importorskip("jupyterlab")
     copy = tmp_path_factory.mktemp("lab")
     shutil.copytree(chapters.FOLDER, copy / "notebooks", ignore=shutil.ignore_patterns("__pycache__", "data"))
-    for package in ("swin_numpy", "swin_torch", "figures"):
+    shutil.copytree(chapters.FOLDER.parent / "figures", copy / "figures")  # a link's pictures wouldn't be served
+    for package in ("swin_numpy", "swin_torch"):
         (copy / package).symlink_to(chapters.FOLDER.parent / package)
     for name, (code, _) in NOTEBOOKS.items():
         notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)], metadata=chapters.METADATA)
@@ -134,6 +135,22 @@ def test_first_chapter_is_in_front_and_nothing_is_asked(browser, lab):
     page.wait_for_timeout(2000)
     assert page.locator(".jp-Dialog, .Toastify__toast").count() == 0
     assert [url for url in asked if not url.startswith((lab, lab.replace("http", "ws"), "data:", "blob:"))] == []
+    page.close()
+
+
+@pytest.mark.parametrize("source", chapters.sources(), ids=lambda source: source.stem[:2])
+def test_first_screen_of_every_chapter_has_a_picture(source, browser, lab):
+    page = visit(browser, f"{lab}/lab/workspaces/first{source.stem[:2]}/tree/notebooks/{chapters.target(source).name}")
+    picture = page.locator(".jp-Notebook img").first
+    picture.wait_for(state="visible")
+    for _ in range(60):
+        page.wait_for_timeout(500)
+        area, frame = page.locator(".jp-NotebookPanel-notebook").first.bounding_box(), picture.bounding_box()
+        if frame and frame["height"] > 50:
+            break
+    assert picture.evaluate("e => e.complete && e.naturalWidth") > 0
+    seen = min(frame["y"] + frame["height"], area["y"] + area["height"]) - max(frame["y"], area["y"])
+    assert seen > 150, f"only {seen:.0f} pixels of the first picture are on the first screen"
     page.close()
 
 
