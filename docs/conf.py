@@ -23,6 +23,7 @@ LABELS = {"en": "English", "zh_CN": "中文"}
 extensions = ["myst_nb", "autodoc2", "sphinx_design", "sphinx_copybutton"]
 nb_execution_mode = "off"  # the outputs are those that `make notebooks` stored
 nb_merge_streams = True
+nb_code_prompt_show, nb_code_prompt_hide = words["code.show"], words["code.hide"]
 myst_enable_extensions = ["colon_fence", "dollarmath", "amsmath", "attrs_inline"]
 myst_heading_anchors = 4
 myst_heading_slug_func = "slug.slug"

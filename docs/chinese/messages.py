@@ -1,4 +1,4 @@
-"""The messages of a page of Markdown: its paragraphs, headings, list items and table cells, each on one line.
+"""The messages of a page of Markdown: paragraphs, headings, list items, table cells, comments of shell commands.
 
 The target of a link stands in a message as a number: "see [chapter 05](1)". So a page that moves or a heading that is
 renamed changes no message, and no translation can break a link.
@@ -16,6 +16,7 @@ PARSER = MarkdownIt("commonmark").enable("table").use(dollarmath_plugin).use(ams
 LABEL = re.compile(r"\(.*\)=$")  # of MyST
 DIRECTIVE = re.compile(r":{2,}|:[\w-]+:|\(.*\)=$|.*\{%")  # lines of MyST and Jinja, which aren't prose
 TITLE = re.compile(r"(:{3,}\{grid-item-card\} |:caption: )(.+)()$|()(\S.*)( <[\w/]+>)$")  # but in these there are some
+COMMENT = re.compile(r"((?:.*\s)?# +)(\S.*)$")  # in a block of shell commands
 CODE = r"(`+)(?:(?!`).)+\1|\$[^$]+\$"
 TARGET = r"\]\((?P<target><[^>\n]+>|[^()\s]*(?:\([^()]*\)[^()\s]*)*)\)"
 LINK = re.compile(rf"{CODE}|{TARGET}")
@@ -61,6 +62,10 @@ def changes(lines, lookup, anchors):
             new = [(further if k else prefix) + line for k, line in enumerate(new.split("\n"))]
             found.append((start, end, new))
     found += [(row, row + 1, [new_row(lines[row], cells)]) for row, cells in rows.items()]
+    for fence in (token for token in tokens if token.type == "fence" and token.info == "sh"):
+        for number in range(fence.map[0] + 1, fence.map[1] - 1):
+            if (match := COMMENT.match(lines[number])) and (new := new_text(match[2], lookup)) is not None:
+                found.append((number, number + 1, [match[1] + new]))
     for number, line in enumerate(lines):
         if match := TITLE.match(line):
             before, title, after = (part for part in match.groups() if part is not None)

@@ -13,7 +13,7 @@
 # Swin is built around one operation. Here it is, whole:
 #
 # $$ Z = \mathrm{softmax}\!\left(\frac{Q K^T}{\sqrt{d}}\right) V
-# \qquad\text{with}\qquad Q = X W_Q,\quad K = X W_K,\quad V = X W_V $$
+# ,\qquad Q = X W_Q,\quad K = X W_K,\quad V = X W_V $$
 #
 # We take it apart into six steps, with four words and small whole numbers.
 

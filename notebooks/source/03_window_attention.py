@@ -89,7 +89,8 @@ print(windows.shape)
 window_partition_steps(small[0, :, :, 0], windows[0, :, :, 0])
 
 # %% [markdown]
-# Windows are counted as one reads a page, and so are the tokens inside a window. The library does all of it in one
+# The axes are now (n, windows, tokens in a window, c); that 6 and 4 stand there as before is chance: 6 windows of 4
+# tokens. Windows are counted as one reads a page, and so are the tokens inside a window. The library does all of it in one
 # arrow: split h in (kh mh) and w in (kw mw), k for which window and m for which token inside it; then bring the two k
 # together and the two m together. (The colours repeat; they only tell neighbours apart.)
 

@@ -83,7 +83,8 @@ agree("mean over all tokens", Z_shuffled.mean(0), Z.mean(0))
 #
 # $B$ has one row for each query token $i$ of a window, one column for each key token $j$: $M^2 \times M^2$. But
 # it is not $M^4$ free numbers. $B_{ij}$ depends on the **offset** only: *(row of i − row of j, column of i −
-# column of j)*. "The key is one step to the left" is the offset (0, 1), for the query's column is larger by one. It
+# column of j)*, query minus key. A query in row 2, column 3 and a key one step to its left, in row 2, column 2:
+# (2 − 2, 3 − 2) = (0, 1). The other way round, with the left one as the query, it is (0, −1). Each offset
 # gets one number, wherever in the window query and key lie. The free numbers stand in a smaller table $\hat B$, and
 # $B$ looks them up.
 

@@ -66,7 +66,7 @@ windows.windows_on_image(image, patch_size=8, window_size=7, shift=3)
 
 # %% [markdown]
 # A block with the left windows is **W-MSA**, a block with the right ones is **SW-MSA** ("shifted window"). They
-# take turns. Liu et al. 2021, equation 3, for a pair of blocks:
+# take turns, W-MSA first. Liu et al. 2021, equation 3, for a pair of blocks:
 #
 # $$\hat z^{\,l} = \text{W-MSA}(\mathrm{LN}(z^{l-1})) + z^{l-1}, \qquad
 #   \hat z^{\,l+1} = \text{SW-MSA}(\mathrm{LN}(z^{l})) + z^{l}$$

@@ -167,7 +167,7 @@ def block_by_loop(x, p):
 # ## The library's version, twice
 #
 # The block without a shift, and its code. `forward` has one more line in NumPy: `save` keeps what the backward pass will need (chapter 9), and PyTorch does that
-# unseen. `attend` is (S)W-MSA on a whole map; its listing comes further down, where maps are padded. In the MLP, `fc1`
+# unseen. `attend` is (S)W-MSA on a whole map; its listing is under "Deeper", where maps are padded. In the MLP, `fc1`
 # widens a token from C to 4C numbers and `fc2` brings it back to C; `drop1` and `drop2` are ordinary dropout, with rate
 # 0 in the published models.
 

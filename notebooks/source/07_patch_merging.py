@@ -11,7 +11,7 @@
 #
 # - which four tokens become one, and where each of their channels goes;
 # - (deeper) how it compares with a 2 × 2 convolution of stride 2, with space-to-depth, and with pooling;
-# - why the order of the four neighbours matters for official weights, and how to translate from another order;
+# - why the order of the four neighbours matters for official weights, and (deeper) how to translate from another order;
 # - (deeper) what happens to maps with odd sides, and in which order `F.pad` wants its numbers;
 # - (deeper) why nothing can undo a patch merging exactly.
 

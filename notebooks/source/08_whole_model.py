@@ -8,7 +8,7 @@
 #
 # **After this chapter you can explain**
 #
-# - what `depths=(2, 2, 6, 2)` means, how T, S, B and L differ, and what each of the twelve blocks of T costs;
+# - what `depths=(2, 2, 6, 2)` means, and (deeper) how T, S, B and L differ and what each of T's twelve blocks costs;
 # - what comes out of each stage, and how to use it for detection or segmentation;
 # - (deeper) why one tool reports 3.1 G for Swin-T, another 4.5 and a third 9;
 # - (deeper) how far a token has seen after each block;
@@ -59,6 +59,10 @@ photo = preprocess(load_image(photo_path("chelsea")), 224).astype(np.float64)
 # next, then a norm, the mean over all tokens, and one matrix that turns features into logits, one for each class. The
 # picture above is Swin-T at 224 × 224 pixels. Below its stages it shows two successive blocks: W-MSA and SW-MSA take
 # turns, except in stage 4, whose map of 7 × 7 tokens is a single window. There both blocks are W-MSA.
+#
+# Every head is 32 channels wide in every published size, so a stage of width C has C/32 heads. And since attention stays
+# in windows and all else treats each token by itself, the cost of the whole model is proportional to the number of
+# pixels (chapter 03 has the formula for attention).
 
 # %% [markdown]
 # ## By hand: a model that fits on the page
@@ -93,7 +97,7 @@ shape_line(line)
 
 # %% [markdown]
 # Blocks keep the shape, merging changes it, and at the end every token counts the same: a plain mean. (The last block
-# would have been an SW-MSA, but its map of 4 × 4 is one window; see the traps.)
+# would have been an SW-MSA, but its map of 4 × 4 is one window; see the traps under "Deeper".)
 
 # %% [markdown]
 # **08.4** From the last tokens to logits. `norm` is a function of (…, c).
