@@ -100,6 +100,15 @@ def test_the_largest_model_is_counted_exactly(monkeypatch):
             command_line._check_size(config)
 
 
+def test_the_pairs_of_tokens_are_counted_over_all_blocks(monkeypatch):
+    config = replace(TINY, depths=(3,), window_size=7)  # three index tables of 7⁴, more than all parameters
+    monkeypatch.setattr(command_line, "MOST_PARAMETERS", 3 * 7**4)
+    command_line._check_size(config)
+    monkeypatch.setattr(command_line, "MOST_PARAMETERS", 3 * 7**4 - 1)
+    with pytest.raises(ValueError, match=r"and 7,203$"):
+        command_line._check_size(config)
+
+
 @PACKAGES
 def test_wrong_options(package, data_folder, tmp_path, capsys):
     (tmp_path / "file").write_text("")

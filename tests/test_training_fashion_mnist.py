@@ -1,6 +1,7 @@
 """Fashion-MNIST: the files that ship and are read, augmentation against a loop, batches and resuming."""
 
 import gzip
+import struct
 
 import numpy as np
 import pytest
@@ -235,7 +236,11 @@ def test_subset_missing_or_damaged(tmp_path, monkeypatch):
     monkeypatch.setattr(data, "SUBSET", tmp_path / "subset.npz")
     with pytest.raises(DataError, match="comes with a clone"):
         fashion_mnist(data.SUBSET)
-    for content in (b"", b"nonsense", SUBSET.read_bytes()[:5000]):
+    whole = SUBSET.read_bytes()
+    name, extra = struct.unpack("<HH", whole[26:30])  # lengths in the header of a zip's first file
+    start = 30 + name + extra
+    no_block = whole[:start] + b"\xff" + whole[start + 1 :]  # zlib itself objects, before any checksum
+    for content in (b"", b"nonsense", whole[:5000], no_block):
         data.SUBSET.write_bytes(content)
         with pytest.raises(DataError, match="damaged"):
             fashion_mnist(data.SUBSET)

@@ -1,5 +1,6 @@
 """The loop: both trainers in step through whole runs, accuracy, and a loss that is no number."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -32,6 +33,14 @@ def test_both_trainers_in_step(tmp_path, version, kind):
     x, _ = batch()
     np.testing.assert_allclose(ours.logits(x), theirs.logits(x), rtol=0, atol=1e-8)
     assert fit(ours, TRAIN, TEST, tmp_path / "numpy") == result and ours.steps == 20  # there is nothing left to do
+
+
+def test_each_epoch_prints_the_mean_of_its_own_losses(tmp_path, capsys):
+    trainer = trainer_of(swin_numpy, Recipe(epochs=3, batch_size=8, base_lr=1e-2))
+    fit(trainer, TRAIN, TEST, tmp_path, called="held-out")
+    printed = re.findall(r"epoch +(\d)/3  loss (\S+)  held-out accuracy", capsys.readouterr().out)
+    means = np.reshape(trainer.losses, (3, 5)).mean(axis=1)
+    assert printed == [(str(epoch), f"{mean:.4f}") for epoch, mean in enumerate(means, start=1)]
 
 
 class Brightest:

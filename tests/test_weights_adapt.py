@@ -32,6 +32,17 @@ def test_only_the_tables_of_stages_whose_window_changes_are_resized(windows):
     assert changes == [f"2 bias tables from window 3 to {window}" for window in windows if window != 3]
 
 
+def test_tables_of_stages_that_are_not_wanted_are_left_for_the_check():
+    config = replace(CONFIG, ape=False, img_size=None)
+    one = replace(config, depths=config.depths[:1], num_heads=config.num_heads[:1], window_size=5,
+                  pretrained_window_sizes=(0,))  # fmt: skip
+    old = state_of(config)
+    found, changes = adapt_state(old, one, config)
+    for name in TABLES:
+        assert (found[name] is old[name]) == name.startswith("layers.1.")
+    assert "2 bias tables from window 3 to 5" in changes
+
+
 def test_a_square_grid_is_assumed_where_nobody_says_what_it_was():
     square = state_of(replace(CONFIG, img_size=32))
     found, changes = adapt_state(square, replace(CONFIG, img_size=(24, 48)))
@@ -67,8 +78,9 @@ def test_norms_of_stages_instead_of_the_classifier_s():
     found, changes = adapt_norms(state, CONFIG, [0])
     assert found.keys() == {"norm0.weight", "norm0.bias"}
     assert changes == ["the norm before the head is left out", "norm1 left out"]
-    found, changes = adapt_norms({"norm.weight": np.ones(2), "norm7.bias": np.ones(2)}, CONFIG, [])
-    assert found.keys() == {"norm.weight", "norm7.bias"} and changes == []  # damaged: check_state lists them
+    for stage in (2, 7):  # two stages are numbered 0 and 1
+        damaged = {"norm.weight": np.ones(2), f"norm{stage}.bias": np.ones(2)}
+        assert adapt_norms(damaged, CONFIG, []) == (damaged, [])  # check_state lists them
     found, changes = adapt_norms({}, CONFIG, [1])
     assert_same(found, {"norm1.weight": np.ones(16), "norm1.bias": np.zeros(16)})
     assert changes == ["norm1 are new and untrained"]
