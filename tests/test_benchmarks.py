@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from functools import partial
 
@@ -201,9 +202,28 @@ def test_what_fails_is_named_and_the_others_go_on():
     def fail():
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate")
 
-    missing = {}
-    assert list(command.able({"a": lambda: None, "b": fail}, missing)) == ["a"]
+    missing, slow = {}, lambda: time.sleep(5)
+    assert list(command.able({"a": lambda: None, "b": fail, "c": slow}, missing, 0.2)) == ["a"]
     assert missing["b"].startswith("OutOfMemoryError: CUDA out of memory")
+    assert missing["c"] == "TimeoutError: not done in 0.2 s"
+
+
+def test_what_is_measured_is_kept_when_a_later_run_ends_the_program(tmp_path, monkeypatch):
+    again, calls_of = [], command.calls_of
+
+    def once(run, args):
+        again.append(run)
+        if len(again) > 1:
+            raise KeyboardInterrupt
+        return calls_of(run, args)
+
+    monkeypatch.setattr(command, "calls_of", once)
+    arguments = ["--rehearse", "--only", "forward", "--batch", "1", "--dtype", "float32", "--repeats", "2"]
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        raise SystemExit(
+            command.main([*arguments, "--json", str(tmp_path / "a.json"), "--plot", str(tmp_path / "a.png")])
+        )
+    assert len(json.loads((tmp_path / "a.json").read_text())["runs"]) == 1
 
 
 def test_picture_of_a_report():

@@ -10,8 +10,11 @@ import argparse
 import copy
 import json
 import shutil
+import signal
 import sys
+import threading
 import time
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import lru_cache, partial
@@ -186,11 +189,12 @@ def _compiled_models(models, args, training, missing):
     return {COMPILED.format(name): compiled(models[name], args.device, training) for name in names}
 
 
-def able(calls, missing):
-    """Those of `calls` that run: each is called once, and what fails goes into `missing` with its reason."""
+def able(calls, missing, seconds):
+    """Those of `calls` that run: each is called once, and what fails or takes too long goes into `missing`."""
     for name in list(calls):
         try:
-            calls[name]()
+            with time_limit(seconds):
+                calls[name]()
         except Exception as error:  # whatever a peer or a compiler raises, the others go on
             del calls[name]
             missing[name] = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:200]
@@ -198,40 +202,65 @@ def able(calls, missing):
     return calls
 
 
-def time_runs(args, until):
-    """Time every run that begins before `until`, print its table, and return (results, runs that were left out)."""
-    results, left_out = [], []
+@contextmanager
+def time_limit(seconds):
+    """Raise TimeoutError after so many seconds, such as those that a compiler may take. Not on Windows."""
+
+    def stop(*_):
+        raise TimeoutError(f"not done in {seconds} s")
+
+    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def time_runs(args, until, report, save):
+    """Time every run that begins before `until` and print its table: report["runs"], and report["left_out"].
+
+    save() is called after each: what is measured is kept, whatever happens later.
+    """
     for run in planned(args):
         if time.perf_counter() > until:
-            left_out.append(asdict(run))
+            report["left_out"].append(asdict(run))
             continue
-        started = time.perf_counter()
-        calls, missing = calls_of(run, args)
-        seconds = interleaved(able(calls, missing), args.repeats, 2 if args.gpu else 120)
-        reference = best_peer(seconds)
-        against = best_peer(seconds, compiled=True)
-        floors = {name: values for name, values in seconds.items() if name.startswith("floor")}
-        title = f"{run.model}, {run.what}, {run.dtype}, batch {run.batch}, {args.device}"
-        print("\n".join(table(title, seconds, reference)))
-        work = gflop(config_of(run.model, args), run.batch, run.what != "forward")
-        print(f"  {work:.1f} GFLOP in products")
-        for name, why in missing.items():
-            print(f"  {name:34} NOT HERE: {why}")
-        memory = {who: gpu_memory(call) for who, call in calls.items()} if args.gpu else {}
-        memory = {who: megabytes for who, megabytes in memory.items() if megabytes}
-        for who, megabytes in memory.items():
-            print(f"  {who:34} {megabytes:9.0f} MB of the GPU's memory beyond what is there before")
-        found = summary({who: values for who, values in seconds.items() if who not in floors}, reference)
-        if against:
-            for who, numbers in summary(seconds, against).items():
-                if who in found:
-                    found[who]["ratio_to_compiled"] = numbers["ratio"]
-        results.append({
-            **asdict(run), "reference": reference, "compiled_reference": against, "missing": missing, "gflop": work,
-            "seconds": seconds, "summary": found, "floor": summary(floors, min(floors)) if floors else {},
-            "gpu_memory_mb": memory, "took": time.perf_counter() - started,
-        })  # fmt: skip
-    return results, left_out
+        report["runs"].append(time_run(run, args))
+        save()
+
+
+def time_run(run, args):
+    """Time one run and print its table. Returns all that is known of it."""
+    started = time.perf_counter()
+    calls, missing = calls_of(run, args)
+    seconds = interleaved(able(calls, missing, 90 if args.gpu else 600), args.repeats, 2 if args.gpu else 120)
+    reference, against = best_peer(seconds), best_peer(seconds, compiled=True)
+    floors = {name: values for name, values in seconds.items() if name.startswith("floor")}
+    title = f"{run.model}, {run.what}, {run.dtype}, batch {run.batch}, {args.device}"
+    print("\n".join(table(title, seconds, reference)))
+    work = gflop(config_of(run.model, args), run.batch, run.what != "forward")
+    print(f"  {work:.1f} GFLOP in products")
+    for name, why in missing.items():
+        print(f"  {name:34} NOT HERE: {why}")
+    memory = {who: gpu_memory(call) for who, call in calls.items()} if args.gpu else {}
+    memory = {who: megabytes for who, megabytes in memory.items() if megabytes}
+    for who, megabytes in memory.items():
+        print(f"  {who:34} {megabytes:9.0f} MB of the GPU's memory beyond what is there before")
+    found = summary({who: values for who, values in seconds.items() if who not in floors}, reference)
+    if against:
+        for who, numbers in summary(seconds, against).items():
+            if who in found:
+                found[who]["ratio_to_compiled"] = numbers["ratio"]
+    return {
+        **asdict(run), "reference": reference, "compiled_reference": against, "missing": missing, "gflop": work,
+        "seconds": seconds, "summary": found, "floor": summary(floors, min(floors)) if floors else {},
+        "gpu_memory_mb": memory, "took": time.perf_counter() - started,
+    }  # fmt: skip
 
 
 def best_peer(seconds, compiled=False):
@@ -322,21 +351,31 @@ def measure_all(args, arguments):
     }
     print(f"{where}; PyTorch on {report['threads']} threads, {report['device']}")
     print("\n".join(machine.lines(found)), end="\n\n")
-    report["agreement"] = agreement(args) if "agreement" in args.only and args.gpu else []
-    report["runs"], report["left_out"] = time_runs(args, until)
-    report["memory_mb"] = process_memory(args) if "memory" in args.only and not args.gpu else {}
-    growing = "growth" in args.only and time.perf_counter() < until
-    report["growth"] = time_growth(args, config_of(args.model[0], args)) if growing else {}
-    report["batches"] = time_batches(args, config_of(args.model[0], args)) if growing else {}
-    report["others"] = others.share()
+    report |= {"agreement": [], "runs": [], "left_out": [], "memory_mb": {}, "growth": {}, "batches": {}}
+
+    def save():
+        report["others"] = others.share()
+        write_text(args.json, json.dumps(report, indent=1) + "\n")
+
+    if "agreement" in args.only and args.gpu:
+        report["agreement"] = agreement(args)
+    time_runs(args, until, report, save)
+    if "memory" in args.only and not args.gpu:
+        report["memory_mb"] = process_memory(args)
+    if "growth" in args.only and time.perf_counter() < until:
+        config = config_of(args.model[0], args)
+        report["growth"], report["batches"] = time_growth(args, config), time_batches(args, config)
+    save()
+    conclude(report, args)
+
+
+def conclude(report, args):
+    """Say what was left out and how busy the machine was, and draw the picture."""
     for run in report["left_out"]:
         print(f"left out, {args.minutes:g} minutes were over: {', '.join(map(str, run.values()))}")
     if report["others"] is not None:
-        print(
-            f"other programs took {report['others']:.0%} of the cores' time"
-            + " WARNING: not idle" * (report["others"] > 0.05)
-        )
-    write_text(args.json, json.dumps(report, indent=1) + "\n")
+        busy = " WARNING: not idle" * (report["others"] > 0.05)
+        print(f"other programs took {report['others']:.0%} of the cores' time{busy}")
     if report["runs"]:
         from figures.speed import bench, throughput
 

@@ -26,13 +26,13 @@ def cpu(models, batches, dtypes, compiled):
 
 
 def gpu(models, batches, dtypes, compiled):
-    """Model after model, forward and training; compiled in bfloat16 only, since compiling takes longest."""
+    """Model after model, forward and training; last what is compiled, in bfloat16: compiling takes longest."""
     large = [batch for batch in batches if batch > 1] or batches
     runs = []
-    for index, model in enumerate(models):
+    for model in models:
         runs += [Run("forward", model, batch, dtype) for dtype in dtypes for batch in batches]
         runs += [Run("training step", model, batch, dtype) for dtype in dtypes for batch in large]
-        if compiled and index == 0:
-            runs += [Run("forward", model, batch, "bfloat16", True) for batch in batches[:2]]
-            runs.append(Run("training step", model, large[0], "bfloat16", True))
+    if compiled:
+        runs += [Run("forward", models[0], batch, "bfloat16", True) for batch in batches[:2]]
+        runs.append(Run("training step", models[0], large[0], "bfloat16", True))
     return runs
