@@ -4,6 +4,8 @@ Nothing here changes Matplotlib's global settings, and no figure is registered w
 returns its figure, and a notebook cell that ends with it shows it once.
 """
 
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import wraps
 from io import BytesIO
 from pathlib import Path
@@ -150,16 +152,40 @@ def save(figure, name, folder=GALLERY):
     return png, svg
 
 
+@contextmanager
+def drawn_on(figure):
+    """Inside, the next drawing takes `figure` again, wiped clean, instead of a new one: for sliders."""
+    token = _sheet.set(figure)
+    try:
+        yield
+    finally:
+        _sheet.reset(token)
+
+
+_sheet = ContextVar("_sheet", default=None)
+
+
+def _figure(size, layout=None):
+    figure = _sheet.get()
+    if figure is None:
+        return Drawing(figsize=size, layout=layout)
+    _sheet.set(None)
+    figure.clear()
+    figure.set_size_inches(size)
+    figure.set_layout_engine(layout)
+    return figure
+
+
 def panels(rows=1, columns=1, size=(PAGE, 3.6), **options):
     """(figure, axes (rows, columns)): subplots that keep their labels inside the page. `size` in inches."""
-    figure = Drawing(figsize=size, layout="constrained")
+    figure = _figure(size, "constrained")
     figure.get_layout_engine().set(w_pad=0.11, h_pad=0.12)
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
 
 def canvas(width, height):
     """(figure, axes) of an empty sheet whose data coordinates are inches from the top left corner."""
-    figure = Drawing(figsize=(width, height))
+    figure = _figure((width, height))
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, width), ylim=(height, 0))
     axes.axis("off")

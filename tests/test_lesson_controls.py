@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from figures import measure, style
+from figures.block import block_diagram
+from figures.maps import show_maps
 from figures.style import SCREEN, describe, panels, png_bytes
 from notebooks import build
 from notebooks.lesson import controls
@@ -109,3 +112,31 @@ def test_steps_leave_all_beats_in_one_picture(shown, width, columns):
 def test_steps_need_a_beat():
     with pytest.raises(ValueError, match="at least one"):
         controls.steps([])
+
+
+def test_slider_draws_on_the_same_figure_again(shown, monkeypatch):
+    made, drawing = [], style.Drawing
+    monkeypatch.setattr(style, "Drawing", lambda **options: made.append(drawing(**options)) or made[-1])
+    controls.slider(draw, a=(1, 5), b=(0, 1))
+    a, b = widgets(shown[0][0], ipywidgets.IntSlider)
+    a.value, b.value = 3, 1
+    assert len(made) == 1
+    assert picture(shown[0][0]) == png_bytes(draw(3, 1), quick=True) and len(made) == 2
+
+
+@pytest.mark.parametrize("first, then", [(0, 1), (1, 0), (1, 2), (2, 1), (2, 0)])
+def test_a_figure_that_is_used_again_looks_like_a_new_one(first, then):
+    def bars():
+        return measure.bars({"a": 1.0, "b": 2.0}, "metres", "{:.0f}")
+
+    def maps():
+        return show_maps([np.eye(3), np.ones((3, 3))], columns=2, titles=["one", "two"])
+
+    def sheet():
+        return block_diagram(1, "W-MSA")
+
+    kinds = bars, maps, sheet
+    wanted, old = png_bytes(kinds[then](), quick=True), kinds[first]()
+    with style.drawn_on(old):
+        new = kinds[then]()
+    assert new is old and png_bytes(new, quick=True) == wanted

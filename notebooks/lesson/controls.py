@@ -6,7 +6,7 @@ from io import BytesIO
 from IPython.display import display
 from PIL import Image as Picture
 
-from figures.style import PAGE, SCREEN, png_bytes
+from figures.style import PAGE, SCREEN, drawn_on, png_bytes
 
 FITS = {"max_width": "100%", "max_height": "500px"}  # with its controls, on a screen of 1280 x 800
 
@@ -31,7 +31,8 @@ def slider(draw, **ranges):
     picture = Image(value=png_bytes(first, quick=True), format="png", layout=Layout(**FITS))
 
     def redraw(_):
-        picture.value = png_bytes(figure(), quick=True)
+        with drawn_on(first):
+            picture.value = png_bytes(figure(), quick=True)
 
     for bar in bars.values():
         bar.observe(redraw, "value")
