@@ -3,9 +3,12 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 
 import nbformat
 import pytest
+from babel.messages.pofile import read_po
 from markdown_it import MarkdownIt
 
 from docs.chinese import __main__ as command
@@ -328,3 +331,32 @@ def test_a_chinese_chapter_runs_in_its_own_folder(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(real.parent))
     made = build.run(notebook)
     assert made.cells[-1].outputs[0].text.split() == [str(real), str(real / "lesson" / "__init__.py")]
+
+
+def test_sphinx_finds_the_same_messages(tmp_path):
+    """What `sphinx-build -b gettext` extracts from a chapter and a page is what we extract, but for formulas."""
+    pytest.importorskip("sphinx", reason="Sphinx isn't installed (make site installs it)")
+    docs = chapters.FOLDER.parent / "docs"
+    source = docs / "build" / "source-en"
+    files = {
+        "05_shifted_windows": source / "notebooks" / "05_shifted_windows.ipynb",
+        "glossary": source / "glossary.md",
+    }
+    if not all(path.exists() for path in files.values()):
+        pytest.skip("the pages aren't gathered yet: run make site")
+    build_site = [sys.executable, "-m", "sphinx", "-q", "-b", "gettext", "-c", docs, source, tmp_path, *files.values()]
+    subprocess.run(build_site, check=True, capture_output=True)
+    for name, path in files.items():
+        template = tmp_path / f"{path.relative_to(source).parts[0].removesuffix('.md')}.pot"
+        with template.open("rb") as lines:
+            found = {plain(m.id) for m in read_po(lines) if any(name in place for place, _ in m.locations)}
+        ours = {plain(message) for _, message in catalogues.translations(name)}
+        assert len(ours) > 80 and ours <= found
+        further = [text for text in found - ours if messages.is_prose(f"{text}") and not text.startswith("\\hat")]
+        alts = re.findall(r"!\[([^]]*)\]", path.read_text(encoding="utf-8"))
+        assert [text for text in further if text not in alts and not text.startswith("*Core ")] == []
+
+
+def plain(message):
+    """A message without the targets of its links and with single blanks: there the two may differ."""
+    return re.sub(r"\s+", " ", re.sub(r"\]\([^)]*\)", "]", message)).strip()
