@@ -1,8 +1,8 @@
 """`make bench`: how long the twins take beside each other and beside other people's Swin, as ratios of one run.
 
 Contenders take turns, call by call, so that a slow moment of the machine hits all alike; ratios are medians over the
-rounds. Peers (timm, torchvision, transformers) take part where they are installed, as they are and, with a compiler,
-through torch.compile; the report says which are missing. Beside every result stands the floor: the same matrix
+rounds. Peers (timm, torchvision, transformers) take part where they are installed, timm's also through torch.compile
+where there is a compiler; the report says which are missing. Beside every result stands the floor: the same matrix
 products and nothing else.
 """
 
@@ -180,12 +180,11 @@ def calls_of(run, args):
 
 
 def _compiled_models(models, args, training, missing):
-    """Those of `models` that the time allows, through torch.compile: on a GPU ours and timm's, else all peers."""
+    """timm's model, and on a GPU ours, through torch.compile. One peer, since compiling takes minutes."""
     if not args.gpu and not (shutil.which("g++") or shutil.which("clang++")):
         missing["torch.compile"] = "no C++ compiler on this machine"
         return {}
-    names = [name for name in models if args.gpu or "twin" not in name]
-    names = [name for name in names if not args.gpu or "twin" in name or name == "timm"]
+    names = [name for name in models if name == "timm" or (args.gpu and "twin" in name)]
     return {COMPILED.format(name): compiled(models[name], args.device, training) for name in names}
 
 

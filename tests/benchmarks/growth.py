@@ -16,7 +16,7 @@ from .measure import interleaved, peak_memory
 
 SIDES = (112, 224, 448, 672, 896, 1344)
 LINEAR_FROM = 448  # below, fixed costs flatten the curve
-BATCHES = {"cpu": (1, 2, 4, 8, 16, 32, 64), "gpu": (1, 4, 16, 64, 256)}
+BATCHES = {"cpu": (1, 4, 16, 64), "gpu": (1, 4, 16, 64, 256)}
 TOO_SLOW = 2.0  # seconds: what takes longer than this isn't tried on the next larger image
 
 ONE_IMAGE = {
