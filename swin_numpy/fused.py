@@ -11,6 +11,7 @@ the plain path, which the chapters show:
 - bias and mask are added up once for each kind of window, of which there are at most four;
 - where no score is large, the softmax needs no maximum subtracted first; GELU makes do with half the steps.
 
+Training has a fast path, too, with a backward that goes the same way: fast/training.py.
 It is taken only where it is known to give the same: see `applies`. Axis names as in windows.py.
 """
 
@@ -22,6 +23,7 @@ import numpy as np
 
 from . import layers
 from .block import SwinTransformerBlock, SwinTransformerBlockV2
+from .fast import training
 from .gelu import scratch, write_gelu, write_gelu32
 from .module import Module, Parameter, plain
 from .patches import PatchEmbed, PatchMerging, PatchMergingV2, check_images, check_tokens
@@ -42,9 +44,24 @@ def forward(part, *inputs):
     after each product, and would take the cores from those that work here.
     """
     if part.training:
-        return part.forward(*inputs)
+        return _train(part, *inputs)
     with threads.one_blas_thread():
         return _FAST[type(part)](part, *inputs) if applies(part, *inputs) else part.forward(*inputs)
+
+
+def _train(part, *inputs):
+    """Training: dropout is left to the plain path, but not DropPath."""
+    if type(part) not in _IN_TRAINING or not applies(part, *inputs) or _drops(part):
+        return part.forward(*inputs)
+    for _, inner in part.named_modules():
+        inner._saved = None  # by an earlier forward
+    with threads.one_blas_thread():
+        y, part._saved = _IN_TRAINING[type(part)](part, *inputs)
+    return y
+
+
+def _drops(part):
+    return any(isinstance(inner, layers.Dropout) and inner.p for _, inner in part.named_modules())
 
 
 def applies(part, x=None, *rest):
@@ -73,7 +90,10 @@ def _as_made(part, dtype):
         if value is not None and (type(value) is not Parameter or value.dtype != dtype):
             return False
     return all(
-        type(inner) is _CHILDREN[cls].get(name) and not inner._forward_hooks and _as_made(inner, dtype)
+        type(inner) is _CHILDREN[cls].get(name)
+        and inner.training == part.training
+        and not inner._forward_hooks
+        and _as_made(inner, dtype)
         for name, inner in part.named_children()
     )
 
@@ -114,8 +134,8 @@ def _block(block, x, grid):
     """SwinTransformerBlock, V1 or V2: groups of windows, each through the whole block."""
     check_tokens(x, grid, block.dim)
     grid = tuple(grid)
-    rows, kinds = _window_rows(len(x), grid, block.window_size, block.shift_for(grid))
-    bias = _bias_of_kinds(block, grid)
+    rows, kinds = window_rows(len(x), grid, block.window_size, block.shift_for(grid))
+    bias = bias_of_kinds(block, grid)
     tokens, y = x.reshape(-1, block.dim), np.empty(x.shape, x.dtype)
     out = y.reshape(-1, block.dim)
     few = rows.size <= FEW
@@ -139,7 +159,7 @@ def group_forward(block, tokens, out, rows, bias, kinds, few):
     norm_last = isinstance(block, SwinTransformerBlockV2)  # V2 normalises what is added, V1 what goes in
     attn, mlp, shape, rows = block.attn, block.mlp, rows.shape, rows.ravel()
     inside = rows >= 0
-    x = _columns(tokens, rows)
+    x = columns(tokens, rows)
     y = x if norm_last else _norm(block.norm1, x)
     if not inside.all():
         y[:, ~inside] = 0  # as in block.py: V1 pads after the norm
@@ -165,10 +185,10 @@ def _branch(work, count, last, x, few):
     y = parts[0]
     for part in parts[1:]:
         y += part
-    return _add_to_columns(y, last.bias)
+    return add_to_columns(y, last.bias)
 
 
-def _columns(tokens, rows):
+def columns(tokens, rows):
     """These rows of tokens (l, c), as columns: (c, rows)."""
     found = scratch("rows", (len(rows), tokens.shape[1]), tokens.dtype)
     np.take(tokens, rows, axis=0, out=found, mode="wrap")  # -1 is padding: any row will do
@@ -186,10 +206,10 @@ def _attention(attn, x, shape, bias, kinds, out, heads):
     if attn.qkv.bias is not None:
         qkv += plain(attn.qkv.bias).reshape(3, -1, 1)[:, channels]
     q, key, v = qkv.reshape(3, -1, d, k, m).transpose(0, 3, 1, 2, 4)  # (k, a, d, m) each
-    _prepare(attn, q, key, v, heads)
+    prepare(attn, q, key, v, heads)
     scores = np.matmul(key.mT, q, out=scratch("scores", (*q.shape[:2], m, m), x.dtype))  # (k, a, j, i), not i, j
-    _add_bias(scores, bias[:, heads], kinds)
-    sums = _exponentials(scores)
+    add_bias(scores, bias[:, heads], kinds)
+    sums = exponentials(scores)
 
     z = scratch("z", qkv.shape[1:], x.dtype)
     values = z.reshape(-1, d, k, m).transpose(2, 0, 1, 3)
@@ -198,42 +218,44 @@ def _attention(attn, x, shape, bias, kinds, out, heads):
     np.matmul(plain(attn.proj.weight)[:, channels], z, out=out)
 
 
-def _prepare(attn, q, key, v, heads):
+def prepare(attn, q, key, v, heads):
     """Scale the queries. V2: first add the biases, and scale queries and keys to length 1. (k, a, d, m) each."""
     if not isinstance(attn, WindowAttentionV2):
         q *= attn.scale
-        return
+        return None
     if attn.q_bias is not None:
         q += plain(attn.q_bias).reshape(attn.num_heads, -1, 1)[heads]
         v += plain(attn.v_bias).reshape(attn.num_heads, -1, 1)[heads]
-    for vectors in (q, key):
-        vectors /= lengths(vectors.mT).mT
+    sizes = lengths(q.mT).mT, lengths(key.mT).mT
+    q /= sizes[0]
+    key /= sizes[1]
     q *= attn.learned_scale()[heads]
+    return sizes
 
 
 def _mlp(mlp, x, out, channels):
     """x (c, l) → out (c, l): what these channels of the middle contribute to Mlp's result, without fc2's bias."""
     weight = plain(mlp.fc1.weight)[channels]
     y = np.matmul(weight, x, out=scratch("wide", (len(weight), x.shape[1]), x.dtype))
-    y = _add_to_columns(y, mlp.fc1.bias, channels)
+    y = add_to_columns(y, mlp.fc1.bias, channels)
     np.matmul(plain(mlp.fc2.weight)[:, channels], _gelu(y), out=out)
 
 
-def _add_to_columns(x, bias, channels=slice(None)):
+def add_to_columns(x, bias, channels=slice(None)):
     """x (c, l) with these channels of a linear layer's bias added, if it has one."""
     if bias is not None:
         x += plain(bias)[channels, None]
     return x
 
 
-def _add_bias(scores, bias, kinds):
+def add_bias(scores, bias, kinds):
     """To each window's scores (k, a, j, i) the bias of its kind. Windows of one kind stand side by side."""
     for kind in range(kinds[0], kinds[-1] + 1):
         start, stop = np.searchsorted(kinds, (kind, kind + 1))
         scores[start:stop] += bias[kind]
 
 
-def _exponentials(scores):
+def exponentials(scores):
     """Turn scores (k, a, j, i) into their exp, and return each query's sum (k, a, 1, i): softmax is their quotient.
 
     No mask separates a token from itself. So if each token's score with itself is above -SAFE and all are below SAFE,
@@ -269,7 +291,7 @@ def _gelu(x):
 
 
 @lru_cache(64)
-def _window_rows(n, grid, window_size, shift):
+def window_rows(n, grid, window_size, shift):
     """Which rows of tokens (n·h·w, c) are in which window: (windows, m), -1 for padding; and each window's kind.
 
     Windows of one kind, that is with the same mask, come one after the other.
@@ -295,7 +317,7 @@ def mask_kinds(padded, window_size, shift):
     return kinds, shift_mask(*padded, window_size, shift)[first]
 
 
-def _bias_of_kinds(block, grid):
+def bias_of_kinds(block, grid):
     """Relative position bias + mask for each kind of window: (kinds, a, j, i). Kept until its sources change."""
     attn, shift, size = block.attn, block.shift_for(grid), block.window_size
     key = (tuple(-(-side // size) * size for side in grid), size, shift)
@@ -326,6 +348,14 @@ _FAST = {  # what computes a part's forward
     PatchMergingV2: _merge,
     SwinTransformerBlock: _block,
     SwinTransformerBlockV2: _block,
+}
+
+_IN_TRAINING = {  # what computes it in training, and returns what to keep as well
+    PatchEmbed: training.embed,
+    PatchMerging: training.merge,
+    PatchMergingV2: training.merge,
+    SwinTransformerBlock: training.block,
+    SwinTransformerBlockV2: training.block,
 }
 
 

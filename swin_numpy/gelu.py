@@ -67,6 +67,7 @@ def _normal_density(x, out):
     out *= -0.5
     np.exp(out, out=out)
     out *= 1 / math.sqrt(2 * math.pi)
+    return out
 
 
 def normal_tail(u, out=None):
@@ -91,22 +92,45 @@ def normal_tail(u, out=None):
 
 
 def write_gelu32(y, x):
-    """What write_gelu writes, in half as many steps and exact to 1e-6: for the fast path in float32.
-
-    Here Q(u) = exp(P(u)) with a polynomial P.
-    """
+    """What write_gelu writes, in half as many steps and exact to 1e-6: for the fast path in float32."""
     u = np.abs(x, out=scratch("u", x.shape, x.dtype))
-    with np.errstate(over="ignore"):  # P(u) goes to minus infinity, as it should
-        np.multiply(u, _LOG_TAIL[-1], out=y)
-        for coefficient in _LOG_TAIL[-2:0:-1]:
-            y += coefficient
-            y *= u
-        y += _LOG_TAIL[0]
-    np.exp(y, out=y)
+    _small_tail(u, out=y)
     y *= u
     u += x
     u *= 0.5  # now max(x, 0)
     np.subtract(u, y, out=y)
+
+
+def write_gelu_and_slope(y, x, bias, size=2**17):
+    """Of x + bias, x (c, l) and bias (c,): write GELU into y, and its derivative Φ + x · φ into x."""
+    step = max(1, size // x.shape[1])
+    for start in range(0, len(x), step):
+        some = slice(start, start + step)
+        x[some] += bias[some, None]
+        _write_both(y[some], x[some])
+
+
+def _write_both(y, x):
+    """Into y and x. With u = |x| and the tail Q(u): Φ is 1 - Q for x > 0, and Q for x < 0."""
+    u, cdf = np.abs(x, out=scratch("u", x.shape, x.dtype)), scratch("cdf", x.shape, x.dtype)
+    tail = _small_tail if x.dtype == np.float32 else normal_tail
+    np.subtract(0.5, tail(u, out=cdf), out=cdf)
+    np.copysign(cdf, x, out=cdf)
+    cdf += 0.5
+    np.multiply(x, cdf, out=y)
+    x *= _normal_density(x, out=u)
+    x += cdf
+
+
+def _small_tail(u, out):
+    """Q(u) as exp(P(u)) with a polynomial P: for float32, exact to 1e-6."""
+    with np.errstate(over="ignore"):  # P(u) goes to minus infinity, as it should
+        np.multiply(u, _LOG_TAIL[-1], out=out)
+        for coefficient in _LOG_TAIL[-2:0:-1]:
+            out += coefficient
+            out *= u
+        out += _LOG_TAIL[0]
+    return np.exp(out, out=out)
 
 
 def _fit_tail(degree):

@@ -6,6 +6,7 @@ attributes on the way down, so that both twins read the same checkpoints.
 
 import operator
 from copy import deepcopy
+from functools import wraps
 from types import SimpleNamespace
 
 import numpy as np
@@ -102,6 +103,15 @@ def added(mask, scores):
     return mask.astype(scores.dtype, copy=False)
 
 
+def _fast_or_own(own):
+    @wraps(own)
+    def backward(self, dy):
+        fast = getattr(self._saved, "backward", None)
+        return own(self, dy) if fast is None else fast(self, dy)
+
+    return backward
+
+
 class Module:
     """Base class of all layers: calls `forward`, finds parameters by name, switches between training and evaluation."""
 
@@ -110,6 +120,12 @@ class Module:
         self.fast_forward = None  # use_attention("fused") puts a function here that computes what forward does
         self._saved = None
         self._forward_hooks = []
+
+    def __init_subclass__(cls):
+        """Where the fast path's forward came last, its backward has to follow: `backward` looks at what was saved."""
+        super().__init_subclass__()
+        if "backward" in vars(cls):
+            cls.backward = _fast_or_own(cls.backward)
 
     def __call__(self, *inputs):
         output = self.forward(*inputs) if self.fast_forward is None else self.fast_forward(self, *inputs)

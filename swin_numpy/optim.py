@@ -111,11 +111,19 @@ def clip_grad_norm(parameters, max_norm):
 
     Returns the norm before: the root of the sum of all squares.
     """
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    parts = (piece for gradient in gradients for (piece,) in pieces(gradient, size=2**12))  # long float32 sums drift
-    norm = math.hypot(*(float(np.linalg.norm(part)) for part in parts))
+    gradients = [plain(parameter.grad) for parameter in parameters if parameter.grad is not None]
+    norms = dict.fromkeys(range(len(gradients)))
+    share_out(lambda i: norms.update({i: _norm(gradients[i])}), norms)
+    norm = math.hypot(*norms.values())
     factor = max_norm / (norm + 1e-6)
     if not factor >= 1:  # not `factor < 1`: a NaN in one gradient must show in all
-        for gradient in gradients:
-            gradient *= factor
+        share_out(lambda gradient: np.multiply(gradient, factor, out=gradient), gradients)
     return norm
+
+
+def _norm(x, size=2**12):
+    """The root of the sum of all squares, in pieces of `size` numbers: long float32 sums drift."""
+    x = x.reshape(-1)
+    whole = len(x) // size * size
+    squares = np.vecdot(*2 * [x[:whole].reshape(-1, size)]).sum(dtype=float) + float(x[whole:] @ x[whole:])
+    return math.sqrt(squares)

@@ -92,6 +92,7 @@ class ParallelTrainer(Trainer):
 
     def __init__(self, config, recipe, dtype=np.float32):
         super().__init__(config, recipe, dtype)
+        self.model.use_attention("fused")
         self.models = [self.model, *(self.model.replica() for _ in range(1, self.PARTS))]  # the same parameters
         self.copies = [[parameter for _, parameter in model.named_parameters()] for model in self.models]
 
@@ -125,8 +126,10 @@ class ParallelTrainer(Trainer):
 
 def _add_gradients(parameter, *others):
     for other in others:
-        if other.grad is not None:
-            parameter.accumulate(other.grad)
+        if parameter.grad is None or other.grad is None:
+            parameter.grad = other.grad if parameter.grad is None else parameter.grad
+        else:
+            parameter.grad += other.grad  # in place: 100 MB of new memory would cost as much as the sum
 
 
 def _under(prefix, state):

@@ -8,6 +8,7 @@ import pytest
 
 from swin_numpy import Backbone, SwinConfig, SwinTransformer, fused
 from swin_numpy.block import SwinTransformerBlock
+from swin_numpy.fast import training
 from swin_numpy.layers import Linear, Mlp, ReLU
 from swin_numpy.module import Module, Parameter
 from swin_numpy.runtime import threads
@@ -100,10 +101,10 @@ def test_exponentials_of_any_scores():
     scores = rng.standard_normal((2, 3, 4, 4))
     for case in (scores, scores + 1000, scores - 1000, 1e3 * scores, scores - 100 * (1 - np.eye(4))):
         got = case.copy()
-        sums = fused._exponentials(got)
+        sums = fused.exponentials(got)
         expected = np.exp(case - case.max(-2, keepdims=True))
         assert relative(got / sums, expected / expected.sum(-2, keepdims=True)) < 1e-12
-    assert np.isnan(fused._exponentials(np.full((1, 1, 2, 2), np.nan))).all()
+    assert np.isnan(fused.exponentials(np.full((1, 1, 2, 2), np.nan))).all()
 
 
 @pytest.mark.parametrize("scale", [1, 10, 1000])
@@ -111,7 +112,7 @@ def test_no_exponential_is_subnormal(scale):
     """A processor multiplies such numbers a hundred times more slowly, and a mask of -100 makes many of them."""
     scores = (scale * np.random.default_rng(0).standard_normal((2, 3, 4, 4))).astype(np.float32)
     scores[..., :2, 2:] -= 100
-    fused._exponentials(scores)
+    fused.exponentials(scores)
     assert scores.min() > 1e5 * np.finfo(np.float32).tiny
 
 
@@ -440,13 +441,219 @@ def test_a_kept_bias_is_used_again():
     assert attn._kept_bias is not first
 
 
-def test_training_takes_the_plain_path():
-    model = model_of(drop_path_rate=0.0).train()
+# Training: outputs, and the gradient of every parameter, after a random gradient of the logits.
+
+
+def step(model, images, kind="fused", kind_of_backward=None, seed=5):
+    """One forward and backward of a copy: {name: gradient}, and the logits and the gradient of the images."""
+    model = copy.deepcopy(model).use_attention(kind).train()
+    model.zero_grad()
+    logits = model(images)
+    dlogits = np.random.default_rng(seed).standard_normal(logits.shape).astype(logits.dtype)
+    dimages = model.use_attention(kind_of_backward or kind).backward(dlogits)
+    found = {name: parameter.grad for name, parameter in model.named_parameters()}
+    return found | {"logits": logits, "images": dimages}
+
+
+def worst(found, expected):
+    return max(relative(found[name], expected[name]) for name in expected)
+
+
+def way(model):
+    """How many of the blocks kept what the fast path's backward needs."""
+    blocks = [part for _, part in model.named_modules() if isinstance(part, SwinTransformerBlock)]
+    return sum(isinstance(block._saved, training.Kept) for block in blocks)
+
+
+@pytest.mark.parametrize("group", [1, 700, 10**6])
+@pytest.mark.parametrize("version, n", [(1, 1), (1, 3), (2, 2)])
+@pytest.mark.parametrize("dtype, bound", [(np.float64, 1e-12), (np.float32, 5e-5)])
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+def test_training_equals_plain(geometry, dtype, bound, version, n, group, monkeypatch):
+    monkeypatch.setattr(training, "GROUP", group)
+    fields, shape = GEOMETRIES[geometry]
+    model = model_of(dtype, version=version, drop_path_rate=0.4, **fields)
+    images = images_of(model, n, shape)
+    found, expected = step(model, images), step(model, images, "plain")
+    assert worst(found, expected) < bound and found.keys() == expected.keys()
+    assert all(value.dtype == dtype for value in found.values())
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("dtype, bound", [(np.float64, 1e-12), (np.float32, 5e-5)])
+def test_training_of_swin_tiny_scaled_down(version, dtype, bound):
+    """Large enough for several pieces of GELU, and for several groups of the size that is used."""
+    model = model_of(dtype, version=version, embed_dim=32, num_heads=(1, 2), img_size=224, window_size=7)
+    images = images_of(model, 2)
+    model.train()(images)
+    assert way(model) == 5 and len(model.layers[0].blocks[0]._saved.values[1]) > 1
+    assert worst(step(model, images), step(model, images, "plain")) < bound
+
+
+@pytest.mark.parametrize("scale", [30, 3000])
+@pytest.mark.parametrize("version", [1, 2])
+def test_training_with_large_scores(scale, version):
+    model = model_of(version=version)
+    for layer in model.layers:
+        for block in layer.blocks:
+            block.attn.qkv.weight[...] *= scale**0.5
+            if version == 2:
+                block.attn.logit_scale[...] += np.log(scale)  # beyond log(100), where it has no gradient
+    images = images_of(model)
+    assert worst(step(model, images), step(model, images, "plain")) < 1e-11 * scale
+
+
+def test_training_draws_what_the_plain_path_draws():
+    """Step after step, and where only one of both branches is dropped."""
+    model = model_of(drop_path_rate=0.5)
+    model.layers[1].blocks[1].drop_path1.drop_prob = 0
+    images = images_of(model)
+    both = [copy.deepcopy(model).use_attention(kind).train() for kind in ("fused", "plain")]
+    logits = [[one(images) for _ in range(3)] for one in both]
+    assert all(relative(fast, expected) < 1e-12 for fast, expected in zip(*logits, strict=True))
+    assert relative(logits[0][0], logits[0][1]) > 1e-3
+
+
+@pytest.mark.parametrize("name", ["drop_rate", "attn_drop_rate"])
+def test_dropout_is_left_to_the_plain_path(name):
+    model = model_of(**{name: 0.3})
+    images = images_of(model)
+    assert worst(step(model, images), step(model, images, "plain")) < 1e-12
+    model.train()(images)
+    assert way(model) == 0
+
+
+def test_backward_follows_the_forward_that_came_last():
+    model = model_of(drop_path_rate=0.4)
+    images = images_of(model)
+    expected = step(model, images, "plain")
+    assert worst(step(model, images, "fused", "plain"), expected) < 1e-12
+    assert all(np.array_equal(step(model, images, "plain", "fused")[name], value) for name, value in expected.items())
+    model.train()(images)
+    model.use_attention("plain")(images)
+    assert way(model) == 0
+    model.use_attention("fused")(images)
+    assert way(model) == 5
+    block = model.layers[0].blocks[0]
+    with pytest.raises(ValueError, match=r"WindowAttention\.backward needs what forward saves"):
+        block.attn.backward(normal(3, 16, 16, 8))
+    model.eval()
+    with pytest.raises(ValueError, match=r"SwinTransformerBlock\.backward needs what forward saves"):
+        block.backward(normal(3, 196, 8))
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_gradients_add_up_and_backward_can_be_called_again(version):
+    model = model_of(version=version).train()
     images = images_of(model)
     logits = model(images)
-    dimages = model.backward(logits)
-    model.use_attention("plain")
-    assert np.array_equal(model(images), logits) and np.array_equal(model.backward(logits), dimages)
+    first = model.backward(logits)
+    once = {name: parameter.grad.copy() for name, parameter in model.named_parameters()}
+    assert np.array_equal(model.backward(logits), first)
+    assert all(relative(parameter.grad, 2 * once[name]) < 1e-15 for name, parameter in model.named_parameters())
+    model.zero_grad()
+    model.backward(2 * logits)
+    assert (
+        worst({name: value.grad for name, value in model.named_parameters()}, {k: 2 * v for k, v in once.items()})
+        < 1e-13
+    )
+
+
+def test_training_writes_to_nothing_that_was_given_or_returned():
+    model = model_of(drop_path_rate=0.4).train()
+    block, x, dy = model.layers[0].blocks[1], normal(3, 196, 8), normal(3, 196, 8)
+    given = x.copy(), dy.copy()
+    y = block(x, (14, 14))
+    kept = y.copy()
+    dx = block.backward(dy)
+    kept_dx = dx.copy()
+    block.backward(block(x + 1, (14, 14)))
+    assert all(map(np.array_equal, (x, dy, y, dx), (*given, kept, kept_dx)))
+
+
+def test_training_gives_the_same_digits_on_any_number_of_threads(monkeypatch):
+    monkeypatch.setattr(training, "GROUP", 500)
+    model = model_of(np.float32, drop_path_rate=0.4)
+    images, found = images_of(model), []
+    for count in (1, 2, 5):
+        monkeypatch.setattr(threads, "worker_count", lambda count=count: count)
+        threads._pool.cache_clear()
+        found += [step(model, images) for _ in range(2)]
+    threads._pool.cache_clear()
+    assert all(np.array_equal(found[0][name], other[name]) for other in found for name in other)
+
+
+def test_a_replica_has_its_own_gradients():
+    model = model_of(drop_path_rate=0.0).train()
+    images, other = images_of(model), model.replica()
+    model.backward(model(images))
+    assert all(parameter.grad is None for _, parameter in other.named_parameters())
+    other.backward(other(images))
+    pairs = zip(model.named_parameters(), other.named_parameters(), strict=True)
+    assert all(np.array_equal(one.grad, two.grad) and one.grad is not two.grad for (_, one), (_, two) in pairs)
+
+
+def patch_backward(part):
+    """A backward of its own, as an attribute of the part."""
+    backward = part.backward
+    part.backward = lambda dy: bent(backward(dy))
+    return part
+
+
+CHANGED_IN_TRAINING = {name: change for name, change in CHANGED.items() if " of " in name}
+CHANGED_IN_TRAINING |= {f"backward of {path}": (path, patch_backward) for path in PLACES}
+
+
+@pytest.mark.parametrize("change", CHANGED_IN_TRAINING)
+def test_what_was_changed_is_trained_the_plain_way(change):
+    model = model_of(drop_path_rate=0.0)
+    images = images_of(model)
+    before = step(model, images, "plain")
+    replace(model, *CHANGED_IN_TRAINING[change])
+    with_change = {}
+    for kind in ("fused", "plain"):
+        model.use_attention(kind).train().zero_grad()
+        logits = model(images)
+        dimages = model.backward(np.random.default_rng(5).standard_normal(logits.shape))
+        gradients = {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
+        with_change[kind] = gradients | {"images": dimages}
+    assert relative(with_change["plain"]["images"], before["images"]) > 1e-6
+    assert worst(with_change["fused"], with_change["plain"]) < 1e-10
+
+
+@pytest.mark.parametrize("cls, name", [(Mlp, "backward"), (SwinTransformerBlock, "backward"), (Linear, "backward")])
+def test_a_class_whose_backward_was_changed_is_trained_the_plain_way(cls, name, monkeypatch):
+    own = getattr(cls, name)
+    monkeypatch.setattr(cls, name, lambda self, dy: 2 * own(self, dy))
+    model = model_of()
+    images = images_of(model)
+    model.train()(images)
+    assert way(model) == 0
+    assert worst(step(model, images), step(model, images, "plain")) < 1e-12
+
+
+def test_a_part_in_evaluation_mode_is_computed_the_plain_way():
+    model = model_of().train()
+    images = images_of(model)
+    model.layers[1].blocks[1].mlp.eval()
+    model(images)
+    assert way(model) == 4
+
+
+def test_a_block_with_a_backward_of_its_own_is_trained_the_plain_way():
+    model = model_of().train()
+    block, x, dy = patch_backward(model.layers[1].blocks[1]), normal(2, 49, 16), normal(2, 49, 16)
+    block(x, (7, 7))
+    assert way(model) == 0 and relative(block.backward(dy), bent(type(block).backward(block, dy))) < 1e-15
+
+
+def test_inputs_that_the_fast_path_does_not_know_are_trained_the_plain_way():
+    model = model_of().train()
+    block = model.layers[0].blocks[0]
+    block(normal(2, 196, 8).astype(np.float32), (14, 14))
+    assert way(model) == 0
+    with pytest.raises(ValueError, match="tokens of a 3x4 grid"):
+        block(normal(2, 9, 8), (3, 4))
 
 
 def test_backbone_and_wrong_kinds():
