@@ -1,7 +1,8 @@
 # %% [markdown]
 # # 03 · Window attention: W-MSA
 #
-# ![A photograph cut into coloured windows of 7 by 7 tokens, and beside it the shifted windows](../figures/gallery/windows_on_photograph.png)
+# ![A photograph cut into coloured windows of 7 by 7 tokens, and beside it the shifted
+# windows](../figures/gallery/windows_on_photograph.png)
 #
 # After this chapter you can explain
 #
@@ -89,8 +90,8 @@ print(windows.shape)
 window_partition_steps(small[0, :, :, 0], windows[0, :, :, 0])
 
 # %% [markdown]
-# The axes are now (n, windows, tokens in a window, c); that 6 and 4 stand there as before is chance: 6 windows of 4
-# tokens. Windows are counted as one reads a page, and so are the tokens inside a window. The library does all of it in one
+# The axes are now (n, windows, tokens in a window, c); the shape is the same by coincidence: 6 windows of 4 tokens.
+# Windows are counted as one reads a page, and so are the tokens inside a window. The library does all of it in one
 # arrow: split h in (kh mh) and w in (kw mw), k for which window and m for which token inside it; then bring the two k
 # together and the two m together. (The colours repeat; they only tell neighbours apart.)
 
@@ -534,8 +535,9 @@ agree("there and back", window_reverse(window_partition(x, 4), 4, 8, 12), x, bou
 agree("inside the windows", window_partition(x, 4), partition_by_loop(x, 4), bound=0)
 
 # %% [markdown]
-# One difference to the official code: there the windows end up **in** the batch axis, (n·k, M, M, c); here they keep
-# an axis of their own, (n, k, M·M, c). The numbers are the same in the same order:
+# One difference from the official code (`window_partition` in `models/swin_transformer.py`): there the windows end up
+# **in** the batch axis, (n·k, M, M, c); here they keep an axis of their own, (n, k, M·M, c). The numbers are the same
+# in the same order:
 
 # %%
 # n kh mh kw mw c, as above
@@ -547,9 +549,9 @@ agree("official order", ours, official)
 # %% [markdown]
 # ### Q13: How should the window size be chosen: why 7, must it be odd, can it differ between stages, and what do 3, 4 or 56 do?
 #
-# 7 divides the grids of a 224-pixel image: 56, 28, 14 and 7. That is handy; the paper gives no reason. V1 takes 12 at 384
-# pixels, V2 8 or 16 at 256, so it needn't be odd. Windows that don't divide the grid work too, but
-# pad: tokens of zeros are computed like others. A stage may have a window of its own (`window_size=(7, 7, 14, 7)`, as in the
+# 7 divides the grids of a 224-pixel image: 56, 28, 14 and 7. That is handy; the paper gives no reason. V1 takes 12 at
+# 384 pixels, V2 8 or 16 at 256, so it needn't be odd. Windows that don't divide the grid work too, but pad: tokens of
+# zeros are computed like others. A stage may have a window of its own (`window_size=(7, 7, 14, 7)`, as in the
 # published Swin-S3 models). 56 in stage 1 is global attention.
 
 # %%
@@ -754,9 +756,9 @@ print(f"W-MSA  {56**2 * 7**2 * 4 / 1e6:6.2f} MB")
 # ### Where does a token look?
 #
 # Random weights look nowhere in particular. So we make the three matrices by hand: tokens are the 48 numbers of a
-# patch with their mean and spread taken away, so brightness and contrast no longer count. W_Q is 3 times the identity (the
-# factor sharpens the softmax), and W_K = W_V = identity. Then a token looks at patches with a similar pattern of colours,
-# far away or not. The query is a patch of the coffee.
+# patch with their mean and spread taken away, so brightness and contrast no longer count. W_Q is 3 times the identity
+# (the factor sharpens the softmax), and W_K = W_V = identity. Then a token looks at patches with a similar pattern of
+# colours, far away or not. The query is a patch of the coffee.
 
 # %%
 rows = rearrange(photo, "n c (h p1) (w p2) -> n h w (c p1 p2)", p1=4, p2=4)
@@ -829,8 +831,8 @@ grey = np.repeat(clothes[cloth][..., None], 3, axis=2)
 attention_rows(grey, list(maps.values()), queries, list(maps), grid=7)
 
 # %% [markdown]
-# Each map is drawn from 0 to its own largest weight. The fresh heads have preferences already, because this training starts
-# from random bias tables of spread 1; the trained ones have stronger ones. To put a number on it: the **entropy** of a row,
+# Each map is drawn from 0 to its own largest weight. The fresh heads have preferences already: this training starts
+# from random bias tables of spread 1. To put a number on it: the **entropy** of a row,
 # $-\sum_j w_j \ln w_j$. If a query shares its attention equally among $m$ keys and gives none to the rest, the entropy is
 # $\ln m$. So $e^{\text{entropy}}$ says: as widely spread as over that many keys. The most that there can be is 49.
 
@@ -838,14 +840,16 @@ attention_rows(grey, list(maps.values()), queries, list(maps), grid=7)
 keys = {}
 for name, weights in looks.items():
     logs = np.log(np.maximum(weights, 1e-300))  # 0 · ln 0 counts as 0
-    keys[name] = np.exp(-(weights * logs).sum(-1)).mean()
-    print(f"{name:7} spread over {keys[name]:4.1f} of 49 keys, "
-          f"largest weight {weights.max(-1).mean():.1%}")  # fmt: skip
-assert keys["trained"] < keys["fresh"] <= 49
+    keys[name] = np.exp(-(weights * logs).sum(-1)).mean((0, 1, 3))  # of each head
+    for head, spread in enumerate(keys[name]):
+        print(f"{name:7} head {head}: spread over {spread:4.1f} of 49 keys, "
+              f"largest weight {weights[:, :, head].max(-1).mean():.1%}")  # fmt: skip
+assert keys["trained"][0] < keys["fresh"][0] <= 49
 
 # %% [markdown]
-# What does a head choose by, what is there or where it is? Take the weights apart, in every block without a shift: how
-# much of their variance is there with the content alone, and with the bias alone?
+# Training narrowed head 0; head 1 spreads as widely as it did at the start. What does a head choose by, what is there
+# or where it is? Take the weights apart, in every block without a shift: how much of their variance is there with the
+# content alone, and with the bias alone?
 
 
 # %%

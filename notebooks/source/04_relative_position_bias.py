@@ -1,7 +1,8 @@
 # %% [markdown]
 # # 04 · Relative position bias
 #
-# ![Learned bias tables of several heads, each drawn as a map over the offsets from a query in the middle](../figures/gallery/bias_tables.png)
+# ![Learned bias tables of several heads, each drawn as a map over the offsets from a query in the
+# middle](../figures/gallery/bias_tables.png)
 #
 # Attention compares what tokens *hold*. It never asks where they *are*. Swin adds one number to the score of each
 # pair of tokens, and that number depends on nothing but the offset between them.
@@ -352,8 +353,8 @@ weights = attn.attention_weights(rng.standard_normal((1, 1, 49, 16)))
 print("weights", weights.shape, "= image, window, head, query, key")
 
 # %% [markdown]
-# Each head keeps its wish for every query that has such a key: that is what "relative" means. In the notebook, move the query with the
-# sliders. (Here the whole photograph is one window again, of 7 × 7 tokens.)
+# Each head keeps its wish for every query that has such a key: that is what "relative" means. In the notebook, move
+# the query with the sliders. (Here the whole photograph is one window again, of 7 × 7 tokens.)
 
 
 # %% jupyter={"source_hidden": true}
@@ -562,10 +563,10 @@ total = sum(p.size for _, p in model.named_parameters())
 print(f"all tables: {ours:,} of {total:,} parameters = {ours / total:.2%}")
 
 # %% [markdown]
-# One table for each block, one column for each head, and no axis for windows. With columns of their
-# own, heads can look in different directions, as the four heads above do; with one $B$ for all they would all get the
-# same push. That blocks have their own is a choice (T5 shares one table among its layers); it costs next to nothing, as the
-# last line shows.
+# One table for each block, one column for each head, and no axis for windows. With columns of their own, heads can
+# look in different directions, as the four heads above do; with one $B$ for all they would all get the same push.
+# That blocks have their own is a choice (T5 shares one table among its layers); it costs next to nothing, as the last
+# line shows.
 #
 # All windows share it. Exchange the windows, and the results are exchanged and nothing else.
 
@@ -727,9 +728,9 @@ before, after = table[:, 1].reshape(13, 13), stretched[:, 1].reshape(13, 17)
 offset_maps({"look near, 7 × 7": before, "for 7 × 9": after})
 
 # %% [markdown]
-# PyTorch has this as `interpolate`. The official code stretches with bicubic curves and `align_corners=False`, which
-# puts the outermost offsets elsewhere. A table in which each number is its own column offset, -6 … 6, shows it: both
-# keep 0 where it is; the other places differ a little.
+# PyTorch has this as `interpolate`. The official code (`load_pretrained` in `utils.py`) stretches with bicubic curves
+# and `align_corners=False`, which puts the outermost offsets elsewhere. A table in which each number is its own
+# column offset, -6 … 6, shows it: both keep 0 where it is; the other places differ a little.
 
 # %%
 maps = torch.tensor(rearrange(table, "(r c) a -> 1 a r c", r=13))
@@ -914,7 +915,8 @@ assert change(model, 28) < 1e-12 and change(no_bias, 28) < 1e-12
 # - **1 pixel** changes what each patch holds; **4 and 32 pixels** leave the patches as they are, but cut other
 #   windows.
 # - With the bias at zero it is the same story. What notices the move is the grid of windows, not the bias.
-# - With an absolute embedding every move is noticed. (It starts at zero; ours is random, to see its effect.)
+# - With an absolute embedding a move by a whole window is noticed, too. (It starts at zero; ours is random, to see
+#   its effect.)
 #
 # So where several windows lie side by side, the model knows offsets inside a window, and not where the window lies. The
 # exception is stage 4 at 224 pixels, where one window is the whole map: an offset to everything is as good as a place.
