@@ -357,7 +357,8 @@ def attend_backward_by_loop(dZ, Q, K, V, weights):
 #
 # $$dA = dC \, B^\top, \qquad dB = A^\top dC$$
 #
-# (If you forget it: A, B and C have different shapes, and there is only one way to put them together.)
+# (If you forget it: where all sides differ, there is only one way to put the shapes together. The weights are square,
+# so for dV the shapes alone don't tell their transpose from themselves.)
 
 # %%
 there_and_back("attention.scaled_dot_product")
@@ -540,9 +541,10 @@ solution("09.4")
 there_and_back("block.SwinTransformerBlock.forward")
 
 # %% [markdown]
-# The stream is a **sum**, x + branch(x), and a sum hands its gradient on to both summands. So dy goes on as it is, and
-# also through the branch, and both arrive at x: `dy + …`, twice. However long the chain of blocks is, dy itself comes
-# through it unchanged, beside what the branches add. That is one reason why residual networks can be deep.
+# The stream is a **sum**, x + branch(x), and a sum hands its gradient on to both summands. So dy goes on as it is,
+# and also through the branch, and both arrive at x: `dy + …`, twice. However long the chain of blocks is, dy itself
+# comes through it unchanged, beside what the branches add. He et al. 2016, *Identity Mappings in Deep Residual
+# Networks* (section 2), see in this why such networks can be deep.
 
 # %% [markdown]
 # Now everything at once: a block with a shift, on 5 × 6 tokens that windows of 4 don't fit, with random parameters. dx
@@ -713,13 +715,14 @@ for run in (with_add_at, with_add_at_by_head, with_bincount):
     print(f"{run.__name__:20} {microseconds(run):6.0f} µs")
 
 # %% [markdown]
-# Compare the last two, which get their numbers in the same layout, head by head: `np.add.at` as such isn't the slow one.
+# Compare the last two, which get their numbers in the same layout, head by head: in this version of NumPy `np.add.at`
+# as such isn't the slow one.
 
 # %% [markdown]
 # ### Ones, once more
 #
 # A fresh layer norm has the weight 1. Then ones upstream are "all alike", the first lost direction, and the gradient
-# is zero again. A second function for which the popular test tests nothing:
+# is zero again. A second function for which the popular test tests nothing of dx:
 
 # %%
 x6 = rng.normal(size=(4, 6))
@@ -829,9 +832,9 @@ print(f"no number of the photograph changed by more than {largest:.1e}")
 assert abs(change / predicted - 1) < 0.05
 
 # %% [markdown]
-# As a picture: the size of the gradient of each pixel, summed over the colours; this is called a **saliency map**. Beside
-# it, something that has nothing to do with any logit: 1 / σ of each token, which the layer norm of the patch embedding
-# divides by.
+# As a picture: the size of the gradient of each pixel, summed over the colours; this is called a **saliency map**.
+# Beside it, something that has nothing to do with any logit: 1 / σ of each token, where σ is what the layer norm of
+# the patch embedding divides by.
 
 # %%
 (patches,) = model.patch_embed.proj.saved  # (n, h, w, c·p·p)
@@ -859,9 +862,9 @@ for k, by_pixel in enumerate(by_logit):
     print(f"logit {k}: correlation of the logarithms {np.corrcoef(both)[0, 1]:.2f}")
 
 # %% [markdown]
-# The cat seems to be there, and the model knows nothing about cats. Backward through a layer norm divides by σ; tokens
-# with a small σ get a large gradient, whichever logit asks. A pretty saliency map is no proof that a model learned
-# something: compare it with that of random weights first. Chapter 10 trains some.
+# The cat seems to be there, and the model knows nothing about cats. Backward through a layer norm divides by σ, and
+# here tokens with a small σ get a large gradient, whichever logit asks. A pretty saliency map is no proof that a
+# model learned something: compare it with that of random weights first.
 
 
 # %%
@@ -875,9 +878,9 @@ slider(draw, logit=(0, 2, 1, 2))
 # %% [markdown]
 # ### What must be kept, and what it costs
 #
-# Each backward above needed something of its forward: softmax its output, layer norm its input, linear its input. So in
-# training mode every `forward` has a line `self.save(…)`, and the arrays wait there until backward comes. In evaluation
-# mode nothing is kept, and backward says so:
+# Each backward above needed something of its forward: softmax its output, layer norm its input, linear its input. So
+# the `forward` of such a module has a line `self.save(…)`, and in training mode the arrays wait there until backward
+# comes. In evaluation mode nothing is kept, and backward says so:
 
 # %%
 model.eval()(photo)
@@ -977,8 +980,8 @@ print(f"NumPy {by_hand / 1e6:.1f} MB, autograd {autograd / 1e6:.1f} MB")
 assert 0.5 < autograd / by_hand < 2
 
 # %% [markdown]
-# Much the same: autograd has to keep what we have to keep. And the whole Swin-T, with 224 × 224 pixels? Each stage has half as many
-# numbers per map as the one before (a quarter of the tokens, twice the channels), but stage 3 has six blocks.
+# Much the same. And the whole Swin-T, with 224 × 224 pixels? Each stage has half as many numbers per map as the one
+# before (a quarter of the tokens, twice the channels), but stage 3 has six blocks.
 
 # %%
 config = swin_numpy.CONFIGS["swin_tiny_patch4_window7_224"]
@@ -1007,7 +1010,7 @@ print(f"only the blocks' inputs, of one image: {inputs / 1e6:5.0f} MB")
 print(f"and the largest block, run again:      {by_hand / 1e6:5.0f} MB")
 
 # %% [markdown]
-# So memory in training is a matter of the batch. There are two ways to keep less:
+# So with a batch of 16, most of this is what is kept. There are two ways to keep less:
 #
 # - **Choose what to keep.** `softmax_backward` works from the output alone. `layer_norm_backward` computes mean and
 #   deviation a second time rather than keep the normed tokens beside x.
@@ -1156,7 +1159,7 @@ for name, p in one_path.named_parameters():
 
 # %% [markdown]
 # The later half of the block is right, for its dy is the one from outside. So a test of the last layers alone passes,
-# while all layers before them miss the larger part of their gradient. The check: **every** parameter, and dx.
+# while all layers before them miss a part of their gradient. The check: **every** parameter, and dx.
 #
 # **8. Two forwards, one backward.** A module keeps what its **last** forward saved. Call it twice, and the first call's
 # values are gone:
