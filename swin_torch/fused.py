@@ -12,13 +12,12 @@ Axis names as in windows.py.
 """
 
 from contextlib import nullcontext
-from functools import lru_cache
+from functools import lru_cache, partial
 from inspect import isfunction
 from weakref import WeakKeyDictionary
 
 import torch
 from einops import rearrange
-from torch.backends import mkldnn
 from torch.nn import Parameter
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -26,14 +25,15 @@ from torch.nn.modules.module import _has_any_global_hook
 from torch.overrides import _get_current_function_mode_stack
 from torch.utils._device import DeviceContext
 
+from . import fused_training as training
 from .block import SwinTransformerBlock, SwinTransformerBlockV2
+from .layers import keep_mask
 from .patches import check_tokens
 from .window_attention import WindowAttentionV2, unit_vectors
 from .windows import cyclic_shift, pad_to_multiple, shift_mask, window_partition
 
 # The most numbers that an array in the middle of an MLP may have: four images in Swin-T's first stage, 19 MB.
 AT_ONCE = 4 * 56 * 56 * 384
-ONEDNN = mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
 def forward(blocks, x, grid):
@@ -95,14 +95,61 @@ def _part_as_made(part):
 
 
 def _through(blocks, x, grid):
+    """Where windows fit the map, tokens stay in their order from one block to the next: only windows look at places."""
+    place, stay = None, all(_can_stay(block, grid) for block in blocks)
     for block in blocks:
+        attend = partial(_attend, block, grid=grid)
+        if stay:
+            new = tuple(grid), block.window_size, tuple(block.shift_for(grid)), x.device
+            x, place = _move(x, place, new), new
+            attend = partial(_window_attention, block.attn, mask=_geometry(*new)[2])
         if isinstance(block, SwinTransformerBlockV2):  # V2 normalises what is added, V1 what goes in
-            x = x + block.drop_path1(block.norm1(_attend(block, x, grid)))
-            x = x + block.drop_path2(block.norm2(_mlp(block.mlp, x)))
+            x = _add(x, block.drop_path1, block.norm1(attend(x)))
+            x = _add(x, block.drop_path2, block.norm2(_mlp(block.mlp, x)))
         else:
-            x = x + block.drop_path1(_attend(block, block.norm1(x), grid))
-            x = x + block.drop_path2(_mlp(block.mlp, block.norm2(x)))
-    return x
+            x = _add(x, block.drop_path1, attend(block.norm1(x)))
+            x = _add(x, block.drop_path2, _mlp(block.mlp, block.norm2(x)))
+    return _move(x, place, None)
+
+
+def _can_stay(block, grid):
+    """Is nothing padded, and does nothing draw random numbers for each token, which another order would mix up?"""
+    drops = block.attn.proj_drop, block.mlp.drop1, block.mlp.drop2
+    return all(side % block.window_size == 0 for side in grid) and not any(map(_drops, drops))
+
+
+def _move(x, old, new):
+    """Tokens (n, h·w, c) from the order of one geometry into that of another; None: that of the map."""
+    if old == new:
+        return x
+    make = _make_way if torch.compiler.is_compiling() else _known_way
+    return _gather(x, *make(old, new))
+
+
+def _make_way(old, new):
+    """Where the tokens of the order `new` lie in the order `old`, and the way back: (l,) each."""
+    if old is None:
+        return places(*new)
+    there, back = places(*old)
+    if new is None:
+        return back, there
+    with torch.inference_mode(False):
+        way = back[places(*new)[0]]
+        return way, way.argsort()
+
+
+_known_way = lru_cache(maxsize=256)(_make_way)
+
+
+def _drops(dropout):
+    return dropout.training and dropout.p > 0
+
+
+def _add(x, path, y):
+    """x + path(y), where path is a DropPath, in one pass."""
+    if not path.training or path.drop_prob == 0:
+        return x + y
+    return torch.addcmul(x, y, keep_mask((len(y), 1, 1), path.drop_prob, y))
 
 
 def _attend(block, x, grid):
@@ -122,12 +169,25 @@ def _window_attention(attn, x, mask):
     """WindowAttention on windows that lie one behind the other: x (n, k·m, c), mask (k, m, m) or None → same as x."""
     n, m = len(x), len(attn.relative_position_index)
     qkv = _linear(attn.qkv, x)
+    if training.usable(qkv) and not _drops(attn.attn_drop):
+        bias = attn.relative_position_bias()
+        if training.suit(qkv, bias):
+            return attn.proj_drop(_linear(attn.proj, _attention_with_gradients(attn, qkv, bias, mask)))
     q, k, v = rearrange(qkv, "n (k m) (three a d) -> three (n k) a m d", three=3, m=m, a=attn.num_heads)
     q, k, v, scale = _prepare(attn, q, k, v)
-    drop, bias = attn.attn_drop.p if attn.training else 0.0, _bias_and_mask(attn, mask, n)
+    drop, bias = attn.attn_drop.p if _drops(attn.attn_drop) else 0.0, _bias_and_mask(attn, mask, n)
     with _kernel(q):
         z = F.scaled_dot_product_attention(q, k, v, bias, drop, scale=scale)
     return attn.proj_drop(_linear(attn.proj, rearrange(z, "(n k) a m d -> n (k m) (a d)", n=n)))
+
+
+def _attention_with_gradients(attn, qkv, bias, mask):
+    """qkv (n, k·m, 3·c), bias (a, m, m), mask (k, m, m) or None → (n, k·m, c)."""
+    if not isinstance(attn, WindowAttentionV2):
+        return training.Attention.apply(bias, mask, attn.scale, qkv)
+    parts = rearrange(qkv, "n (k m) (three a d) -> three n k a m d", three=3, m=len(bias[0]), a=len(bias))
+    q, k, v, scale = _prepare(attn, *parts)
+    return training.Attention.apply(bias, mask, scale, q, k, v)
 
 
 def _kernel(x):
@@ -198,24 +258,20 @@ def _mlp(mlp, x):
 
 
 def _two_layers(mlp, x):
+    weights = mlp.fc1.weight, mlp.fc1.bias, mlp.fc2.weight, mlp.fc2.bias
+    if training.usable(x, *weights) and not _drops(mlp.drop1):
+        return mlp.drop2(training.Mlp.apply(x, *weights))
     y = mlp.drop1(_linear(mlp.fc1, x, "gelu"))
     return mlp.drop2(_linear(mlp.fc2, y))
 
 
 def _linear(layer, x, then="none"):
-    """layer(x), and its GELU if `then` is "gelu".
-
-    oneDNN's product is faster than the one that PyTorch takes for float32, and does bias and GELU on the way. PyTorch
-    has no public name for it: this is what torch.compile calls.
-    """
-    if ONEDNN and _cpu_inference(x) and all(map(_suits_onednn, (x, layer.weight, layer.bias))):
-        return torch.ops.mkldnn._linear_pointwise(x, layer.weight, layer.bias, then, [], "none")
-    y = layer(x)
+    """layer(x), and its GELU if `then` is "gelu"."""
+    weights = layer.weight, layer.bias
+    if _cpu_inference(x) and training.suit(x, *weights):
+        return training.product(x, *weights, then)
+    y = training.Linear.apply(x, *weights) if training.usable(x, *weights) else layer(x)
     return F.gelu(y) if then == "gelu" else y
-
-
-def _suits_onednn(x):
-    return x is None or (x.dtype == torch.float32 and x.device.type == "cpu" and x.layout == torch.strided)
 
 
 def _cpu_inference(x):

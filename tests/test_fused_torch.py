@@ -2,6 +2,7 @@
 
 import copy
 import warnings
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 import swin_torch
 from swin_numpy import SwinConfig
 from swin_torch import Backbone, SwinTransformer, fused
+from swin_torch import fused_training as training
 from swin_torch.compare import BOUNDS
 from tests.twin import normal, random_state, relative, tensor
 
@@ -77,6 +79,189 @@ def test_same_gradients(case, version):
         assert relative(fast, plain) <= 1e-9
 
 
+def gradients(model, images, upstream, kind, **options):
+    """Logits and the gradients of images and all parameters that want one."""
+    logits = model.use_attention(kind)(images)
+    wanted = [images, *(parameter for parameter in model.parameters() if parameter.requires_grad)]
+    return [logits.detach(), *torch.autograd.grad(logits, wanted, upstream, **options)]
+
+
+def nodes(output):
+    """How often each kind of node stands in the graph that made `output`."""
+    found, left = {}, [output.grad_fn]
+    while left:
+        node = left.pop()
+        if node is not None and node not in found:
+            found[node] = node.name()
+            left += [following for following, _ in node.next_functions]
+    return Counter(found.values())
+
+
+OURS = "LinearBackward", "MlpBackward", "AttentionBackward"
+
+
+@VERSIONS
+@pytest.mark.parametrize("case", ["shifted", "every map padded", "shrunk window"])
+def test_same_gradients_in_float32(case, version):
+    model, images = model_of(case, version).float().train(), images_of(case).float().requires_grad_()
+    upstream = tensor(normal(3, 5, seed=1)).float()
+    plain, fast = (gradients(model, images, upstream, kind) for kind in ("plain", "fused"))
+    for ours, theirs in zip(fast, plain, strict=True):
+        assert relative(ours, theirs) <= BOUNDS["float32"]
+
+
+@VERSIONS
+def test_gradients_in_float32_at_the_sizes_of_swin_t(version):
+    """Where products are large enough for all that oneDNN has; float64 on the plain path is exact beside it."""
+    one = dict(embed_dim=96, depths=(2, 2), num_heads=(3, 6), window_size=7, img_size=56, num_classes=5)
+    model = SwinTransformer(SwinConfig(**one, drop_path_rate=0.0, version=version, pretrained_window_sizes=(0, 0)))
+    shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    model.load_state_dict({name: 0.2 * value for name, value in random_state(shapes, seed=3).items()})
+    images, upstream = tensor(normal(2, 3, 56, 56)), tensor(normal(2, 5, seed=1))
+    exact = gradients(model.double().train(), images.requires_grad_(), upstream, "plain")
+    images = images.detach().float().requires_grad_()
+    plain, fast = (gradients(model.float(), images, upstream.float(), kind) for kind in ("plain", "fused"))
+    for ours, theirs, true in zip(fast, plain, exact, strict=True):
+        assert relative(ours.double(), true) <= max(BOUNDS["float32"], 2 * relative(theirs.double(), true))
+
+
+@VERSIONS
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_training_on_a_processor_takes_nodes_of_its_own(dtype, version):
+    model, images = model_of(version=version).to(dtype).use_attention("fused").train(), images_of().to(dtype)
+    found = nodes(model(images))
+    assert [found[name] for name in OURS] == [2 * 5, 5, 5]
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not set(OURS) & set(nodes(model(images)))
+    assert not set(OURS) & set(nodes(model.bfloat16()(images.bfloat16())))
+
+
+def test_dropout_leaves_its_part_to_pytorch():
+    model, images = model_of(attn_drop_rate=0.1).use_attention("fused"), images_of()
+    assert [nodes(model.train()(images))[name] for name in OURS] == [2 * 5, 5, 0]
+    assert [nodes(model.eval()(images))[name] for name in OURS] == [2 * 5, 5, 5]
+    model = model_of(drop_rate=0.1).use_attention("fused")
+    assert [nodes(model.train()(images))[name] for name in OURS] == [4 * 5, 0, 5]
+
+
+@VERSIONS
+def test_weights_of_mixed_types_give_the_error_of_the_plain_way(version):
+    model, images = model_of(version=version), images_of()
+    model.layers[0].blocks[0].mlp.fc2.float()
+    errors = []
+    for kind in ("plain", "fused"):
+        with pytest.raises(RuntimeError) as raised:
+            model.use_attention(kind)(images)
+        errors.append(str(raised.value))
+    assert errors[0] == errors[1]
+
+
+@VERSIONS
+@pytest.mark.parametrize("frozen", ["weight", "bias", "attn", "mlp", "norm", "layers.0", "table", "cpb", "scale"])
+def test_gradients_beside_frozen_parameters(frozen, version):
+    model, images = model_of(version=version), images_of().requires_grad_()
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(frozen not in name)
+    upstream = tensor(normal(3, 5, seed=1))
+    plain, fast = (gradients(model, images, upstream, kind) for kind in ("plain", "fused"))
+    for ours, theirs in zip(fast, plain, strict=True):
+        assert relative(ours, theirs) <= 1e-9
+
+
+@VERSIONS
+def test_backward_twice_through_one_graph(version):
+    model, images = model_of(version=version).use_attention("fused"), images_of()
+    logits = model(images)
+    first, second = (
+        torch.autograd.grad(logits, list(model.parameters()), tensor(normal(3, 5, seed=1)), retain_graph=True)
+        for _ in range(2)
+    )
+    assert all(map(torch.equal, first, second))
+
+
+@pytest.mark.parametrize("case, version", [("shifted", 1), ("every map padded", 1), ("shifted", 2)])
+def test_gradients_of_gradients(case, version):
+    """Not for V2 with padding: the second derivative of a length is infinite at zero, on the plain way, too."""
+    model, images = model_of(case, version), images_of(case).requires_grad_()
+    upstream, found = tensor(normal(3, 5, seed=1)).requires_grad_(), {}
+    for kind in ("plain", "fused"):
+        first = torch.autograd.grad(model.use_attention(kind)(images), list(model.parameters()), upstream,
+                                    create_graph=True)  # fmt: skip
+        penalty = sum((g * tensor(normal(*g.shape, seed=i))).sum() for i, g in enumerate(first))
+        asked = [images, upstream, *(p for p in model.parameters() if p is not model.head.bias)]
+        found[kind] = [*(g.detach() for g in first), *torch.autograd.grad(penalty, asked)]
+    for ours, theirs in zip(found["fused"], found["plain"], strict=True):
+        assert relative(ours, theirs) <= 1e-9
+
+
+@VERSIONS
+def test_a_batch_of_upstream_gradients(version):
+    model, images = model_of(version=version), images_of()
+    many = tensor(normal(4, 3, 5, seed=1))
+    wanted, found = list(model.parameters()), {}
+    for kind in ("plain", "fused"):
+        logits = model.use_attention(kind)(images)
+        found[kind] = torch.autograd.grad(logits, wanted, many, is_grads_batched=True)
+    for ours, theirs in zip(found["fused"], found["plain"], strict=True):
+        assert relative(ours, theirs) <= 1e-9
+
+
+def test_flops_of_a_backward_are_counted():
+    from torch.utils.flop_counter import FlopCounterMode
+
+    model, images, flops = model_of(), images_of(), {}
+    for kind in ("plain", "fused"):
+        logits = model.use_attention(kind)(images)
+        with FlopCounterMode(display=False) as counter:
+            logits.sum().backward()
+        flops[kind] = counter.get_total_flops()
+    assert flops["fused"] >= flops["plain"] > 1e6  # what is computed again counts, too
+
+
+@VERSIONS
+def test_autocast_around_backward_alone(version):
+    model, images = model_of(version=version).float(), images_of().float().requires_grad_()
+    upstream = tensor(normal(3, 5, seed=1)).float()
+    plain = gradients(model, images, upstream, "plain")
+    logits = model.use_attention("fused")(images)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = torch.autograd.grad(logits, [images, *model.parameters()], upstream)
+    for ours, theirs in zip(found, plain[1:], strict=True):
+        assert relative(ours, theirs) <= BOUNDS["bfloat16"]
+
+
+@VERSIONS
+def test_gradients_with_checkpoints(version):
+    from torch.utils.checkpoint import checkpoint
+
+    model, images = model_of(version=version), images_of().requires_grad_()
+    upstream = tensor(normal(3, 5, seed=1))
+    plain = gradients(model, images, upstream, "plain")
+    logits = checkpoint(model.use_attention("fused"), images, use_reentrant=False)
+    found = torch.autograd.grad(logits, [images, *model.parameters()], upstream)
+    for ours, theirs in zip(found, plain[1:], strict=True):
+        assert relative(ours, theirs) <= 1e-9
+
+
+def test_a_weight_that_changed_before_backward_is_an_error():
+    model, images = model_of().use_attention("fused"), images_of()
+    logits = model(images)
+    with torch.no_grad():
+        model.layers[0].blocks[0].mlp.fc1.weight.mul_(2)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        logits.sum().backward()
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_tokens_move_once_a_block_where_windows_fit(enabled):
+    for case, moves in ("shifted", [3, 4]), ("every map padded", [4, 6]):
+        model, images = model_of(case).use_attention("fused"), images_of(case)
+        with torch.set_grad_enabled(enabled), torch.profiler.profile() as profile:
+            model(images)
+        counts = {event.key: event.count for event in profile.key_averages()}
+        assert counts["aten::index_select"] == sum(moves)
+
+
 def test_gradient_of_the_gather():
     there, back = fused.places((6, 9), 3, (1, 2), torch.device("cpu"))
     x = tensor(normal(2, 54, 3)).requires_grad_()
@@ -98,12 +283,12 @@ def test_with_and_without_onednn(version, onednn, monkeypatch):
     """In float32 on a processor, oneDNN computes the linear layers, if this PyTorch has it."""
     model, images = model_of(version=version), images_of()
     plain, _ = both(model, images)
-    monkeypatch.setattr(fused, "ONEDNN", fused.ONEDNN and onednn)
+    monkeypatch.setattr(training, "ONEDNN", training.ONEDNN and onednn)
     with torch.inference_mode(), torch.profiler.profile() as profile:
         fast = model.float()(images.float())
     assert relative(fast, plain) < BOUNDS["float32"]
     counts = {event.key: event.count for event in profile.key_averages()}
-    assert counts.get("mkldnn::_linear_pointwise", 0) == (4 * 5 if fused.ONEDNN else 0)  # of each block
+    assert counts.get("mkldnn::_linear_pointwise", 0) == (4 * 5 if training.ONEDNN else 0)  # of each block
 
 
 def test_only_a_processor_without_gradients_works_in_groups(monkeypatch):
@@ -225,7 +410,8 @@ def test_dropout_of_attention_is_that_of_sdpa(monkeypatch):
     model.use_attention("fused").train()(images_of())
     assert set(seen) == {0.5}
     seen.clear()
-    model.eval()(images_of())
+    with torch.no_grad():
+        model.eval()(images_of())
     assert set(seen) == {0.0}
 
 

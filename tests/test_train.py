@@ -140,6 +140,20 @@ def test_the_seed_decides_the_first_weights(package):
     assert not np.array_equal(one["head.weight"], other["head.weight"])
 
 
+def test_adamw_in_one_pass_over_memory_moves_as_the_other_does():
+    trainers = [trainer_of(swin_torch, Recipe(), dtype="float64") for _ in range(2)]
+    for trainer, fused in zip(trainers, (True, False), strict=True):
+        assert all(group["fused"] for group in trainer.optimizer.param_groups)
+        for group in trainer.optimizer.param_groups:
+            group["fused"] = fused
+        for _ in range(4):
+            trainer.step(*training.batch(), lr=1e-2)
+    one, other = (trainer.state_dict() for trainer in trainers)
+    assert list(one) == list(other)
+    for name, value in one.items():
+        np.testing.assert_allclose(value, other[name], rtol=1e-9, atol=1e-9, err_msg=name)
+
+
 def test_means_go_to_where_the_parameters_are_when_a_run_is_resumed():
     """On a GPU Adam's means must be there too, and its count of steps must stay on the processor."""
     trained = trainer_of(swin_torch, Recipe(), dtype="float64")

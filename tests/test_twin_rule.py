@@ -20,7 +20,7 @@ TWINS = {"attention", "backbone", "block", "layers", "model", "patches", "window
 # PyTorch is these things already (module, functional, optim), or shares the NumPy package's (configurations,
 # checkpoints, pictures, data): they exist once.
 NUMPY_ONLY = "__main__ config functional gelu optim".split()
-TORCH_ONLY = ["compare", "convert", "tour"]  # rooms that know both twins
+TORCH_ONLY = ["compare", "convert", "tour", "fused_training"]  # rooms that know both twins; gradients of the fast way
 TRAINERS = {"train"}  # in both; the same outside, but PyTorch's brings its own AdamW and several processes
 NO_TWINS = {"fused", "module"}  # the fast way differs; a Module is all there is in NumPy, one method in PyTorch
 
