@@ -211,7 +211,7 @@ def growth(report):
     for panel, (kind, found, title, unit, factor) in zip(axes[0], plots, strict=True):
         x = (image if kind == "sides" else batch)[kind]
         for index, (name, values) in enumerate(found.items()):
-            label = f"{name}: e = {image['exponents'][name]['above']:.2f}" if unit == "seconds" else name
+            label = f"{name}: e = {_exponent(x, values):.2f}" if unit == "seconds" else name
             look = (
                 look_of(name, index) if "twin" in name or "layer" in name else {"color": GREY, "marker": MARKERS[index]}
             )
@@ -228,6 +228,15 @@ def growth(report):
     _where(figure, report)
     alt = "Curves of time and memory against the side of the image, on log axes, and of time against the batch size."
     return describe(figure, alt)
+
+
+def _exponent(sides, seconds, start=448):
+    """e in time ~ pixels^e from `start` pixels a side on, by least squares in log-log; NaN for fewer than two sides."""
+    there = [(side, value) for side, value in zip(sides, seconds, strict=True) if side >= start and value is not None]
+    if len(there) < 2:
+        return float("nan")
+    sides, seconds = np.log(np.array(there, float)).T
+    return float(np.polyfit(2 * sides, seconds, 1)[0])
 
 
 def _where(figure, report):
