@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from einops import rearrange, reduce
 from lesson import agree, check, compare_runs, side_by_side, solution
+from lesson.evidence import STUDENT
 from torch.utils.checkpoint import checkpoint
 
 import swin_numpy
@@ -68,8 +69,8 @@ show_maps(test.images[shown_first], columns=6, titles=named)
 # ## The idea
 #
 # Training repeats four lines: forward, loss, backward, and a small move of every parameter against its gradient. Here
-# they are in both twins. (`clip_grad_norm` shortens a gradient that is far too long; AdamW and clipping are taken apart
-# under "Deeper".)
+# they are in both twins. (`clip_grad_norm` shortens a gradient that is longer than a limit; AdamW and clipping are
+# taken apart under "Deeper".)
 
 # %%
 side_by_side("train.Trainer.step")
@@ -77,10 +78,10 @@ side_by_side("train.Trainer.step")
 # %% [markdown]
 # ## Warm-up and cosine
 #
-# The learning rate lr says how far a step moves a number. It rises along a line from almost nothing (**warm-up**), then
-# falls along half a cosine. Why rise? The optimiser, AdamW, divides each gradient by its usual size, and in the first steps
-# it has seen too few to know that. Why fall? Near the end, steps as long as in the beginning would only jump around the
-# goal.
+# The learning rate lr says how far a step moves a number. It rises along a line from almost nothing (**warm-up**),
+# then falls along half a cosine. Why rise? The usual reason: AdamW divides each gradient by its usual size, and in
+# the first steps it has seen too few to know that. (Q53 has runs without warm-up.) Why fall? So that late steps don't
+# jump around the goal; that isn't tested here.
 
 
 # %% jupyter={"source_hidden": true}
@@ -176,8 +177,9 @@ print(f"mean of the first 5 losses {losses['NumPy'][:5].mean():.3f}, "
 
 # %% [markdown]
 # The curves lie on each other; losses and weights differ in the last digits of float64, if at all. Only one kind of
-# weights drifts: the biases of K. Their gradient is zero but for rounding (chapter 9), and AdamW divides even that by its
-# usual size, so each twin follows its own rounding. No answer depends on them. The tests do this for 100 steps.
+# weights drifts: the biases of K. Their gradient is zero but for rounding (chapter 9), and AdamW makes more of it,
+# since it divides by √s + ε, here a number little above ε = 1e-8: each twin follows its own rounding. No answer
+# depends on them. The tests do this for 100 steps.
 
 # %% [markdown]
 # ## A model that was trained for longer
@@ -283,8 +285,8 @@ def accuracies(group):
 seeds(accuracies("parts"), "test accuracy, %")
 
 # %% [markdown]
-# A point is a seed, a bar their mean, and the grey band spans the seeds of the full model. A difference that is smaller
-# than that of two seeds proves nothing. Put in numbers, seed by seed, with the 95 % interval of the mean difference:
+# A point is a seed, a bar their mean, and the grey band spans the seeds of the full model. Where the points of two
+# rows mix, so few runs prove nothing. Put in numbers, seed by seed, with the 95 % interval of the mean difference:
 
 
 # %% jupyter={"source_hidden": true}
@@ -319,11 +321,12 @@ def loss_curves(names):
 runs(loss_curves(["full", "no_shift", "no_mask", "no_bias"]))
 
 # %% [markdown]
-# How to read it. There are reasons to expect less here than in a large model. Half of the blocks, and more, work on 7 × 7
-# tokens, where one window is the whole map: what the first stage keeps apart, the second one joins. And the mask parts
-# tokens from opposite edges of the image, which are mostly black background here. So these numbers don't carry over to
-# ImageNet, where the paper measured (its table 4). What carries over is the **method**: train again, several seeds, and
-# show them all. Switching a part off in a finished model asks another question, and here it gives larger differences.
+# How to read it. This is a small model: four of its six blocks work on 7 × 7 tokens, where one window is the whole
+# map: what the first stage keeps apart, the second one joins. And the mask parts tokens from opposite edges of the
+# image, which are mostly black background here. So read nothing about ImageNet from these numbers: there the paper
+# measured (its table 4, about one point for the shift and for the bias). What carries over is the **method**: train
+# again, several seeds, and show them all. Switching a part off in a finished model asks another question, and here it
+# gives larger differences.
 
 # %% [markdown]
 # ## Deeper: questions, details and traps
@@ -331,8 +334,8 @@ runs(loss_curves(["full", "no_shift", "no_mask", "no_bias"]))
 # %% [markdown]
 # ### Its bias tables
 #
-# Chapter 4: a table has one number for each offset from query to key, added to the score. These are the tables of the
-# first stage. Orange lowers a score, violet raises it.
+# Chapter 4: a table has one number for each offset between query and key, added to the score. These are the tables of
+# the first stage. Orange lowers a score, violet raises it.
 
 # %% jupyter={"source_hidden": true}
 stage = model.layers[0].blocks
@@ -360,8 +363,9 @@ def smoothness(table):
 
 for name, table in model.state_dict().items():
     if name.endswith("bias_table"):
-        random = smoothness(rng.normal(size=table.shape))
-        print(f"{name[7:17]}  random {random:+.2f}, trained {smoothness(table):+.2f}")
+        draws = np.random.default_rng(0).normal(size=(100, *table.shape))
+        most = np.percentile([abs(smoothness(draw)) for draw in draws], 95)
+        print(f"{name[7:17]}  trained {smoothness(table):+.2f}; of 100 random ones, 95 are within ±{most:.2f}")  # fmt: skip
 
 # %% [markdown]
 # ### Small numbers: what AdamW does to one parameter
@@ -393,8 +397,9 @@ for g in (1000.0, 1.0, 0.001, -0.001):
     print(f"gradient {g:8}: the first step is {adamw_by_loop(0.0, [g], lr=0.1):+.5f}")
 
 # %% [markdown]
-# The first step is lr, whatever the gradient's size: m and √s are both |g|. Later it depends on whether gradients agree
-# with each other. A hundred steps, three kinds of gradients:
+# The first step is lr, whatever the gradient's size, if only that is well above ε: after the two divisions m is g,
+# and √s is |g|. Later it depends on whether gradients agree with each other. A hundred steps, three kinds of
+# gradients:
 
 # %%
 kinds = {
@@ -470,8 +475,8 @@ agree("clipping", np.concatenate([p.grad, q.grad]), np.concatenate(expected), 1e
 
 # %% [markdown]
 # (The bound is wide because both libraries add 1e-6 to the length, so that 0 can be divided by.) Adam's step hardly
-# depends on the size of g, so what is clipping for? For s. One huge g makes s huge, and as β₂ is 0.999, for about a
-# thousand steps. All that time the number hardly moves:
+# depends on the size of g, so what is clipping for? For s. One huge g makes s huge, and β₂ = 0.999 takes but a
+# thousandth of it away in each step. So in the 179 steps after it the number hardly moves:
 
 # %%
 quiet = np.ones(200)
@@ -805,8 +810,8 @@ hidden = np.stack([occlusion(test.images[k], test.labels[k]) for k in chosen])
 maps_of_images(test.images[chosen], {"rollout": rolled, "occlusion": hidden})
 
 # %% [markdown]
-# Do the two agree? Rank both maps and correlate, over more images. For comparison, a map that needs no model at all: how
-# bright the image is there. And a second occlusion, in white: no other map can be expected to agree better.
+# Do the two agree? Rank both maps and correlate, over more images. For comparison, a map that needs no model at all:
+# how bright the image is there. And a second occlusion, in white, to see what agreement to expect.
 
 
 # %%
@@ -844,14 +849,16 @@ for name, values in found.items():
     print(f"{name:18} with occlusion: {np.mean(values):+.2f} ± {error:.2f}")
 
 # %% [markdown]
-# Even two occlusions agree only in part; the rollout doesn't come near that. R is right about **which tokens can matter**,
-# as the oracle confirmed. It is no explanation of the answer: it knows nothing of V, of the MLPs, or of the class.
+# Even two occlusions agree only in part; the rollout doesn't come near that. R is right about **which tokens can
+# matter**, as the oracle confirmed for the first two blocks (after them, all can). It is no explanation of the
+# answer: it knows nothing of V, of the MLPs, or of the class.
 
 # %% [markdown]
 # ### How many seeds?
 #
-# If two variants differ by d and seeds scatter by σ, the difference of two means has the error σ·√(2/n). To see it at two
-# errors, n = 8 (σ/d)²:
+# If two variants differ by d and seeds scatter by σ, the difference of two means has the error σ·√(2/n). The 95 %
+# interval is Student's t times that to either side: 12.7 times with two seeds, about twice with many. The fewest
+# seeds with which a measured d lies outside:
 
 # %% jupyter={"source_hidden": true}
 full = accuracies("parts").get("everything on", [])
@@ -859,9 +866,10 @@ if len(full) > 1:
     spread = np.std(full, ddof=1)
     print(f"σ ≈ {spread:.2f} points (from {len(full)} seeds: a rough guess)")
     for d in (2.0, 1.0, 0.5, 0.25):
-        print(
-            f"to see {d:4} points: {max(2, math.ceil(8 * (spread / d) ** 2))} seeds each"
+        wide = (
+            STUDENT[min(n - 2, 17)] * math.sqrt(2 / n) * spread for n in range(2, 999)
         )
+        print(f"to see {d:4} points: {next(n for n, w in enumerate(wide, 2) if w < d)} seeds each")  # fmt: skip
 
 # %% [markdown]
 # ### Q53: Which optimiser, learning rate, warm-up and batch scaling should I use on one GPU?
@@ -944,7 +952,7 @@ seeds(with_full, "test accuracy, %")
 compare(with_full)
 
 # %% [markdown]
-# A recipe for small data, in the order to try it:
+# A recipe for small data (tried in this chapter: 2, 3, and of 5 the warm-up):
 #
 # 1. **Pre-trained weights**, if there are any: chapter 11.
 # 2. **More data by augmentation** that fits: mirror and move here; crops, colours and mixing for photographs. It makes
@@ -1084,9 +1092,9 @@ for forget in (False, True):
     print("forgotten " if forget else "zero_grad ", np.round(found[::2], 3))
 
 # %% [markdown]
-# It still learns, only worse, and that is what makes it a trap: Adam divides the growing size away, and what stays is a
-# direction from the past. The check: two forwards and backwards of one batch, without a move between them, must give the
-# same gradient.
+# It still learns, only worse, and that is what makes it a trap: Adam divides the growing size away, and what stays is
+# a sum that is mostly of the past. The check: two forwards and backwards of one batch, without a move between them,
+# must give the same gradient.
 #
 # **2. Decay inside the gradient.** `g + λ p` is not what AdamW does. Adam divides it by √s like everything else, and a
 # parameter with large gradients isn't decayed at all:

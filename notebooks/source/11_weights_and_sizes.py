@@ -347,9 +347,9 @@ bars(tables, f"share right of {len(doubled)} held-out pictures", form="{:.1%}")
 side_by_side("backbone.Backbone.forward")
 
 # %% [markdown]
-# A photograph at its own size, through a Swin-T backbone. The weights are random here (with a published file,
-# say `Backbone.from_checkpoint("swin_tiny_patch4_window7_224.pth", img_size=None)`), and float64, so that the twins can
-# be compared. Its sides are no multiples of anything: maps are padded inside and cut again.
+# A photograph at its own size, through a Swin-T backbone. The weights are random here (with a published file, say
+# `Backbone.from_checkpoint("swin_tiny_patch4_window7_224.pth", img_size=None)`), and float64, so that the twins can
+# be compared. Neither side is a multiple of 4, the patch: maps are padded inside and cut again.
 
 # %% jupyter={"source_hidden": true}
 free = replace(tiny, img_size=None, drop_path_rate=0.0)  # nothing at random
@@ -543,9 +543,9 @@ at_384, said = adapt_state(at_192, replace(found, img_size=384), found)
 print("at 384 pixels:", *said)
 
 # %% [markdown]
-# So windows are per stage: a config has `window_size`, which was asked for, and `windows`, which each stage has. The tables
-# alone reveal both, and, where a window shrank, the size of a square picture. At 384 pixels the last map has 12 tokens on a
-# side: the window is 12 again, and its table is stretched.
+# So windows are per stage: a config has `window_size`, which was asked for, and `windows`, which each stage has. The
+# tables alone reveal both, and, where a window shrank, the size of a square picture whose side is a multiple of 32.
+# At 384 pixels the last map has 12 tokens on a side: the window is 12 again, and its table is stretched.
 #
 # Detectors do neither: their windows never shrink and every second block shifts, whatever the size
 # (MMDetection 3, `mmdet/models/backbones/swin.py`). A file with norms of its own for the stages' outputs (norm0, norm1, …) is
@@ -582,9 +582,9 @@ for wanted in (
         print(f"    {to:21} {', '.join(same)}")
 
 # %% [markdown]
-# (`transformers` is what a model of version 5 has in memory; `transformers_classic` is version 4, and what files hold.) Only
-# one thing is more than a name: transformers keeps query, key and value apart, and everybody else has one matrix
-# `qkv` of three times the rows.
+# (`transformers` is what a model of version 5 has in memory; `transformers_classic` is version 4, and what files
+# hold.) In V1, only one thing is more than a name: transformers keeps query, key and value apart, and everybody else
+# has one matrix `qkv` of three times the rows.
 
 # %%
 qkv = official["layers.0.blocks.0.attn.qkv.weight"]
@@ -919,10 +919,11 @@ for name, images in inputs.items():
 # %% [markdown]
 # ### Q63: Why can weights trained at 224 run on any size when ViT cannot, and do results suffer?
 #
-# No parameter's shape depends on the size of the picture: the patch convolution and the MLPs see one token at a time, a bias
-# table sees one window, and before the head comes a mean over however many tokens there are. A ViT learns a position
-# embedding with a row for each token, and so refuses another size, unless its embedding is interpolated (timm 1.0,
-# `vision_transformer.py`: `dynamic_img_size`). Swin with such an embedding (`ape=True`) has the same trouble:
+# As long as no window shrinks (Q55), no parameter's shape depends on the size of the picture: the patch convolution
+# and the MLPs see one token at a time, a bias table sees one window, and before the head comes a mean over however
+# many tokens there are. A ViT learns a position embedding with a row for each token, and so refuses another size,
+# unless its embedding is interpolated (timm 1.0, `vision_transformer.py`: `dynamic_img_size`). Swin with such an
+# embedding (`ape=True`) has the same trouble:
 
 # %%
 for ape in (False, True):
@@ -963,9 +964,10 @@ curves(
 # %% [markdown]
 # ### Q62: What if H or W is not divisible by patch size times M (256, 512, 750, 768 ...)?
 #
-# Cutting into windows is a reshape, which needs whole windows. Code that neither pads nor shrinks windows, such as
-# Microsoft's classifier, stops with an error. Ours pads each map inside the block. How many tokens more does that make in
-# each stage, in percent? (Blank: none. A model built for the size shrinks a window to its map, so small maps need no padding.)
+# Cutting into windows is a reshape, which needs whole windows. Code that doesn't pad, such as Microsoft's classifier
+# (`models/swin_transformer.py`), stops with an error where a map is larger than the window and no multiple of it.
+# Ours pads each map inside the block. How many tokens more does that make in each stage, in percent? (Blank: none. A
+# model built for the size shrinks a window to its map, so small maps need no padding.)
 
 # %%
 print("  side   M   windows         tokens more in stage 1, 2, 3, 4")
@@ -1049,9 +1051,9 @@ for name, order in orders.items():
 # %% [markdown]
 # ### Q65: Do padded tokens take part in attention, and how much weight do they draw?
 #
-# Yes. A padded token is zero after norm1, so its query, key and value are the biases of `qkv`, and nothing masks it out
-# (Microsoft's detection code and torchvision do the same). Chapter 6 shows it in one window ("The padding takes part").
-# Here the trained model on pictures of 64 pixels, for the real tokens that see padding:
+# Yes. A padded token is zero after norm1, so its query, key and value are the biases of `qkv`, and nothing masks it
+# out for being padding (Microsoft's detection code and torchvision do the same). Chapter 6 shows it in one window
+# ("The padding takes part"). Here the trained model on pictures of 64 pixels, for the real tokens that see padding:
 
 
 # %% jupyter={"source_hidden": true}
@@ -1321,8 +1323,8 @@ for what, graph in graphs.items():
 # %% [markdown]
 # ### Q61: What do the out indices select, and must all four maps be used?
 #
-# `out_indices` selects the stages whose maps come out; stages count from 0. You need not use all. What comes after the last one you
-# asked for isn't computed, and never gets a gradient. The finest map is the largest by far:
+# `out_indices` selects the stages whose maps come out; stages count from 0. You need not use all. What comes after
+# the last one you asked for isn't computed, and never gets a gradient. Each map is about twice as large as the next:
 
 # %%
 half = load_image(photo_path("chelsea")).reduce(2)
@@ -1342,10 +1344,10 @@ for indices in ((0, 1, 2, 3), (1, 2, 3), (0, 1), (3,)):
     print(f"{indices!s:14} {megabytes:10.1f} {stages_run:12}   {where}")
 
 # %% [markdown]
-# Leaving out the finest map, (1, 2, 3), saves nothing in the backbone: stage 0 must be computed all the same. It saves in the
-# decoder, whose work grows with the maps. Leaving out the last stages saves their work; then their parameters get no gradient
-# (of layer 1 it is the merging at its end), and PyTorch's DDP (training on several GPUs) raises an error about unused
-# parameters unless told to look for them.
+# Leaving out the finest map, (1, 2, 3), saves no stage in the backbone: stage 0 must be computed all the same. It
+# saves in the decoder, whose work grows with the maps. Leaving out the last stages saves their work; then their
+# parameters get no gradient (of layer 1 it is the merging at its end), and PyTorch's DDP (training on several GPUs)
+# raises an error about unused parameters unless told to look for them.
 
 # %% [markdown]
 # ### Bicubic interpolation by a loop

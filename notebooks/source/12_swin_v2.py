@@ -375,9 +375,9 @@ marks = {"known from −7": -7, "to 7": 7}
 curves(told, "offset in tokens", "coordinate", x=offsets, marks=marks)
 
 # %% [markdown]
-# Between the dotted lines lies what window 8 knows. Beyond, the straight line goes on as steeply as before; the log line
-# rises only a little more: to the network, far offsets look nearly like those at the rim that it knows. Near the centre it
-# is the other way round: the step from offset 0 to 1 is longer than the one from 6 to 7.
+# Between the dotted lines lies what window 8 knows. Beyond, the straight line goes on as steeply as before; the log
+# line rises only a little more: to the network, far offsets look more like those at the rim that it knows. Near the
+# centre it is the other way round: the step from offset 0 to 1 is longer than the one from 6 to 7.
 #
 # Two numbers go in for each offset, 512 hidden ones, and one comes out for each head; 16 · sigmoid keeps it between 0 and 16:
 
@@ -651,7 +651,8 @@ print(f"V2's norm weights began at 0; now the largest is {max(weights):.2f}")
 curves({"spread of the stream after 60 steps": lines}, "blocks passed", logy=True)
 
 # %% [markdown]
-# V2's blocks began at nothing, so its stream starts small, and training lets the branches in. (One seed, one learning rate and 60 steps say nothing about which model is the better one in the end.)
+# V2's blocks began at nothing, and training lets the branches in. (One seed, one learning rate and 60 steps say
+# nothing about which model is the better one in the end.)
 
 # %% [markdown]
 # ### Not the same weights
@@ -1140,8 +1141,8 @@ solution("12.5")
 # %% [markdown]
 # ### Patch merging
 #
-# V2's merging reduces 4C to 2C, and norms then. Chapter 7 compares both orders: what the next stage starts
-# from has spread 1, however large the stream was.
+# V2's merging reduces 4C to 2C, and norms then. Chapter 7 compares both orders: with norm weights of 1, what the next
+# stage starts from has spread 1, however large the stream was.
 
 # %%
 side_by_side("patches.PatchMergingV2.forward")
