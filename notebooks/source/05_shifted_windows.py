@@ -87,7 +87,7 @@ print(len(sizes), "windows instead of", (H // M) * (W // M), "with sizes", *size
 
 # %% [markdown]
 # Windows of different sizes don't fit into one array. Filling them up with zeros costs
-# [more windows](#Windows-filled-up-instead). The paper's way out is to roll the map.
+# [more windows](#Windows-filled-up-instead) (deeper). The paper's way out is to roll the map.
 
 # %% [markdown]
 # **05.2** How wide are the moved windows along an axis of `n` tokens, from the first to the last?
@@ -133,7 +133,8 @@ shifted.cyclic_shift(numbers, rolled, shift=2, window_size=4)
 # %% [markdown]
 # The coloured strips have wrapped around; the dashed line where they were glued on is the **seam**. The black lines
 # are the ordinary windows of 4 × 4. The window at the top left holds four tokens each of rows 2 to 5, from 18 to 45:
-# exactly the moved window in the middle of the map. So nothing but the roll is needed to get moved windows; cutting stays as it was.
+# exactly the moved window in the middle of the map. So the roll brings a moved window under the ordinary cut. (The
+# other three hold pieces of several moved windows: that is what the mask is for.)
 
 # %%
 side_by_side("windows.cyclic_shift")
@@ -195,10 +196,10 @@ def mask_by_loop(H, W, M, s):
 
 
 # %% [markdown]
-# The library needs no loop over pairs. After the roll the seam runs $s$ rows above the bottom and $s$ columns
-# left of the right edge. **Two bits** tell on which side a token is: is its row at or below the seam? Is its
-# column at or right of it? Tokens of one window with equal bits were neighbours; with different bits they come
-# from opposite ends of the image.
+# The library needs no loop over pairs. After the roll the seam runs $s$ rows above the bottom and $s$ columns left of
+# the right edge. **Two bits** tell on which side a token is: is its row at or below the seam? Is its column at or
+# right of it? Tokens of one window with equal bits lay in one moved window; with different bits they come from
+# opposite ends of the image.
 
 # %%
 below = np.arange(8) >= 8 - 2  # rows 6 and 7 came from the top
@@ -244,7 +245,7 @@ print(f"fewest keys that any query may look at: {fewest} (a corner of 3 × 3 tok
 assert (np.diagonal(mask56, axis1=1, axis2=2) == 0).all()  # never from itself
 
 # %% [markdown]
-# So the mask does nothing in most windows: only in the last row and the last column. And it never blocks a token from
+# So here the mask does nothing in most windows: only in the last row and the last column. And it never blocks a token from
 # itself, so no row is ever blocked entirely.
 
 # %% [markdown]
@@ -325,7 +326,7 @@ print("with a blocked score of 130:", far.round(3))
 # ## 5 · The whole of SW-MSA
 #
 # Shift, cut into windows, attention with mask, put together, shift back. `mask_for` makes the mask; the listing of
-# `in_windows`, the whole path, which also pads, is in [chapter 06](06_swin_block.ipynb).
+# `in_windows`, the whole path, which also pads, is under "Deeper" in [chapter 06](06_swin_block.ipynb).
 
 # %%
 side_by_side("block.SwinTransformerBlock.attend")
@@ -446,8 +447,8 @@ without, shifting = reached(0, 28, query, blocks=4), reached(3, 28, query, block
 reach(without, shifting, query, window_size=7)
 
 # %% [markdown]
-# Without the shift a token never leaves its window, however deep the model is. With it, every block adds half a
-# window on each side: 4 tokens on one, 3 on the other. On the 56 × 56 map of stage 1, from a token in the middle:
+# Without the shift a token never hears from outside its window, however many blocks a stage has. With it, every block adds
+# half a window on each side: 4 tokens on one, 3 on the other. On the 56 × 56 map of stage 1, from a token in the middle:
 
 # %% jupyter={"source_hidden": true}
 area = {
@@ -648,10 +649,11 @@ print(
 # %% [markdown]
 # ### Q34: Why does the last stage at 224 have no shift and no mask, and why do segmentation/detection versions differ there?
 #
-# At 224 pixels the map of stage 4 has 7 × 7 tokens: one window. There is no wall to move, and a shift with mask would only
-# cut the one window in four. So the classification code sets the shift to 0 where a window covers the map. Detection code
-# is built for no size in particular and always shifts every second block, whatever map comes; its weights were trained
-# so. `Backbone.from_checkpoint` keeps to that for such files (`always_shift`). The block asks for its mask here:
+# At 224 pixels the map of stage 4 has 7 × 7 tokens: one window. There is no wall to move, and a shift with mask would
+# only cut the one window in four. So the classification code sets the shift to 0 where a window covers the map.
+# Microsoft's detection code (`mmdet/models/backbones/swin_transformer.py`) is built for no size in particular and
+# always shifts every second block, whatever map comes; its weights were trained so. `Backbone.from_checkpoint` keeps
+# to that for such files (`always_shift`). The block asks for its mask here:
 
 # %%
 side_by_side("block.SwinTransformerBlock.mask_for")
@@ -927,7 +929,7 @@ for name, matrix in (("W-MSA", W_MSA), ("SW-MSA", SW_MSA)):
 
 # %% [markdown]
 # W-MSA: its window, rows 0 to 3 and columns 0 to 3. SW-MSA: the moved window at the top border, rows 0 and 1, columns
-# 2 to 5. Token 3 got new neighbours at its right and lost those below.
+# 2 to 5. Token 3 got new neighbours at its right and lost those below and further left.
 #
 # And what do two blocks in a row give? Token $i$ hears from $j$ if there is a token that $i$ looks at in the
 # second block and that looked at $j$ in the first. That is a product of matrices.
@@ -1078,8 +1080,7 @@ print("verdict:", verdict(mask_from(labels, 4), 8, 8, 4, 2))
 assert verdict(mask_from(labels, 4), 8, 8, 4, 2) != "right"
 
 # %% [markdown]
-# It never separates columns. A look at a window on the left shows nothing wrong, nor does the one at the top left: the
-# windows at the right edge are the ones to look at.
+# It never separates columns. The windows on the left show nothing wrong: the ones at the right edge are the ones to look at.
 #
 # The property has one limit, which is rarely told: it needs at least two windows along each axis. If the map *is*
 # one window, no two tokens are $M$ apart, and yet a shift glues opposite borders together:
@@ -1093,8 +1094,7 @@ agree(
 )
 
 # %% [markdown]
-# (A Swin never shifts there; it has nothing to gain. So take the loop `mask_by_loop` as the oracle if you want to
-# be sure.)
+# (Detection code does shift there, see Q34. So take the loop `mask_by_loop` as the oracle if you want to be sure.)
 
 # %% [markdown]
 # ### Q36: Why are mask and index buffers, should they be saved, and why do they cause trouble?
@@ -1114,7 +1114,7 @@ print("after .to(device), the buffer is on", attn.relative_position_index.device
 print("after .to(device), the attribute is on", attn.note.device)
 
 # %% [markdown]
-# **Saved or not?** The official code saves both index and mask. Loading into code that decided otherwise fails,
+# **Saved or not?** The official code (`models/swin_transformer.py`) saves both index and mask. Loading into code that decided otherwise fails,
 # both ways:
 
 
@@ -1152,19 +1152,27 @@ print({name: f"{size / 1e3:.0f} kB a block" for name, size in stored.items()})
 
 # %% [markdown]
 # **The meta device** makes a model without memory, to be filled from a checkpoint. What isn't in the checkpoint
-# stays empty: a forgotten index. ([timm 1.0.24](https://github.com/huggingface/pytorch-image-models/issues/2661), loaded by transformers: "index 1841
-# is out of bounds".) Cure: compute it again.
+# stays empty, unless somebody thinks of it: a forgotten index. ([timm 1.0.24](https://github.com/huggingface/pytorch-image-models/issues/2661), loaded by transformers: "index 1841
+# is out of bounds".) Cure: compute it again. Our `WindowAttention` does so whenever it loads; here it is kept from that:
+
 
 # %%
+class Forgetful(swin_torch.WindowAttention):
+    def _restore_buffer(self, name, value):
+        """Called after loading. Ours sets the buffer `name` to `value`; this one doesn't."""
+
+
 with torch.device("meta"):
-    empty = swin_torch.WindowAttention(12, 7, 3)
+    empty, ours = Forgetful(12, 7, 3), swin_torch.WindowAttention(12, 7, 3)
 # assign: take the checkpoint's tensors as they are
-empty.load_state_dict(plain.state_dict(), assign=True)
-print("table on", empty.relative_position_bias_table.device)
-print("index on", empty.relative_position_index.device)
+for name, module in (("forgetful", empty), ("ours", ours)):
+    module.load_state_dict(plain.state_dict(), assign=True)
+    table, index = module.relative_position_bias_table, module.relative_position_index
+    print(f"{name:9} table on {table.device}, index on {index.device}")
 empty.relative_position_index = swin_torch.relative_position_index(7)
 x = torch.randn(1, 2, 49, 12)
 agree("after computing the index again", empty(x), plain(x))
+agree("ours", ours(x), plain(x))
 
 # %% [markdown]
 # **DDP** (training on several GPUs) copies the buffers of the first GPU to all others before each forward pass,

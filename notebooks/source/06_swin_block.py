@@ -74,14 +74,14 @@ def norm(token, weight=1.0, bias=0.0):
     return centred / math.sqrt(variance + 1e-5) * weight + bias
 
 
-stream = np.array([[0, 0, 4, 4], [4, 4, 0, 0], [0, 4, 0, 4], [2, 2, 6, 6]], float)
+stream = np.array([[0, 0, 4, 4], [4, 4, 0, 0], [0, 4, 0, 4], [2, 2, 8, 8]], float)
 normed = np.array([norm(token) for token in stream])
 for before, after in zip(stream, normed, strict=True):
     print(before, "→", after.round(3))
 
 # %% [markdown]
-# The first and the last token differ, yet look the same after the norm: it forgets how large a token is, and how far
-# from 0. The stream, which the norm doesn't touch, still knows.
+# The first and the last token differ, yet look the same after the norm: it forgets how far from 0 a token's
+# numbers are, and how far apart. The stream, which the norm doesn't touch, still knows.
 
 # %% [markdown]
 # **06.2** Layer norm over the last axis, without a loop. `weight` and `bias` are (c,). Write the function, run the cell,
@@ -273,8 +273,7 @@ for grid_in in ((14, 14), (7, 7), (9, 20), (1, 30), (5, 3)):
     print(f"{grid_in[0]:2} × {grid_in[1]:2} tokens: {x.shape} in and out")
 
 # %% [markdown]
-# Some diagrams write H/2 · W/2 at the end of a Swin block, as if a block halved the map. Take them at
-# their word and run the whole model: which modules give fewer tokens than they get?
+# Where does the map get smaller, then? Run the whole model: which modules give fewer tokens than they get?
 
 # %%
 steps_taken, tokens = record(model, photo), z.shape
@@ -327,9 +326,10 @@ agree("MLP token by token", [mlp(token) for token in x[0]], mlp(x)[0])
 # %% [markdown]
 # ## Drop path
 #
-# **Stochastic depth**: in training, each branch of each image is left out with a certain probability, as if the block
-# had not been there (Huang et al. 2016). What is kept grows by 1 / (1 − rate), so that the mean stays what it was. In evaluation
-# nothing is dropped. A block is an addition, so leaving it out is easy: the stream simply goes on.
+# **Stochastic depth**: in training, each branch of each image is left out with a certain probability, as if it had
+# not been there (Huang et al. 2016; they draw once for a whole mini-batch, and rescale at test time instead). What is
+# kept grows by 1 / (1 − rate), so that the mean stays what it was. In evaluation nothing is dropped. A block is an
+# addition, so leaving it out is easy: the stream simply goes on.
 
 # %%
 side_by_side("layers.DropPath.forward")
@@ -410,7 +410,7 @@ for name, order in ORDERS.items():
 
 # %% [markdown]
 # Post-norm resets the stream: what came in large goes out with the spread that the norm's weights set. The other two
-# leave it alone and add something whose size doesn't depend on it. What that does to a stack of 24 blocks and to its
+# leave it alone and add something whose size hardly depends on it. What that does to a stack of 24 blocks and to its
 # gradients, and why V2 needs cosine attention beside its norms, is measured in [chapter 12](12_swin_v2.ipynb). (V2's
 # largest models do norm the stream now and then, after every six blocks: Liu et al. 2022, section 3.2.)
 
@@ -517,7 +517,7 @@ for name, size in sizes.items():
     print(f"{name:15} attention adds {attention:.1%} of the stream, the MLP {mlp:.1%}")
 
 # %% [markdown]
-# (The scale is logarithmic.) The initialisation decides how large the first corrections are: in so narrow a model, weights of
+# (The scale is logarithmic.) The initialisation decides how large the first corrections are: weights of
 # spread 0.02 make them small, and those that this training started from ([chapter 10](10_training.ipynb)) don't. From
 # there, the MLPs' corrections grew on average, and those of attention didn't.
 

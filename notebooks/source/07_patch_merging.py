@@ -239,8 +239,8 @@ assert numbers == rearrange(labels, "p1 p2 c -> (c p1 p2)").tolist()
 
 # %% [markdown]
 # What follows is a norm and a matrix, which can be permuted to suit any order: no order is better than another. But
-# **weights and order belong together**. Official weights on Unfold's order run without any error (how to translate them
-# is the first thing under "Deeper"):
+# **weights and order belong together**. Weights for the official order (here random ones) run on Unfold's without any
+# error (how to translate them is the first thing under "Deeper"):
 
 
 # %% jupyter={"source_hidden": true}
@@ -512,10 +512,10 @@ assert (
 bars(right, "right answers", "the trained model with parts of its merging", "{:.1%}")
 
 # %% [markdown]
-# Neither the mean alone nor the differences alone will do: this model uses both, and the mean most. Which single
-# difference matters can't be told where bars differ by no more than the error. (It was trained with all four parts. One
-# that was trained with pooling would adapt to the mean; what that costs, only another training can tell. Chapter 10 does
-# such experiments.)
+# Neither the mean alone nor the differences alone will do: this model uses both, and the mean most. Of the single
+# differences it misses left − right most, and the diagonals by no more than the error. (It was trained with all four
+# parts. One that was trained with pooling would adapt to the mean; what that costs, only another training can tell.
+# Chapter 10 does such experiments.)
 
 # %% [markdown]
 # ### The same step under other names
@@ -739,7 +739,7 @@ print("reshaped: ", labels.reshape(1, 6, 4)[0, :3].tolist())
 
 # %% [markdown]
 # The check, as in the chapter before: change one token, and see that exactly one new token feels it, and that four
-# tokens of a square are felt by the same one. (It finds H and W swapped, too.)
+# tokens of a square are felt by the same one. It finds H and W swapped, too:
 
 
 # %%
@@ -761,9 +761,13 @@ def reshaped(x):
 
 
 # %%
+def swapped(x):
+    return numpy_merging(x, (6, 4))[0]
+
+
 square = [(2, 4), (2, 5), (3, 4), (3, 5)]  # row, column
-for name, f in (("gathered", gathered), ("reshaped", reshaped)):
-    print(name, square, "felt at", [felt_at(f, i, j) for i, j in square])
+for f in (gathered, reshaped, swapped):
+    print(f.__name__, square, "felt at", [felt_at(f, i, j) for i, j in square])
 
 # %% [markdown]
 # **2. The matrix with a bias, or the norm on C.** `Linear(4 * C, 2 * C)` has a bias unless told otherwise; a norm
@@ -797,6 +801,6 @@ for name, side in (("padded", 5), ("cut off", 4)):
 # ## Where to read on
 #
 # - Liu et al. 2021, section 3.1, "To produce a hierarchical representation …". Liu et al. 2022 (V2), section 3.2.
-#   Cao et al. 2021 (Swin-Unet), section 3.4, for patch expanding. Shi et al. 2016 for pixel shuffle.
+#   Cao et al. 2021 (Swin-Unet), "Decoder", for patch expanding. Shi et al. 2016 for pixel shuffle.
 # - In this package: `patches.py` in `swin_numpy` and `swin_torch`.
 # - Next: [chapter 8](08_whole_model.ipynb). Patches, blocks, merging: now all of it together.

@@ -60,9 +60,9 @@ photo = preprocess(load_image(photo_path("chelsea")), 224).astype(np.float64)
 # picture above is Swin-T at 224 × 224 pixels. Below its stages it shows two successive blocks: W-MSA and SW-MSA take
 # turns, except in stage 4, whose map of 7 × 7 tokens is a single window. There both blocks are W-MSA.
 #
-# Every head is 32 channels wide in every published size, so a stage of width C has C/32 heads. And since attention stays
-# in windows and all else treats each token by itself, the cost of the whole model is proportional to the number of
-# pixels (chapter 03 has the formula for attention).
+# Every head is 32 channels wide in every published size (counted in Q46), so a stage of width C has C/32 heads. And since
+# attention stays in windows and nothing else mixes more than 2 × 2 tokens, the cost of the model is proportional to the
+# number of pixels, but for the head and for maps that have to be padded (counted in Q45; both are under "Deeper").
 
 # %% [markdown]
 # ## By hand: a model that fits on the page
@@ -180,7 +180,7 @@ solution("08.1")
 #
 # `record` hooks every part of a model and keeps what it gave. Once in NumPy, float64; then PyTorch in float64, float32
 # and bfloat16, each measured against it: largest difference / largest value. First every parameter is moved a little:
-# at the start all biases and tables are zero and all norms one, and a twin that forgot them would agree just as well.
+# at the start all biases are zero and all norms one, and a twin that forgot them would agree just as well.
 
 # %% jupyter={"source_hidden": true}
 moves = np.random.default_rng(0)
@@ -362,7 +362,8 @@ for stage, layer in enumerate(numpy_model.layers, 1):
 cost_by_block(*zip(*rows, strict=True))
 
 # %% [markdown]
-# Let PyTorch's own counter check the work: blocks, patch embedding, mergings and head together.
+# Let PyTorch's own counter check the work: blocks, patch embedding, mergings and head together. And twice the pixels: all
+# but the head costs twice as much.
 
 # %%
 with FlopCounterMode(display=False) as counter, torch.inference_mode():
@@ -374,6 +375,10 @@ for C, (h, w) in zip(config.widths[:-1], config.grids[1:], strict=True):
     work += h * w * 8 * C * C  # a merging
 assert 2 * work == counter.get_total_flops()  # to the counter a multiply-add is two
 print(f"{work / 1e9:.2f} G multiply-adds")
+with FlopCounterMode(display=False) as twice, torch.inference_mode():
+    torch_model(torch.zeros(1, 3, 224, 448).double())  # twice the pixels
+head = 2 * 768 * 1000
+assert twice.get_total_flops() - head == 2 * (counter.get_total_flops() - head)
 
 # %% [markdown]
 # Look at the two plots. From stage to stage the map has a quarter of the tokens and twice the width, so the matrices
@@ -399,8 +404,8 @@ for deep in range(4):
 # %% [markdown]
 # ### Q46: How do T, S, B and L differ in width, depth and heads, and what channel counts must a decoder expect?
 #
-# In three numbers: the width C of stage 1, the depth of stage 3, and the heads, which follow from C. Everything else is
-# the same, or computed from these (published V1 models for 224 × 224 pixels, windows of 7):
+# In three numbers: the width C of stage 1, the depth of stage 3, and the heads, which follow from C. Everything else that
+# shapes the model is the same, or computed from these (published V1 models for 224 × 224 pixels, windows of 7):
 
 # %%
 print(
@@ -418,6 +423,15 @@ for name in ("tiny", "small", "base", "large"):
     columns = f"{c.depths!s:14} {c.num_heads!s:16} {c.widths!s:26}"
     print(f"{name[0].upper()}  {columns} {per_head.pop():6} {size:14,}")
 assert [tokens.shape[2] for tokens, _ in stages] == list(config.widths)
+per_head = {
+    width // heads
+    for name, c in CONFIGS.items()
+    if "fashion" not in name  # our own
+    for width, heads in zip(c.widths, c.num_heads, strict=True)
+}
+print(
+    f"C/head in all {len(CONFIGS) - 1} published sizes, V2 and S3 among them:", per_head
+)
 
 # %% [markdown]
 # So a decoder has to be told C, 2C, 4C, 8C: T and S fit the same decoder, B and L each need their own. Its maps have
@@ -560,8 +574,8 @@ else:
 
 # %% [markdown]
 # Read the upper half first: with parameters as they start, all four mistakes pass. Tables and biases are zero there, and
-# all norms are alike, so such a comparison shows little. Moved, the three implementations still agree to rounding, and
-# every mistake stands out.
+# all norms are alike, so such a comparison shows little. Moved, the two still agree to rounding, and every mistake
+# stands out.
 
 # %% [markdown]
 # ### Q49: Why do the layer outputs come one scale too small (28, 14, 7, 7)?
@@ -615,10 +629,11 @@ for stage, (tokens, _) in enumerate(trained.forward_stages(inputs[:10]), 1):
         print(f"stage {stage}, {name:12} {y.std():8.2f} {np.abs(y).max():12.2f} {span}")
 
 # %% [markdown]
-# Without a norm, each stage has a size of its own, the result of all that its blocks have added. With one, all maps start
-# at spread 1, whatever the checkpoint, and the decoder's first layers get inputs of one size. Microsoft's detection code
-# has them as `norm0` to `norm3`: they aren't in a classifier's file and start as new (weights 1, biases 0), so a message
-# about missing keys with these names is expected. What they gain in accuracy isn't shown here.
+# Without a norm, each stage has a size of its own, the result of all that its blocks have added. With one, all maps
+# start at spread 1, whatever the checkpoint, and the decoder's first layers get inputs of one size. Microsoft's
+# detection code (`mmdet/models/backbones/swin_transformer.py`) has them as `norm0` to `norm3`: they aren't in a
+# classifier's file and start as new (weights 1, biases 0), so a message about missing keys with these names is
+# expected. What they gain in accuracy isn't shown here.
 
 # %% [markdown]
 # ### Q47: Why is there no class token, and how would one work with windows?
