@@ -28,7 +28,8 @@ def images(package):
 @pytest.mark.parametrize("kind", ["plain", "fused"])
 def test_every_step_says_what_it_is(package, version, kind):
     model = package.SwinTransformer(replace(CONFIG, version=version)).eval().use_attention(kind)
-    steps = record(model, images(package))
+    with torch.no_grad():
+        steps, logits = record(model, images(package)), model(images(package))
     assert [(step.name, step.what) for step in steps] == [
         ("patch_embed", "patches to tokens"),
         ("layers.0.blocks.0", "W-MSA block"),
@@ -44,8 +45,8 @@ def test_every_step_says_what_it_is(package, version, kind):
         [(2, 96, 4)] * 3 + [(2, 24, 8)] * 4 + [(2, 8), (2, 3)]
     )  # fmt: skip
     assert all(step.seconds >= 0 for step in steps)
-    logits = model(images(package))
-    assert bool((steps[-1].output == logits).all())
+    # Not to the bit: a second call may lie elsewhere in memory, and a BLAS may then add in another order.
+    np.testing.assert_allclose(np.asarray(steps[-1].output), np.asarray(logits), rtol=0, atol=1e-6)
 
 
 @PACKAGES
