@@ -61,8 +61,9 @@ TOUR_WEIGHTS := $(if $(PRETRAINED),--pretrained $(filter-out 1,$(PRETRAINED)))
 tour: .venv/.run $(WITH_TORCH)  ## a photograph through Swin-T twice, NumPy and PyTorch, with every difference measured
 	@$(BIN)/python -m $(if $(WITH_TORCH),swin_torch.tour,swin_numpy figures/photos/chelsea.jpg) $(TOUR_WEIGHTS)
 
+# Two processes on two cores, at most four; the tests of a file stay together, since they share what they set up.
 test: .venv/.dev  ## all tests, notebooks included
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 lab: .venv/.lab  ## JupyterLab on the first chapter; LANGUAGE=zh: in Chinese
 	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --config=notebooks/lab/jupyter_lab_config.py

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from functools import lru_cache
 from pathlib import Path
 
 import jupytext
@@ -72,7 +73,13 @@ def anchors(source):
 
 def prose(source):
     """The lines of all Markdown cells of a chapter."""
-    cells = [cell.source for cell in read_source(source).cells if cell.cell_type == "markdown"]
+    return prose_of(Path(source).read_text(encoding="utf-8"))
+
+
+@lru_cache(maxsize=64)
+def prose_of(text):
+    """As `prose`, of a chapter's text: one page asks for the headings of a chapter a hundred times."""
+    cells = [cell.source for cell in jupytext.reads(text, fmt="py:percent").cells if cell.cell_type == "markdown"]
     return [line for cell in cells for line in cell.splitlines()]
 
 
