@@ -314,8 +314,8 @@ print("before", x0.shape, " after two blocks", x3.shape)
 
 # %% [markdown]
 # The shape stays (pictures, tokens, channels), here (1, 16, 2), however many blocks follow. What changes is how far a
-# token has seen. Change one pixel at the top left and watch which tokens notice. (With eight channels and random
-# weights: a norm over two channels leaves hardly more than which of the two is larger.)
+# token has seen. Change one pixel at the top left and watch which tokens notice. (For this we take a model with eight
+# channels and random weights: after a norm, two channels say hardly more than which of the two is larger.)
 
 # %% jupyter={"source_hidden": true}
 wide = SwinTransformer(replace(toy, embed_dim=8), seed=0, dtype=np.float64)
@@ -402,8 +402,9 @@ logits = trained(standardise(picture[None]))
 bars(dict(zip(CLASSES, softmax(logits)[0], strict=True)), xlabel="probability")
 
 # %% [markdown]
-# It sees the picture as 14 × 14 tokens, in windows of 7 × 7. Here is where one token near the bottom looks, in block 1 and
-# in block 2; what is pale lies out of its reach. On the right it is block 2 again, with the mask taken away.
+# Softmax turned the logits into probabilities, just as it turned scores into weights. The model sees the picture as
+# 14 × 14 tokens, in windows of 7 × 7. Here is where one token near the bottom looks, in block 1 and in block 2; what is
+# pale lies out of its reach. On the right it is block 2 again, with the mask taken away.
 
 # %% jupyter={"source_hidden": true}
 query = (11, 5)

@@ -409,9 +409,10 @@ show_maps({"the nine moved windows": (place[0] + 1) * 3 + place[1] + 1})
 # %% [markdown]
 # ### Q27: How does information travel, and after how many blocks does a token hear of the whole map?
 #
-# We ask PyTorch: send the gradient of *one* output token back through eight blocks. Where it isn't zero, a token
-# can change the result. Before the last block we see what one block reaches, before the last two what two blocks
-# reach, and so on. The weights are random, $M = 7$; once all blocks are W-MSA, once every second one is SW-MSA.
+# We ask PyTorch: send the gradient of *one* output token back through eight blocks. (The gradient says how much each
+# number of the input changes the output; chapter 9 works it out.) Where it isn't zero, a token can change the result.
+# Before the last block we see what one block reaches, before the last two what two blocks reach, and so on. The weights
+# are random, $M = 7$; once all blocks are W-MSA, once every second one is SW-MSA.
 # (The -100 lets about $10^{-44}$ through, which float64 can hold. So "not zero" means above $10^{-30}$.)
 
 
@@ -447,8 +448,9 @@ without, shifting = reached(0, 28, query, blocks=4), reached(3, 28, query, block
 reach(without, shifting, query, window_size=7)
 
 # %% [markdown]
-# Without the shift a token never hears from outside its window, however many blocks a stage has. With it, every block adds
-# half a window on each side: 4 tokens on one, 3 on the other. On the 56 × 56 map of stage 1, from a token in the middle:
+# Without the shift a token never hears from outside its window, however many blocks a stage has. With it, every step back
+# from the output token adds half a window on each side: 4 tokens on one, 3 on the other. On the 56 × 56 map of stage 1,
+# from a token in the middle:
 
 # %% jupyter={"source_hidden": true}
 area = {

@@ -58,7 +58,8 @@ photo = preprocess(load_image(photo_path("chelsea")), 224).astype(np.float64)
 # A Swin Transformer is a patch embedding, then **stages** of blocks with a patch merging between one stage and the
 # next, then a norm, the mean over all tokens, and one matrix that turns features into logits, one for each class. The
 # picture above is Swin-T at 224 × 224 pixels. Below its stages it shows two successive blocks: W-MSA and SW-MSA take
-# turns, except in stage 4, whose map of 7 × 7 tokens is a single window. There both blocks are W-MSA.
+# turns, except in stage 4, whose map of 7 × 7 tokens is a single window. There both blocks are W-MSA. The code writes
+# `depths=(2, 2, 6, 2)`: the number of blocks in each stage, where a W-MSA and the SW-MSA after it count as two.
 #
 # Every head is 32 channels wide in every published size (counted in Q46), so a stage of width C has C/32 heads. And since
 # attention stays in windows and nothing else mixes more than 2 × 2 tokens, the cost of the model is proportional to the
