@@ -408,7 +408,7 @@ for column in (17, 18, 19, 20, 21):
 
 # %% [markdown]
 # Its own eye gets two to five times its share, the other one from little more than half of it to one and a half times: a
-# picture with a scale of its own makes much of little. Three numbers for a colour are not enough to say *eye*. Learned channels can say more.
+# picture with a scale of its own makes much of little. Three numbers for a colour are not enough to say *eye*.
 
 # %% [markdown]
 # ### More on the softmax

@@ -47,10 +47,11 @@ from swin_numpy.training.fashion_mnist import (
 #
 # Two steps, and only the second has anything to learn. P holds all the rows of numbers; n counts the images:
 #
-# $$\text{image } (n, 3, H, W) \;\xrightarrow{\text{cut}}\; P\; (n, hw, 48)
+# $$\text{image } (n, 3, 4h, 4w) \;\xrightarrow{\text{cut}}\; P\; (n, hw, 48)
 # \;\xrightarrow{\;P\,W^\top + b\;}\; \text{tokens } (n, hw, C), $$
 #
-# with h and w a quarter of the image's rows and columns (H and W in code), and $W$ the learned matrix.
+# with h and w the numbers of patches down and across, and $W$ the learned matrix. It has a row for each of the C channels,
+# as PyTorch stores it, hence the $^\top$; in chapters 0 and 1 it lay the other way round.
 
 # %% [markdown]
 # ## An image is a block of numbers
