@@ -73,7 +73,7 @@ def anchors(source):
 
 def prose(source):
     """The lines of all Markdown cells of a chapter."""
-    return prose_of(Path(source).read_text(encoding="utf-8"))
+    return prose_of(source.read_text(encoding="utf-8"))
 
 
 @lru_cache(maxsize=64)

@@ -151,6 +151,14 @@ def test_floors_make_every_product(training, monkeypatch):
     floor.torch_floor(SMALL, 3, "cpu", torch.float32, training)()
 
 
+def test_numbers_of_a_floor_do_not_grow_from_call_to_call(monkeypatch):
+    monkeypatch.setattr(threads, "share_out", lambda work, tasks: [work(task) for task in tasks])
+    call = floor.numpy_floor(SMALL, 1, training=True)
+    with np.errstate(over="raise", invalid="raise"):
+        for _ in range(50):
+            call()
+
+
 def test_the_machine_says_which_kernels_it_takes():
     found = machine.details()
     assert any(library["internal_api"] == "openblas" for library in found["blas"]) or found["blas"]

@@ -160,7 +160,7 @@ measure.curves(
 )
 
 # %% [markdown]
-# Why care? The next step is the softmax, and it exaggerates: with large scores one key takes nearly everything. Then
+# Why care? The next step is the softmax, and it exaggerates: with scores far apart one key takes nearly everything. Then
 # the weights hardly change when a score does, so training hardly learns which way to go
 # ([measured](#More-on-the-softmax)).
 
@@ -214,8 +214,7 @@ solution("01.1")
 # ## Step 5: Z, the weights times the values
 #
 # The weights say who looks at whom, and the values wait to be handed over. Put together: $Z = \text{weights}
-# \cdot V$, one more matrix product. All four words get their result at once; nothing is computed one after the
-# other.
+# \cdot V$, one more matrix product. All four words can get their result at once: none waits for another.
 
 # %% jupyter={"source_hidden": true}
 Z = np.zeros((4, 4))
@@ -407,8 +406,9 @@ for column in (17, 18, 19, 20, 21):
     )
 
 # %% [markdown]
-# Its own eye gets two to five times its share, the other one from little more than half of it to one and a half times: a
-# picture with a scale of its own makes much of little. Three numbers for a colour are not enough to say *eye*.
+# From these five patches its own eye gets two to five times its share, the other one from little more than half of it to
+# one and a half times: a picture with a scale of its own makes much of little. Three numbers for a colour are not enough
+# to say *eye*.
 
 # %% [markdown]
 # ### More on the softmax
@@ -605,8 +605,8 @@ for number, name in enumerate("QKV"):
     agree(f"{name} from rows {rows.start} to {rows.stop - 1}", QKV[number], alone)
 
 # %% [markdown]
-# Other orders are in use: BLOOM's, in transformers, is `(a three d)`. All have the same shape, so nothing complains if
-# you read published weights in the wrong one; you get other numbers.
+# Other orders are in use: BLOOM's, in transformers 5.23 (`modeling_bloom.py`), is `(a three d)`. All have the same shape,
+# so nothing complains if you read published weights in the wrong one; you get other numbers.
 
 # %%
 for order in ("(three a d)", "(a three d)", "(a d three)"):
@@ -716,10 +716,10 @@ agree("Z of the shuffled words, and Z shuffled", after, before[order])
 agree("mean of both", after.mean(0), before.mean(0))
 
 # %% [markdown]
-# This is why *red* could not tell *fox* from *grapes*. Swin's answer is a number added to each score that
-# depends on where $j$ lies as seen from $i$, the **relative position bias** of
-# [chapter 04](04_relative_position_bias.ipynb). With it the
-# equality is gone, as it should be. Say the neighbour on the right gets 2 more:
+# So nothing could tell *red* which of the two things stands next to it. Swin's answer is a number added to each score
+# that depends on where $j$ lies as seen from $i$, the **relative position bias** of
+# [chapter 04](04_relative_position_bias.ipynb). With it the equality is gone, as it should be. Say the neighbour on the
+# right gets 2 more:
 
 # %%
 bias = 2 * np.eye(4, k=1)  # j = i + 1
@@ -820,9 +820,9 @@ print("the package:      ", softmax(large))
 agree("1000 more changes nothing", softmax(large), softmax(large - 1000))
 
 # %% [markdown]
-# **`.T` turns all axes round.** For one matrix `K.T` is right. With a batch in front it reverses *all*
-# axes, and if the sizes happen to be the same, nothing complains. `K.mT` swaps the last two, in NumPy (from
-# 2.0) and in PyTorch.
+# **`.T` turns all axes round.** For one matrix `K.T` is right. With a batch in front it reverses *all* axes, and if the
+# sizes happen to be the same, NumPy doesn't complain (PyTorch 2.13 warns). `K.mT` swaps the last two, in NumPy (from 2.0)
+# and in PyTorch.
 
 # %%
 K_batch = rng.standard_normal((4, 4, 4))  # batch, tokens, width: all 4, the worst case

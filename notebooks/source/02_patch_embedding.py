@@ -285,7 +285,7 @@ patch_to_row(pixels, 4, (i, j), rows[0, i * 56 + j])
 #
 # The whole way in one line, as PyTorch code has it: a convolution, flatten and transpose, the norm, and last
 # `pos_drop`, a **dropout**: in training, each number of each token is set to 0 with probability `drop_rate`, and the
-# others are divided by 1 − `drop_rate`, so that the mean stays. The shapes, read off a run:
+# others are divided by 1 − `drop_rate`, so that the mean stays on average. The shapes, read off a run:
 
 # %% jupyter={"source_hidden": true}
 config = swin_numpy.SwinConfig(drop_rate=0.25)
@@ -338,8 +338,8 @@ agree("conv2d is ours", rearrange(convolved, "n e h w -> n (h w) e"), by_product
 side_by_side("layers.Conv2d.forward")
 
 # %% [markdown]
-# It holds only because stride = kernel size. With stride 2 the same kernel overlaps with itself, and there are more
-# positions than patches:
+# For this the stride has to be as long as the kernel, and nothing may be padded. With stride 2 the same kernel overlaps
+# with itself, and there are more positions than patches:
 
 # %%
 overlapping = torch.nn.functional.conv2d(x, weight, bias, stride=2)
@@ -399,7 +399,7 @@ for wrong in ((4, 4), (w, h)):
 # %% [markdown]
 # ### Dropout in both twins
 #
-# The twins drop *other* numbers, as each draws from a random generator of its own. What both keep is the rule:
+# The twins drop *other* numbers, as each draws from a random generator of its own. What both keep to is the rate:
 
 # %%
 ours = swin_numpy.SwinTransformer(config)
@@ -416,9 +416,8 @@ for name, x0 in kept.items():
 # ### Q11: How do image size, patch size, patches resolution, window size M and number of windows relate?
 #
 # The grid (in Microsoft's code: `patches_resolution`) is the image's sides divided by the patch size; the number of
-# windows is the grid's sides divided by M, multiplied. Each division is rounded up: the rest is padded. With the same M a
-# larger image has more windows, not larger ones. (Models published for other sizes often have
-# another M.)
+# windows is the grid's sides divided by M, multiplied. This package rounds each division up and pads the rest. With the
+# same M a larger image has more windows, not larger ones. (Models published for other sizes often have another M.)
 
 # %%
 for side, M in ((224, 7), (448, 7), (256, 8), (384, 12)):
@@ -431,10 +430,10 @@ for side, M in ((224, 7), (448, 7), (256, 8), (384, 12)):
 # %% [markdown]
 # ### Where am I? The optional position embedding
 #
-# A token holds what its patch looks like, and nothing about where the patch lay. In an image of one colour, all
-# tokens are equal. With `ape=True` the model adds one learned row to each token, a different row for each place: an
-# **absolute position embedding**. Swin's published models do without it; the bias in their attention says where tokens lie
-# *relative to each other* ([chapter 04](04_relative_position_bias.ipynb)).
+# A token holds what its patch looks like, and nothing about where the patch lay. In an image of one colour whose sides
+# are multiples of 4, all tokens are equal. With `ape=True` the model adds one learned row to each token, a different row
+# for each place: an **absolute position embedding**. Swin's published models do without it; the bias in their attention
+# says where tokens lie *relative to each other* ([chapter 04](04_relative_position_bias.ipynb)).
 
 # %%
 plain = np.ones((1, 3, 32, 32))
@@ -568,10 +567,10 @@ agree("the photograph from 96 channels", there_and_back(96), photo)
 show_maps({f"{C} channels": denormalise(there_and_back(C))[0] for C in (48, 36, 12)})
 
 # %% [markdown]
-# With 48 channels or more, cut and matrix are a change of description, not a summary, as long as the rows of $W$ are
+# With 48 channels or more, cut and matrix are a change of description, not a summary, as long as 48 rows of $W$ are
 # independent. The norm that follows takes two numbers from each token, its mean and its length; so with the norm it takes
-# 50. How many of the 48 directions
-# in which a patch can change leave a trace in its token? The rank of the derivative:
+# 50, and a $b$: without one, the patches $r$ and $2r$ get the same token. How many of the 48 directions in which a patch
+# can change leave a trace in its token, with a random $b$? The rank of the derivative:
 
 # %%
 r, step = rng.normal(size=48), 1e-6
@@ -714,8 +713,8 @@ print(
 
 # %% [markdown]
 # **3. Other colours than the model knows.** OpenCV reads pictures as blue, green, red. Or pixels come in as 0 … 255
-# and the normalisation is forgotten. The norm after the product then hides the crime: the tokens have mean 0 and
-# variance 1 all the same.
+# and the normalisation is forgotten. The norm after the product then hides the crime: the tokens have mean 0 and variance
+# 1 all the same (as long as its two learned vectors are ones and zeros, as they are here).
 
 # %%
 embed = swin_numpy.PatchEmbed()

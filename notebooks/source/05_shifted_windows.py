@@ -449,8 +449,8 @@ reach(without, shifting, query, window_size=7)
 
 # %% [markdown]
 # Without the shift a token never hears from outside its window, however many blocks a stage has. With it, every step back
-# from the output token adds half a window on each side: 4 tokens on one, 3 on the other. On the 56 × 56 map of stage 1,
-# from a token in the middle:
+# from the output token adds half a window on each side: 4 tokens on one and 3 on the other, because the walls of one
+# kind of block cut the other kind's windows into 3 and 4. On the 56 × 56 map of stage 1, from a token in the middle:
 
 # %% jupyter={"source_hidden": true}
 area = {

@@ -40,15 +40,16 @@ def numpy_floor(config, batch, training=False):
     work = []
     for count, rows, inner, columns in products(config, batch):
         a, b, c = _arrays((count, rows, inner), (count, inner, columns), (count, rows, columns))
+        da, db = (np.empty_like(a), np.empty_like(b)) if training else (None, None)  # inputs stay as they are
         if count > 1:
             work += _halves(a, b, c)
             if training:
-                work += [*_halves(c, b.mT, a), *_halves(a.mT, c, b)]
+                work += [*_halves(c, b.mT, da), *_halves(a.mT, c, db)]
             continue
         work += [(a[0], b[0, :, part], c[0, :, part]) for part in _cuts(columns)]
         if training:
-            work += [(a[0].T, c[0, :, part], b[0, :, part]) for part in _cuts(columns)]
-            work += [(c[0, part], b[0].T, a[0, part]) for part in _cuts(rows)]
+            work += [(a[0].T, c[0, :, part], db[0, :, part]) for part in _cuts(columns)]
+            work += [(c[0, part], b[0].T, da[0, part]) for part in _cuts(rows)]
     return lambda: threads.share_out(lambda one: np.matmul(one[0], one[1], out=one[2]), work)
 
 
