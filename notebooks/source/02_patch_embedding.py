@@ -51,7 +51,7 @@ from swin_numpy.training.fashion_mnist import (
 # \;\xrightarrow{\;P\,W^\top + b\;}\; \text{tokens } (n, hw, C), $$
 #
 # with h and w the numbers of patches down and across, and $W$ the learned matrix. It has a row for each of the C channels,
-# as PyTorch stores it, hence the $^\top$; in chapters 0 and 1 it lay the other way round.
+# as PyTorch stores it, hence $W^\top$; in chapters 0 and 1 it lay the other way round.
 
 # %% [markdown]
 # ## An image is a block of numbers
