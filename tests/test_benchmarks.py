@@ -7,6 +7,7 @@ import sys
 import time
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from swin_numpy import SwinConfig, get_config
 from swin_numpy.runtime import threads
 from swin_torch import WindowAttention
 from tests.benchmarks import __main__ as command
-from tests.benchmarks import contenders, floor, machine, plans
+from tests.benchmarks import contenders, floor, machine, measure, plans
 from tests.benchmarks.__main__ import best_peer, parse, set_dtype
 from tests.benchmarks.growth import batched, everywhere, exponent, exponents, growing
 from tests.benchmarks.measure import interleaved, summary, table
@@ -28,11 +29,17 @@ SMALL = SwinConfig(img_size=32, embed_dim=8, depths=(2,), num_heads=(2,), window
                    pretrained_window_sizes=(0,))  # fmt: skip
 
 
-def test_calls_take_turns():
-    order = []
-    times = interleaved({name: lambda name=name: order.append(name) for name in "abc"}, repeats=2)
-    assert order == list("aabbcc" * 2)  # the first of two calls isn't timed
-    assert all(len(seconds) == 2 for seconds in times.values())
+def test_calls_take_turns_and_each_has_settled_before_it_is_timed(monkeypatch):
+    order, now = [], [0.0]
+    monkeypatch.setattr(measure, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+
+    def call(name):
+        order.append(name)
+        now[0] += measure.SETTLE / 2.5 if name == "quick" else 2 * measure.SETTLE
+
+    times = interleaved({name: partial(call, name) for name in ("quick", "slow")}, repeats=2)
+    assert order == ["quick", "quick", "quick", "quick", "slow", "slow"] * 2  # the last call of each is timed
+    assert times["slow"] == pytest.approx([2 * measure.SETTLE] * 2)
 
 
 def test_ratios_are_those_of_one_round():

@@ -1125,9 +1125,12 @@ print(
 speed.gains(gained)
 
 # %%
-for step, (low, _, high) in gained.items():
-    if low <= 1:
-        print(f"no gain that can be told from noise: {step} ({low:.2f} to {high:.2f})")
+noise = [
+    f"{step} ({low:.2f} to {high:.2f})"
+    for step, (low, _, high) in gained.items()
+    if low <= 1
+]
+print("no gain that can be told from noise:", *noise or ["none"], sep="\n  ")
 
 # %% [markdown]
 # Read the line at 1 with the first bar in mind: that one is a function against itself. Each step was measured on its

@@ -44,7 +44,7 @@ from .contenders import (
 )
 from .floor import gflop, numpy_floor, torch_floor
 from .growth import time_batches, time_growth
-from .measure import interleaved, peak_memory, summary, table
+from .measure import SETTLE, interleaved, peak_memory, summary, table
 
 PARTS = ("agreement", "forward", "training", "memory", "growth")
 FLOOR = "floor: products alone, {}"
@@ -111,6 +111,7 @@ def parse(arguments):
 
 def _with_defaults(args, parser):
     args.gpu = args.device != "cpu" or args.rehearse
+    args.settle = 0 if args.gpu else SETTLE  # no BLAS threads on a GPU, and little time
     args.name = (args.device if args.device != "cpu" or not args.rehearse else "cuda").replace(":", "")
     if args.rehearse:
         args.device, args.name = "cpu", f"{args.name}-rehearsal"
@@ -237,7 +238,9 @@ def time_run(run, args):
     """Time one run and print its table. Returns all that is known of it."""
     started = time.perf_counter()
     calls, missing = calls_of(run, args)
-    seconds = interleaved(able(calls, missing, 90 if args.gpu else 600), args.repeats, 2 if args.gpu else 120)
+    seconds = interleaved(
+        able(calls, missing, 90 if args.gpu else 600), args.repeats, 2 if args.gpu else 120, args.settle
+    )
     reference, against = best_peer(seconds), best_peer(seconds, compiled=True)
     floors = {name: values for name, values in seconds.items() if name.startswith("floor")}
     title = f"{run.model}, {run.what}, {run.dtype}, batch {run.batch}, {args.device}"

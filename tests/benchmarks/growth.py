@@ -132,7 +132,7 @@ def time_growth(args, config):
         calls = {
             name: call for name, call in growing(config, side, args.device, torch.float32).items() if name not in slow
         }
-        for name, values in interleaved(calls, 3).items():
+        for name, values in interleaved(calls, 3, settle=args.settle).items():
             middle = sorted(values)[1]
             seconds.setdefault(name, [None] * len(sides))[index] = middle
             slow |= {name} if middle > TOO_SLOW and "layer" in name else set()
@@ -169,7 +169,7 @@ def time_batches(args, config):
     batches = BATCHES["gpu" if args.gpu and not args.rehearse else "cpu"][: 3 if args.quick or args.rehearse else None]
     seconds = {}
     for batch in batches:
-        times = interleaved(batched(config, batch, args.device, torch.float32), 3)
+        times = interleaved(batched(config, batch, args.device, torch.float32), 3, settle=args.settle)
         for name, values in times.items():
             seconds.setdefault(name, []).append(sorted(values)[1] / batch)
     print(f"growth with the batch, ms an image in batches of {', '.join(map(str, batches))}")

@@ -8,14 +8,15 @@ import time
 from tqdm import tqdm
 
 LEAST_ROUNDS = 3
+SETTLE = 0.15  # seconds: OpenBLAS's threads wait busily for about 0.1 after their last product
 
 
-def interleaved(contenders, repeats=15, seconds=float("inf")):
+def interleaved(contenders, repeats=15, seconds=float("inf"), settle=SETTLE):
     """{name: call} → {name: list of seconds}. One call of each in turn, so that a slow moment hits all alike.
 
-    Another call, which doesn't count, goes before each: threads of the contender before may go on waiting for work,
-    busily, on cores that this one wants, and its data has driven this one's out of the cache. A pause instead would
-    be worse: cores that fell asleep wake up slowly.
+    Calls that don't count go before each, for `settle` seconds, at least one: threads of the contender before may go on
+    waiting for work, busily, on cores that this one wants, and its data has driven this one's out of the cache. A pause
+    instead would be worse: cores that fell asleep wake up slowly.
     seconds: after so many, no further round begins, if there were LEAST_ROUNDS.
     """
     times, start_of_all = {name: [] for name in contenders}, time.perf_counter()
@@ -23,11 +24,18 @@ def interleaved(contenders, repeats=15, seconds=float("inf")):
         if done >= LEAST_ROUNDS and time.perf_counter() - start_of_all > seconds:
             break
         for name, call in contenders.items():
-            call()
+            _settle(call, settle)
             start = time.perf_counter()
             call()
             times[name].append(time.perf_counter() - start)
     return times
+
+
+def _settle(call, seconds):
+    until = time.perf_counter() + seconds
+    call()
+    while time.perf_counter() < until:
+        call()
 
 
 def summary(times, reference):
