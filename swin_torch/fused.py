@@ -28,7 +28,7 @@ from torch.utils._device import DeviceContext
 from . import fused_training as training
 from .block import SwinTransformerBlock, SwinTransformerBlockV2
 from .layers import keep_mask
-from .patches import check_tokens
+from .patches import PatchMerging, PatchMergingV2, check_tokens
 from .window_attention import WindowAttentionV2, unit_vectors
 from .windows import cyclic_shift, pad_to_multiple, shift_mask, window_partition
 
@@ -45,17 +45,25 @@ def forward(blocks, x, grid):
     return _join([_through(blocks, part, grid) for part in parts])
 
 
-def applies(blocks, x):
-    """Is the fast path known to give what the blocks give, one after the other?
+def merge(part, x, grid):
+    """What PatchMerging and PatchMergingV2 return, with the products of the fast path."""
+    x, grid = part.neighbours(x, grid)
+    if isinstance(part, PatchMergingV2):
+        return part.norm(_linear(part.reduction, x)), grid
+    return _linear(part.reduction, part.norm(x)), grid
 
-    Only if each block is exactly what its class makes: with nothing else inside (such as an adapter), no method of its
+
+def applies(parts, x):
+    """Is the fast path known to give what the parts give, one after the other? They are blocks, or a PatchMerging.
+
+    Only if each is exactly what its class makes: with nothing else inside (such as an adapter), no method of its
     own, no hooks, no parametrization, no class whose methods were changed. And only for ordinary tensors that are
     computed at once: tracing, export, FLOP counters, fake tensors, vmap and jvp get the plain path. torch.compile
     compiles the fast path; like any compiled code, it doesn't notice hooks that are registered later.
     """
     if torch.compiler.is_compiling():
-        return not torch.compiler.is_exporting() and _as_made(blocks)
-    return type(x) is torch.Tensor and x.numel() > 0 and _computes_directly() and _as_made(blocks)
+        return not torch.compiler.is_exporting() and _as_made(parts)
+    return type(x) is torch.Tensor and x.numel() > 0 and _computes_directly() and _as_made(parts)
 
 
 def _computes_directly():
@@ -69,11 +77,11 @@ def _computes_directly():
     )
 
 
-def _as_made(blocks):
-    """Are all blocks as their classes make them, with nothing that the fast path would pass by?"""
+def _as_made(parts):
+    """Are all parts as their classes make them, with nothing that the fast path would pass by?"""
     if _has_any_global_hook() or any(getattr(cls, name) is not made for cls, name, made in _FUNCTIONS):
         return False
-    return all(map(_part_as_made, blocks))
+    return all(map(_part_as_made, parts))
 
 
 # As torch.compiler.assume_constant_result does, which imports the compiler: don't trace this, but call it.
@@ -146,9 +154,9 @@ def _drops(dropout):
 
 
 def _add(x, path, y):
-    """x + path(y), where path is a DropPath, in one pass."""
+    """x + path(y), where path is a DropPath, in one pass. Without gradients, in y's memory, which nobody else needs."""
     if not path.training or path.drop_prob == 0:
-        return x + y
+        return y.add_(x) if _cpu_inference(x) and x.dtype == y.dtype else x + y
     return torch.addcmul(x, y, keep_mask((len(y), 1, 1), path.drop_prob, y))
 
 
@@ -344,7 +352,8 @@ def _mask_for(padded, window_size, shift, device):
 
 
 with torch.device("meta"):  # where making a block draws no random numbers
-    _MADE = [part for Block in (SwinTransformerBlock, SwinTransformerBlockV2) for part in Block(1, 1).modules()]
+    _OUTERMOST = SwinTransformerBlock(1, 1), SwinTransformerBlockV2(1, 1), PatchMerging(1), PatchMergingV2(1)
+    _MADE = [part for outermost in _OUTERMOST for part in outermost.modules()]
 _CHILDREN = {type(part): {name: type(inner) for name, inner in part.named_children()} for part in _MADE}
 _METHODS = {cls: frozenset(name for name in dir(cls) if callable(getattr(cls, name))) for cls in _CHILDREN}
 _FUNCTIONS = [

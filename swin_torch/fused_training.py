@@ -2,7 +2,7 @@
 
 Where `usable` says so; everywhere else fused.py leaves gradients to PyTorch. What differs from what PyTorch would do:
 
-- float32 products of the forward are oneDNN's, as without gradients;
+- float32 products of linear layers are oneDNN's, forward and backward;
 - an MLP keeps what comes before GELU, not what comes after, and computes GELU's gradient in place;
 - attention keeps its weights, none so small that a processor becomes slow. Their gradient, summed over windows, is the
   bias's. PyTorch's fast kernel knows no gradient of a bias, so PyTorch would take a slow path.
@@ -73,12 +73,32 @@ class Linear(Function):
 
 def _linear_backward(dy, x, weight, wanted):
     """dx, dweight and dbias, of which `wanted` says which are needed."""
-    rows = dy.flatten(0, -2)
+    rows = dy.flatten(0, -2).contiguous()
     return (
-        (rows @ weight).view_as(x) if wanted[0] else None,
-        rows.mT @ x.flatten(0, -2) if wanted[1] else None,
+        product(rows, weight.mT).view_as(x) if wanted[0] else None,
+        weight_gradient(rows, x.flatten(0, -2)) if wanted[1] else None,
         rows.sum(0) if wanted[2] else None,
     )
+
+
+def weight_gradient(dy, x):
+    """dyᵀ x: dy (t, out), x (t, in) → (out, in).
+
+    Where tokens are many, oneDNN is quicker at it as the gradient of a 1x1 convolution over a row of t pixels; where
+    there are more channels than tokens, or far more than come out, as a product.
+    """
+    (t, o), i = dy.shape, x.shape[1]
+    if not ONEDNN or x.dtype != torch.float32:
+        return dy.mT @ x
+    if t < i or i > 2 * o:
+        return product(dy.mT, x.mT)
+    dy, x = (each[None, None].permute(0, 3, 1, 2) for each in (dy, x))  # (1, c, 1, t), channels last: no copy
+    kernel = dy.new_empty(o, i, 1, 1).to(memory_format=torch.channels_last)  # its numbers don't matter
+    once, nowhere, wanted = (1, 1), (0, 0), (False, True, False)
+    dkernel = torch.ops.aten.convolution_backward(dy, x, kernel, None, once, nowhere, once, False, nowhere, 1, wanted)[
+        1
+    ]
+    return dkernel.reshape(o, i)
 
 
 class Mlp(Function):

@@ -58,6 +58,12 @@ class BasicLayer(Module):
             x = block(x, grid)
         return x
 
+    def _merge(self, x, grid):
+        """The PatchMerging that follows: x (n, h·w, c), grid (h, w) → (n, h/2·w/2, 2c), (h/2, w/2)."""
+        if self.fast_forward is not None and fused.applies([self.downsample], x):
+            return fused.merge(self.downsample, x, grid)
+        return self.downsample(x, grid)
+
 
 def parts_of(config, stage):
     """The classes of a stage's blocks and of its PatchMerging, and the arguments that only V2's blocks have."""
@@ -111,7 +117,7 @@ class SwinTransformer(Module):
             if i in indices:
                 stages.append((x, grid))
             if i < indices[-1]:
-                x, grid = self.layers[i].downsample(x, grid)
+                x, grid = self.layers[i]._merge(x, grid)
         return stages
 
     @classmethod

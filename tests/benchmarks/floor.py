@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from swin_numpy.runtime import threads
+from swin_torch.fused_training import weight_gradient
 
 from .contenders import finish
 
@@ -79,7 +80,7 @@ def torch_floor(config, batch, device, dtype, training=False):
         )
         work.append((linear, x, weight))
         if training:
-            work += [(linear, y, weight.T.contiguous()), (torch.mm, y.T, x)]
+            work += [(linear, y, weight.T), (weight_gradient if onednn else torch.mm, y if onednn else y.T, x)]
 
     def call():
         with torch.inference_mode():
