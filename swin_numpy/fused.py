@@ -32,6 +32,7 @@ from .window_attention import WindowAttentionV2, lengths
 from .windows import cyclic_shift, pad_to_multiple, shift_mask, window_partition
 
 GROUP = 2**19  # numbers in the tokens of a group of windows, at most: 2 MB in float32
+PIECE = 2**18  # numbers that go through bias and GELU at a time: smaller pieces cost more calls than the cache saves
 FEW = 256  # tokens: with so few, the cores share out heads and channels instead of windows
 SAFE = 30  # exp(±30), and sums of such numbers, are far from the limits of float32
 LEAST = -70  # exp(-70) is nothing beside exp(-30), and still far from what a processor multiplies slowly
@@ -236,9 +237,14 @@ def prepare(attn, q, key, v, heads):
 def _mlp(mlp, x, out, channels):
     """x (c, l) → out (c, l): what these channels of the middle contribute to Mlp's result, without fc2's bias."""
     weight = plain(mlp.fc1.weight)[channels]
+    bias = None if mlp.fc1.bias is None else mlp.fc1.bias[channels]
     y = np.matmul(weight, x, out=scratch("wide", (len(weight), x.shape[1]), x.dtype))
-    y = add_to_columns(y, mlp.fc1.bias, channels)
-    np.matmul(plain(mlp.fc2.weight)[:, channels], _gelu(y), out=out)
+    z = scratch("gelu", y.shape, x.dtype)
+    write = write_gelu32 if x.dtype == np.float32 else write_gelu
+    step = max(1, PIECE // x.shape[1])
+    for some in (slice(start, start + step) for start in range(0, len(y), step)):
+        write(z[some], add_to_columns(y[some], bias, some))
+    np.matmul(plain(mlp.fc2.weight)[:, channels], z, out=out)
 
 
 def add_to_columns(x, bias, channels=slice(None)):
@@ -279,14 +285,6 @@ def _norm(layer, x, eps=1e-5):
     y /= np.sqrt(variance + eps)
     y *= plain(layer.weight)[:, None]
     y += plain(layer.bias)[:, None]
-    return y
-
-
-def _gelu(x):
-    """GELU of x, into memory that is used again."""
-    y = scratch("gelu", x.shape, x.dtype)
-    write = write_gelu32 if x.dtype == np.float32 else write_gelu
-    write(y, x)
     return y
 
 
