@@ -101,7 +101,7 @@ def write_gelu32(y, x):
     np.subtract(u, y, out=y)
 
 
-def write_gelu_and_slope(y, x, bias, size=2**17):
+def write_gelu_and_slope(y, x, bias, size=2**18):
     """Of x + bias, x (c, l) and bias (c,): write GELU into y, and its derivative Φ + x · φ into x."""
     step = max(1, size // x.shape[1])
     for start in range(0, len(x), step):

@@ -88,7 +88,7 @@ class AdamW:
             self.square[name][...] = state[f"square.{name}"]
 
 
-def pieces(*arrays, size=2**16):
+def pieces(*arrays, size=2**17):
     """Yield matching pieces of arrays of the same shape, as flat views of `size` numbers, which fit into the cache."""
     flat = [plain(array).reshape(-1) for array in arrays]
     for start in range(0, flat[0].size, size):

@@ -69,9 +69,9 @@ def test_fifty_steps_of_adamw_are_pytorchs(options):
 
 
 def test_more_numbers_than_one_piece_holds():
-    """AdamW works on pieces of 2^16 numbers: all of them must move, each with its own means."""
+    """AdamW works on pieces of 2^17 numbers: all of them must move, each with its own means."""
     rng = np.random.default_rng(0)
-    value = rng.normal(size=(3, 2**16 + 7))
+    value = rng.normal(size=(3, 2**17 + 7))
     ours = {"weight": Parameter(value)}
     theirs = torch.nn.Parameter(torch.from_numpy(value.copy()))
     optimizer = AdamW(ours.items(), lr=0.1)
