@@ -217,7 +217,7 @@ show_maps({name: row.reshape(2, 2) for name, row in looks.items()})
 #
 # Windows are cheap, but they build walls. Tokens 5 and 6 (counted row by row, from 0) are neighbours in the middle of
 # the tree, and a wall runs between them: in this stage they never meet. So in every second block the windows lie
-# elsewhere, moved by half a window.
+# elsewhere, moved down and to the right by half a window.
 
 # %% jupyter={"source_hidden": true}
 windows_on_image(photo, 16, 7, shift=3)
@@ -277,7 +277,8 @@ agree("roll + mask, and the true unequal windows", back, true)
 #
 # Attention moves information between tokens. Around it Swin builds a **block**: norm the tokens, attend, **add** the
 # result to what was there; norm again, let a small network (the **MLP**) work on each token by itself, add again. The
-# norm brings each token to mean 0 and variance 1, then scales and moves it; what is added leaves the original in place.
+# norm brings each token to mean 0 and variance 1 (it subtracts the mean of the token's channels and divides by their
+# spread), then scales and moves it; what is added leaves the original in place.
 #
 # Here is our whole toy model, with our matrices in it: two blocks, merging, one more block.
 
@@ -438,6 +439,7 @@ right = {name: answer == test.labels[::4] for name, answer in answers.items()}
 print(f"other answers: {(answers['none'] != answers['mask']).sum()} of 500")
 print(f"right with the mask only: {(right['mask'] & ~right['none']).sum()}")
 print(f"right without it only: {(right['none'] & ~right['mask']).sum()}")
+print(f"wrong both ways: {((answers['none'] != answers['mask']) & ~right['mask'] & ~right['none']).sum()}")
 
 # %% [markdown]
 # Nothing crashed, no shape changed, and nearly all answers are the same: a lost mask is a *quiet* mistake. That is why
@@ -468,7 +470,8 @@ side_by_side("windows.pad_to_multiple")
 # %% [markdown]
 # **The arrow.** Most of Swin is moving axes about, and both packages write that with [einops](https://einops.rocks).
 # `n (kh mh) (kw mw) c -> n (kh kw) (mh mw) c` reads: *the rows are kh windows of mh rows each, the columns kw windows of mw
-# columns; bring the two window axes together, and the two axes inside a window.* A letter means the same everywhere:
+# columns; bring the two window axes together, and the two axes inside a window.* A letter of an arrow means the same in every
+# arrow:
 #
 # | | | | |
 # |:--|:--|:--|:--|

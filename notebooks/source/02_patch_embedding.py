@@ -305,7 +305,8 @@ with torch.no_grad():
 shape_line(steps)
 
 # %% [markdown]
-# `pos_drop` sits after the position embedding, if there is one, and before the first block. The published models have
+# `pos_drop` sits after the position embedding (a learned row for each place, added to the tokens; Swin leaves it out unless
+# asked), if there is one, and before the first block. The published models have
 # `drop_rate=0`, which does nothing; outside of training it does nothing at any rate
 # ([tried](#Dropout-in-both-twins)).
 

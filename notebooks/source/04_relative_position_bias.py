@@ -317,7 +317,8 @@ agree(
 #
 # Let us write four tables by hand, each a head with a simple wish. (What training writes into a table comes
 # [below](#Tables-that-were-learned).) Here they are, unfolded to 13 × 13, seen from the query in the blue frame: what
-# lies left in the picture is left of the query.
+# lies left in the picture is left of the query. (So the pictures run from query to key, and the table's offsets from key to
+# query: the sign is turned.)
 
 
 # %% jupyter={"source_hidden": true}

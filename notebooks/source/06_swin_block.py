@@ -110,8 +110,8 @@ print("branch, each token:", branch[0].round(3))
 print(stream_1.round(3))
 
 # %% [markdown]
-# And an MLP with a single hidden unit. It asks of each token: *how much larger is channel 0 than channel 3?* and writes
-# the answer to channel 1. Between asking and writing stands **GELU**, a soft switch: large positive numbers pass,
+# And an MLP with a single hidden unit. It gets each token after the second norm, asks *how much larger is channel 0 than
+# channel 3?* and writes the answer to channel 1. Between asking and writing stands **GELU**, a soft switch: large positive numbers pass,
 # negative ones hardly do.
 
 
@@ -167,7 +167,7 @@ def block_by_loop(x, p):
 # ## The library's version, twice
 #
 # The block without a shift, and its code. `forward` has one more line in NumPy: `save` keeps what the backward pass will need (chapter 9), and PyTorch does that
-# unseen. `attend` is (S)W-MSA on a whole map; its listing is under "Deeper", where maps are padded. In the MLP, `fc1`
+# unseen. `attend` is (S)W-MSA on a whole map, as chapter 5 lists it. In the MLP, `fc1`
 # widens a token from C to 4C numbers and `fc2` brings it back to C; `drop1` and `drop2` are ordinary dropout, with rate
 # 0 in the published models.
 
@@ -344,7 +344,7 @@ assert all(np.ptp(image) == 0 for image in y)  # dropped as a whole or not at al
 assert drop.eval()(x) is x  # in eval mode the input itself comes back
 
 # %% [markdown]
-# Which branches take part, for twelve images of a batch? The two branches of a block draw separately. The rate grows from 0 at the first block to `drop_path_rate` at the last.
+# Which branches take part, for twelve images of a batch? The two branches of a block draw separately. The rate grows evenly, from 0 at the first block to `drop_path_rate` at the last.
 
 
 # %% jupyter={"source_hidden": true}
@@ -452,7 +452,7 @@ show_maps(pictures, columns=3, window={titles[1]: 7, titles[2]: 7})
 # %% [markdown]
 # Each map has its own scale, from its smallest to its largest number; the print above has the true sizes. (The patch
 # embedding ends with a norm: 96 numbers of variance 1 make a row of length √96.) The attention branch is made of squares:
-# here all tokens of a window get nearly the same correction. The MLP branch differs from token to token.
+# here the corrections of one window are nearly of one size. The MLP branch differs from token to token.
 
 # %% [markdown]
 # ### The stream is a sum

@@ -52,7 +52,8 @@ torch.set_num_threads(1)  # small matrices: more threads would only wait
 # $$z'_{i,j} = W \; \mathrm{LN}\left(\left[\, z_{2i,\,2j},\;\; z_{2i+1,\,2j},\;\;
 # z_{2i,\,2j+1},\;\; z_{2i+1,\,2j+1} \,\right]\right)$$
 #
-# $W$ is 2C × 4C. Half as many rows, half as many columns, twice as many channels (Liu et al. 2021, section 3.1). Look
+# $W$ is 2C × 4C and multiplies a column of numbers; tokens are stored as rows, and a row is multiplied by $W^\top$, 4C × 2C.
+# Half as many rows, half as many columns, twice as many channels (Liu et al. 2021, section 3.1). Look
 # at the order of the four: first down, then to the right. The picture is drawn for C = 96.
 
 # %%

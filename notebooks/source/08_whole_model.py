@@ -56,7 +56,8 @@ photo = preprocess(load_image(photo_path("chelsea")), 224).astype(np.float64)
 # ## The idea
 #
 # A Swin Transformer is a patch embedding, then **stages** of blocks with a patch merging between one stage and the
-# next, then a norm, the mean over all tokens, and one matrix that turns features into logits, one for each class. The
+# next, then a norm, the mean over all tokens, and a linear layer (a matrix and a bias) that turns features into logits,
+# one for each class. The
 # picture above is Swin-T at 224 × 224 pixels. Below its stages it shows two successive blocks: W-MSA and SW-MSA take
 # turns, except in stage 4, whose map of 7 × 7 tokens is a single window. There both blocks are W-MSA. The code writes
 # `depths=(2, 2, 6, 2)`: the number of blocks in each stage, where a W-MSA and the SW-MSA after it count as two.
@@ -98,7 +99,8 @@ shape_line(line)
 
 # %% [markdown]
 # Blocks keep the shape, merging changes it, and at the end every token counts the same: a plain mean. (The last block
-# would have been an SW-MSA, but its map of 4 × 4 is one window; see the traps under "Deeper".)
+# would have been an SW-MSA, but its map of 4 × 4 is one window. A block looks at the map it is given: in a larger picture
+# the same block shifts. Other code decides otherwise; see the traps under "Deeper".)
 
 # %% [markdown]
 # **08.4** From the last tokens to logits. `norm` is a function of (…, c).

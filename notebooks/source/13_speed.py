@@ -23,6 +23,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # one core: see "How to hold a st
 
 import inspect
 import json
+import subprocess
+import sys
 import tracemalloc
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -1085,6 +1087,52 @@ race("9 threads (GELU)", calls, clock=perf_counter)
 # is `swin_numpy/runtime/threads.py`: there each thread takes *groups of windows*, so that threads meet once a block, not once a
 # step.)
 #
+# How near does the package come? One image on its fast path: on one core; on all of them, by threads; and, as a
+# control, in as many processes at once as there are cores, each on one core with an image of its own. If the cores
+# themselves slowed each other down, these would take longer than the first.
+
+# %%
+ONE_IMAGE = """
+import numpy as np
+from time import perf_counter
+from swin_numpy import SwinTransformer, get_config
+model = SwinTransformer(get_config("swin_tiny_patch4_window7_224")).use_attention("fused")
+image, seconds = np.ones((1, 3, 224, 224), np.float32), []
+for _ in range(30):
+    start = perf_counter()
+    model(image)
+    seconds.append(perf_counter() - start)
+print(np.median(seconds[5:]))
+"""
+
+
+def one_image(threads, processes=1):
+    """Milliseconds for one image in each of some processes at once."""
+    variables = os.environ | {"OMP_NUM_THREADS": str(threads)}
+    command, options = (
+        [sys.executable, "-c", ONE_IMAGE],
+        {"env": variables, "text": True},
+    )
+    started = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, **options)
+        for _ in range(processes)
+    ]
+    return 1000 * np.median([float(process.communicate()[0]) for process in started])
+
+
+cores = core_count()
+one, shared, beside = one_image(1), one_image(cores), one_image(1, processes=cores)
+print(
+    f"one core {one:.0f} ms; {cores} threads {shared:.0f} ms, {one / shared:.2f} times as fast"
+)
+print(
+    f"{cores} processes at once: {beside:.0f} ms each, {beside / one:.2f} times as long as one alone"
+)
+
+# %% [markdown]
+# What threads lose and processes don't: only one thread at a time may run Python's own code, between one NumPy
+# operation and the next. That this makes the difference is likely, and not tested here.
+#
 # ### Step 10: numbers that are almost zero
 #
 # A masked score is about -100, and $e^{-100}$ is less than the smallest number that float32 holds with all its digits.
@@ -1311,8 +1359,8 @@ solution("13.2")
 #
 # So far: one core, and this page's own clock. `make bench` takes all cores, the models of timm, torchvision and
 # transformers as they are and compiled, and the **floor**: the same matrix products and nothing else. Results of one
-# machine are kept with the project; the picture at the top shows them. They are older than the floor, than step 10 and
-# than NumPy's fast path in training. For each run the fastest peer, then what our fast paths take in multiples of it:
+# machine are kept with the project; the picture at the top shows them. For each run the fastest peer, then what our
+# fast paths take in multiples of it:
 
 # %% jupyter={"source_hidden": true}
 RESULTS = Path("..") / "tests" / "benchmarks" / "results"
