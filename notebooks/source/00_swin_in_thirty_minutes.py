@@ -157,8 +157,8 @@ agree("by hand and swin_numpy", Z, ours.Z)
 agree("swin_numpy and swin_torch", ours.Z, theirs.Z)
 
 # %% [markdown]
-# A real Swin does this several times side by side, each time with its own matrices on its own share of the channels: the
-# **heads**. Then one more matrix, the **projection**, mixes what they brought. → [chapter 01](01_self_attention.ipynb)
+# A real Swin does this several times side by side, each time with narrower matrices of its own: the **heads**. Each
+# reads the whole token and fills its own share of the channels. Then one more matrix, the **projection**, mixes what they brought. → [chapter 01](01_self_attention.ipynb)
 
 # %% [markdown]
 # ## 4 · Why windows?
@@ -357,7 +357,8 @@ theirs = twin(tensor(pixels[None, None]))
 agree("NumPy and PyTorch, from pixels to logits", logits, theirs)
 
 # %% [markdown]
-# From pixels to logits, and you have seen every step. A real Swin has the same steps, with larger numbers:
+# From pixels to logits, and you have seen every step. A real Swin has several heads, one more
+# norm, right after the patch matrix, and larger numbers:
 
 # %%
 for stage, (h, w) in enumerate(config.grids):
@@ -428,21 +429,23 @@ attention_rows(
 
 # %% [markdown]
 # Without the mask, the token at the bottom also looks at the top of the picture, which the roll has brought beside it. How
-# much harm does that do? Let both name 500 pictures.
+# much harm does that do? Let both name 1,000 pictures.
 
 # %% jupyter={"source_hidden": true}
 answers = {
-    name: m(standardise(test.images[::4])).argmax(axis=1)
+    name: m(standardise(test.images[::2])).argmax(axis=1)
     for name, m in (("mask", trained), ("none", careless))
 }
-right = {name: answer == test.labels[::4] for name, answer in answers.items()}
-print(f"other answers: {(answers['none'] != answers['mask']).sum()} of 500")
+right = {name: answer == test.labels[::2] for name, answer in answers.items()}
+print(f"other answers: {(answers['none'] != answers['mask']).sum()} of 1,000")
 print(f"right with the mask only: {(right['mask'] & ~right['none']).sum()}")
 print(f"right without it only: {(right['none'] & ~right['mask']).sum()}")
-print(f"wrong both ways: {((answers['none'] != answers['mask']) & ~right['mask'] & ~right['none']).sum()}")
+print(
+    f"wrong both ways: {((answers['none'] != answers['mask']) & ~right['mask'] & ~right['none']).sum()}"
+)
 
 # %% [markdown]
-# Nothing crashed, no shape changed, and nearly all answers are the same: a lost mask is a *quiet* mistake. That is why
+# Nothing crashed, no shape changed, and most answers stay as they were; but most that changed became wrong. A lost mask is a *quiet* mistake. That is why
 # every step here has a check.
 
 # %% [markdown]
@@ -461,7 +464,7 @@ contents()
 # ## How to read the rest
 #
 # **Two packages, one model.** `swin_numpy` is written from scratch with NumPy and einops, derivatives included.
-# `swin_torch` is its **twin**: same files, classes, methods, argument names and weights. Side by side, only what PyTorch
+# `swin_torch` is its **twin**: the model's files, classes, methods, arguments and weights have the same names. Side by side, only what PyTorch
 # does for you differs:
 
 # %%

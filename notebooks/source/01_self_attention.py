@@ -161,8 +161,8 @@ measure.curves(
 
 # %% [markdown]
 # Why care? The next step is the softmax, and it exaggerates: with scores far apart one key takes nearly everything. Then
-# the weights hardly change when a score does, so training hardly learns which way to go
-# ([measured](#More-on-the-softmax)).
+# most weights hardly change when a score does ([measured](#More-on-the-softmax)); that this hinders training
+# is what Vaswani et al. (2017, section 3.2.1) suspected.
 
 # %% [markdown]
 # ## Step 4: the softmax turns scores into weights
@@ -414,8 +414,8 @@ for column in (17, 18, 19, 20, 21):
 # ### More on the softmax
 #
 # What large scores do, for 200 queries and 49 keys of width 256. The derivative of a weight $w$ with respect to its own
-# score is $w(1-w)$: where that is tiny, the softmax hardly reacts when a score changes, and hardly any gradient comes
-# through.
+# score is $w(1-w)$: where that is tiny, the softmax hardly reacts when a score changes.
+# (That isn't all there is to training: a score that isn't divided hands √d times as much on to Q and K.)
 
 # %%
 q = rng.standard_normal((200, 1, 256))  # 200 queries of width 256
@@ -438,7 +438,7 @@ assert np.isclose(moved, w * (1 - w), rtol=1e-5)
 
 # %% [markdown]
 # Here is the row of *eats* divided by other numbers
-# $T$: by little, and *fox* takes everything; by much, and all words become equal. (In a running notebook
+# $T$: by little, and *fox* takes nearly everything; by much, and the words come closer to equal. (In a running notebook
 # the slider moves the picture in the middle.)
 
 
@@ -801,7 +801,7 @@ for name, model in (("start", start), ("trained", trained)):
               f"content alone {by_content:.0%}, place alone {by_place:.0%}")  # fmt: skip
 
 # %% [markdown]
-# At the start heads differ mostly by place, since their bias tables are random. Training set them further apart: in the
+# At the start heads differ mostly by place: their random bias tables have a spread of 1. Training set them further apart: in the
 # first of these blocks place still counts for more, in the next three content does. (One training; the tables' start is
 # our choice, see [chapter 10](10_training.ipynb).)
 

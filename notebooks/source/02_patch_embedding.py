@@ -624,8 +624,8 @@ for name, w in (("start", start), ("learned", learned), ("random", many)):
           f" {(even > 0.9).mean():4.0%} nearly averages")  # fmt: skip
 
 # %% [markdown]
-# Nobody told the model which filters to use. Thirty-two of them for four pixels are far more than are needed to keep
-# everything. Has it kept everything? As above, from the channels back to the pixels, on a picture that it never saw:
+# Nobody told the model which filters to use (this is one training). Thirty-two of them for four pixels are far more than are needed to keep
+# everything. Has it kept everything, before the norm? (Random filters would have.) As above, from the channels back to the pixels, on a picture that it never saw:
 
 # %%
 cloth = standardise(fashion_mnist(SUBSET, "test").images[6:7]).astype(np.float64)

@@ -497,7 +497,7 @@ except RuntimeError as error:
     print(str(error).split(" (")[0])
 
 # %% [markdown]
-# Only `contiguous` moves numbers. Without it, PyTorch refuses the last `view`: a safe mistake. (`reshape` copies by
+# Only `contiguous` moves numbers. Without it, PyTorch refuses the last `view` (if a row has several windows): a safe mistake. (`reshape` copies by
 # itself where it has to, and so does NumPy.) The dangerous mistake is to leave out `permute`: all shapes fit. Each
 # picture shows which window every token ends up in:
 
@@ -550,8 +550,8 @@ agree("official order", ours, official)
 # ### Q13: How should the window size be chosen: why 7, must it be odd, can it differ between stages, and what do 3, 4 or 56 do?
 #
 # 7 divides the grids of a 224-pixel image: 56, 28, 14 and 7. That is handy; the paper gives no reason. V1 takes 12 at
-# 384 pixels, V2 8 or 16 at 256, so it needn't be odd. Windows that don't divide the grid work too, but pad: tokens of
-# zeros are computed like others. A stage may have a window of its own (`window_size=(7, 7, 14, 7)`, as in the
+# 384 pixels, V2 8 or 16 at 256, so it needn't be odd. Windows that don't divide the grid work too here (Microsoft's
+# classifier stops with an error), but pad: tokens of zeros are computed like others. A stage may have a window of its own (`window_size=(7, 7, 14, 7)`, as in the
 # published Swin-S3 models). 56 in stage 1 is global attention.
 
 # %%
@@ -601,7 +601,7 @@ off = np.abs(a - b).max() / np.abs(b).max()
 print(f"with a bias: largest relative difference {off:.2f}")
 
 # %% [markdown]
-# The **windows** may be shuffled in any case: all share the same weights, and none sees another.
+# Without a mask (chapter 5) the **windows** may be shuffled too: all share the same weights, and none sees another.
 
 # %%
 k = rng.permutation(windows.shape[1])
@@ -740,8 +740,9 @@ print(f"at {4 * sides[-1]} pixels, global attention took {times:.0f} times as lo
 
 # %% [markdown]
 # The clock differs from machine to machine and from run to run, and it counts what the formula leaves out: the softmax,
-# what every call costs however small its arrays (probably why the measured lines start out flatter), and where the
-# numbers are stored (probably why the global one ends steeper). Written this
+# what every call costs however small its arrays (probably why the measured lines start out flatter), and
+# fetching memory from the system for large arrays, anew in each call (likely why the global line ends steeper:
+# in a process that kept its memory, it once came out as steep as the formula says). Written this
 # way, with one matrix product after the other, all weights of a head are stored, four bytes each:
 
 # %%
@@ -875,8 +876,8 @@ for stage, layer in enumerate(trained.layers, 1):
     x, grid = layer.downsample(x, grid) if layer.downsample else (x, grid)
 
 # %% [markdown]
-# The first block looks almost by place alone: each head averages by a fixed pattern of offsets, much as a convolution
-# does (but not over a neighbourhood: in the maps above many favourites lie far away). In stage 2 content
+# The first block looks almost by place alone (one training): each head averages by a fixed pattern of offsets, much as a convolution
+# does (but not over the nearest tokens: in the maps above the favourites lie two or three away). In stage 2 content
 # takes over, from its second block on.
 
 # %% [markdown]

@@ -518,15 +518,19 @@ for title, before, after in zip(titles, start.T, learned.T, strict=True):
           f"{side // 2 - col:+d} right, at the start number {rank}; neighbours {smooth[0]:+.2f} → {smooth[1]:+.2f}")  # fmt: skip
 
 # %% [markdown]
-# So a head's favourite is in good part what chance gave it. How much is a bias in
+# So here a head's favourite is in good part what chance gave it. (This training starts its tables with spread 1; the
+# published one, with 0.02.) How much is a bias in
 # weights? $e^b$ is the factor that it puts on a weight before the row is scaled. In one row a query sees only 49 of the
-# 169 offsets; the ratio between its most and least favoured key, for equal content:
+# 169 offsets; the ratio between its most and least favoured key, for equal content, at the start → at the end:
 
 # %%
 index = swin_numpy.relative_position_index(7)
-for title, column in zip(titles, learned.T, strict=True):
-    ratios = np.exp(np.ptp(column[index], axis=1))  # of each query
-    print(f"{title}: median {np.median(ratios):5.0f}, largest {ratios.max():5.0f}")
+for title, *tables in zip(titles, start.T, learned.T, strict=True):
+    ratios = [
+        np.exp(np.ptp(column[index], axis=1)) for column in tables
+    ]  # of each query
+    medians, largest = ([f"{of(r):.0f}" for r in ratios] for of in (np.median, np.max))
+    print(f"{title}: median {' → '.join(medians)}, largest {' → '.join(largest)}")
 
 # %% [markdown]
 # Chapter 10 trains the model again without any table.
@@ -915,9 +919,9 @@ assert change(model, 28) < 1e-12 and change(no_bias, 28) < 1e-12
 #   from another.
 # - **1 pixel** changes what each patch holds; **4 and 32 pixels** leave the patches as they are, but cut other
 #   windows.
-# - With the bias at zero it is the same story. What notices the move is the grid of windows, not the bias.
-# - With an absolute embedding a move by a whole window is noticed, too. (It starts at zero; ours is random, to see
-#   its effect.)
+# - With the bias at zero the moves are noticed as well: the grid of windows is enough.
+# - With an absolute embedding a move by a whole window is noticed, too. (It starts with spread 0.02; ours has
+#   more, to see its effect.)
 #
 # So where several windows lie side by side, the model knows offsets inside a window, and not where the window lies. The
 # exception is stage 4 at 224 pixels, where one window is the whole map: an offset to everything is as good as a place.

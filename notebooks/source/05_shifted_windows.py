@@ -3,7 +3,7 @@
 #
 # ![Six beats on a map with a photograph: walls between windows, the map rolls up and left, the seam, ordinary windows cut again, the mask, the map rolls back](../figures/gallery/cyclic_shift.gif)
 #
-# Windows make attention cheap, and they build walls: no token ever learns of anything outside its window. So in every
+# Windows make attention cheap, and they build walls: within a stage no token ever learns of anything outside its window. So in every
 # second block the windows lie elsewhere. How that is done with one roll of the map and one mask is the heart of Swin.
 #
 # After this chapter you can explain
@@ -450,7 +450,8 @@ reach(without, shifting, query, window_size=7)
 # %% [markdown]
 # Without the shift a token never hears from outside its window, however many blocks a stage has. With it, every step back
 # from the output token adds half a window on each side: 4 tokens on one and 3 on the other, because the walls of one
-# kind of block cut the other kind's windows into 3 and 4. On the 56 × 56 map of stage 1, from a token in the middle:
+# kind of block cut the other kind's windows into 3 and 4. On the 56 × 56 map of stage 1, from a token in the middle (a
+# corner needs more blocks):
 
 # %% jupyter={"source_hidden": true}
 area = {
@@ -459,6 +460,8 @@ area = {
 }
 for name, tokens in area.items():
     print(f"{name:17}", *(f"{t:5}" for t in tokens))
+corner = [seen.all() for seen in reached(3, 56, (0, 0), blocks=16)]
+print("from a corner, blocks until the whole map is seen:", 1 + corner.index(True))
 # a square with side 7k
 assert area["W-MSA and SW-MSA"] == [(7 * k) ** 2 for k in range(1, 9)]
 curves(area, xlabel="blocks", ylabel="tokens that can matter", x=range(1, 9))
@@ -792,7 +795,7 @@ for side in (56, 28, 14):
 # %% [markdown]
 # ### Seeing through the whole model
 #
-# So $k$ blocks reach a square of $7k \times 7k$ tokens: a large map needs many blocks. Swin has another means:
+# So $k$ blocks reach at most a square of $7k \times 7k$ tokens: a large map needs many blocks. Swin has another means:
 # patch merging (chapter 07) halves the map after each stage, and a window then covers twice as many pixels each
 # way. Measured on a whole model of Swin-T's depth: from one token of each stage back to the pixels of a 224 × 224
 # image.
@@ -886,7 +889,7 @@ with torch.no_grad():
     whole = min(repeat(lambda: block(tokens, (56, 56)), number=1, repeat=6))
     alone = min(repeat(lambda: block.mask_for((56, 56), tokens), number=1, repeat=6))
 print(
-    f"making the mask takes {alone / whole:.1%} of the block's time, for one image, on this machine"
+    f"making the mask takes {alone / whole:.1%} of the block's time, for one image, on one thread of this machine"
 )
 
 # %% [markdown]

@@ -100,7 +100,7 @@ check("06.2", my_layer_norm)
 solution("06.2")
 
 # %% [markdown]
-# Now an attention that we can do in the head: all queries and keys are zero, so all weights are ¼, and V and the
+# Now an attention that we can do in the head: all queries, keys and biases are zero, so all weights are ¼, and V and the
 # output matrix change nothing. The branch is then the mean of the normed tokens, the same for all four.
 
 # %%
@@ -379,8 +379,8 @@ solution("06.3")
 # %% [markdown]
 # ### Q38: Where does LayerNorm go, and what stays on the residual path?
 #
-# In Swin V1 the norm is the first thing on each branch, and nothing but sums lies on the stream. (So nothing norms the
-# end of the stream either; the model has one more norm after its last block.) Three orders are in use; $f$ is a branch:
+# In Swin V1 the norm is the first thing on each branch, and nothing but sums lies on the stream of a stage. (So nothing norms the
+# end of the stream either; the model has one more norm after its last block.) Three orders are common; $f$ is a branch:
 #
 # | order | formula |
 # |---|---|
@@ -411,7 +411,7 @@ for name, order in ORDERS.items():
 # %% [markdown]
 # Post-norm resets the stream: what came in large goes out with the spread that the norm's weights set. The other two
 # leave it alone and add something whose size hardly depends on it. What that does to a stack of 24 blocks and to its
-# gradients, and why V2 needs cosine attention beside its norms, is measured in [chapter 12](12_swin_v2.ipynb). (V2's
+# gradients, and what cosine attention does beside V2's norms, is measured in [chapter 12](12_swin_v2.ipynb). (V2's
 # largest models do norm the stream now and then, after every six blocks: Liu et al. 2022, section 3.2.)
 
 # %% [markdown]
@@ -519,7 +519,8 @@ for name, size in sizes.items():
 # %% [markdown]
 # (The scale is logarithmic.) The initialisation decides how large the first corrections are: weights of
 # spread 0.02 make them small, and those that this training started from ([chapter 10](10_training.ipynb)) don't. From
-# there, the MLPs' corrections grew on average, and those of attention didn't.
+# there, measured by the stream, the MLPs' corrections grew in the first and the last block, and those of attention hardly
+# changed on average. (The stream itself grew. One training.)
 
 # %% [markdown]
 # ### GELU, and which one

@@ -370,8 +370,9 @@ show_maps(
 
 # %% [markdown]
 # In colour hardly anything seems to be lost, but most of that is no merit of neighbours: the three colours of a pixel
-# say almost the same, and half of 12 numbers is enough even for pixels that aren't neighbours at all. In grey,
-# neighbours make the difference between the second row and the fourth, and some of the detail does go. What tokens deep
+# say almost the same, and half of 12 numbers keeps most even of pixels that aren't neighbours at all; what is lost
+# then, neighbours bring down to almost nothing. In grey, neighbours make the difference between the second row and the
+# fourth, and some of the detail does go. What tokens deep
 # in a network lose isn't shown by this; there the matrix is learned.
 
 # %% [markdown]
@@ -612,7 +613,8 @@ for grid_in in ((7, 7), (5, 8), (8, 5), (1, 1)):
     agree(f"{grid_in} → {grid_out}", y_odd, torch_y)
 
 # %% [markdown]
-# The zeros do leave a mark. The norm runs over all 4C numbers, missing neighbours included, so a corner token with one
+# The zeros do leave a mark. The matrix gets zeros for missing neighbours, and the norm before it runs over all 4C numbers,
+# the zeros included. So a corner token with one
 # real neighbour out of four is seen in another light than one with four. Take a map that is the same everywhere:
 
 # %%
@@ -650,8 +652,8 @@ agree(
 
 # %% [markdown]
 # The second has H and W swapped, and adds a column instead of the row. The third is right for images (n, c, h, w), where
-# w is last and h before it; here it pads w by H % 2, and would pad the **channels** by W % 2. On square maps of odd side
-# the second goes unnoticed, so test with H even and W odd, and the other way round.
+# w is last and h before it; here it pads w by H % 2, and would pad the **channels** by W % 2. Where both sides are
+# odd, the second goes unnoticed, so test with H even and W odd, and the other way round.
 
 # %% [markdown]
 # ### Q44: Does a Swin-Unet style patch expanding invert patch merging?

@@ -183,7 +183,7 @@ solution("08.1")
 #
 # `record` hooks every part of a model and keeps what it gave. Once in NumPy, float64; then PyTorch in float64, float32
 # and bfloat16, each measured against it: largest difference / largest value. First every parameter is moved a little:
-# at the start all biases are zero and all norms one, and a twin that forgot them would agree just as well.
+# at the start nearly all biases are zero and all norms one, and a twin that forgot them would agree just as well.
 
 # %% jupyter={"source_hidden": true}
 moves = np.random.default_rng(0)
@@ -232,8 +232,9 @@ assert max(wrong[:at]) < 1e-12 and min(wrong[at:]) > 1e-6
 
 # %% [markdown]
 # Without the mistake there are three lines, far apart, and none of them jumps: a few roundings of each format. The mistake
-# leaves the float64 line at its block, by many orders of magnitude, and never comes back. Against the rounding of bfloat16
-# it would hardly have been noticed. So twins are compared in float64, with parameters that aren't zero or one.
+# leaves the float64 line at its block, by many orders of magnitude, and never comes back. In float32 it would have
+# shown too; against the rounding of bfloat16 it would hardly have been noticed. Twins are compared in float64, where far
+# smaller mistakes stand out, with parameters that aren't zero or one.
 #
 # The weights are random, so the 1000 logits mean nothing. Chapter 11 shows how published weights get into the same two
 # models.
@@ -241,7 +242,7 @@ assert max(wrong[:at]) < 1e-12 and min(wrong[at:]) > 1e-6
 # %% [markdown]
 # ## A backbone: what the stages give
 #
-# A classifier uses the last map only. Detection and segmentation need all four: fine maps for small things, coarse
+# A classifier uses the last map only. Detection and segmentation use most or all of the four: fine maps for small things, coarse
 # ones for large things. `forward_stages` returns each stage's tokens with their grid.
 
 # %% jupyter={"source_hidden": true}
@@ -385,7 +386,7 @@ assert twice.get_total_flops() - head == 2 * (counter.get_total_flops() - head)
 
 # %% [markdown]
 # Look at the two plots. From stage to stage the map has a quarter of the tokens and twice the width, so the matrices
-# do **the same work** in every stage (tokens × width² stays), and only the attention itself gets cheaper. But each
+# do **the same work** in a block of every stage (tokens × width² stays), and only the attention itself gets cheaper. But each
 # step makes the matrices **four times as large**. What if the four extra blocks stood elsewhere?
 
 # %%
@@ -641,7 +642,7 @@ for stage, (tokens, _) in enumerate(trained.forward_stages(inputs[:10]), 1):
 # %% [markdown]
 # ### Q47: Why is there no class token, and how would one work with windows?
 #
-# ViT puts one extra token in front of the patches; it looks at all of them, and the head reads nothing else. In Swin it
+# ViT puts one extra token in front of the patches; it looks at all of them, and the head reads nothing else. In a map it
 # has no place: 3136 tokens are a map of 56 × 56, 3137 are no map.
 
 # %%
@@ -654,7 +655,8 @@ except ValueError as error:
 
 # %% [markdown]
 # Which window would it be in? A copy in every window, or attention of its own beside the windows: both can be done, and
-# both complicate every block. Swin takes the mean over the last map instead. That is not as different as it looks.
+# both complicate every block. Swin takes the mean over the last map instead, and found it as accurate as a
+# class token (Liu et al. 2021, appendix A2.1). That is not as different as it looks.
 # Let one query look at the 49 tokens of the last map, with the tokens as values: a class token that joins late. If the
 # query is zero, all weights are equal, and it *is* the mean.
 

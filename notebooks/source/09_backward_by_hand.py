@@ -128,7 +128,7 @@ for kind, dy in (("ones", np.ones(x.shape)), ("random", rng.normal(size=x.shape)
         print(f"dy {kind:6}  {backward.__name__:16}  {'passes' if same else 'FAILS'}")
 
 # %% [markdown]
-# So: upstream gradients are **random numbers, never ones**. From here on every dy is.
+# So: upstream gradients are **random numbers, never ones**. From here on every dy of a test is.
 
 # %% [markdown]
 # Write the function, run the cell, and read what the check says. Stuck? Open the solution below it.
@@ -199,7 +199,7 @@ axes = {"xlabel": "step h", "ylabel": "relative error", "logx": True, "logy": Tr
 curves(errors, x=steps, guides=guides, **axes)
 
 # %% [markdown]
-# So: **float64, both sides, a step near 1e-5**. That gives about ten digits here; sixteen are out of reach.
+# So: **float64, both sides, a step near 1e-5** (for numbers of about 1). That gives about ten digits here; sixteen are out of reach.
 
 
 # %% jupyter={"source_hidden": true}
@@ -946,7 +946,7 @@ megabytes = {name: count / 1e6 for name, count in saved.items()}
 bars(megabytes, unit, "kept by one block", "{:.2f}")
 
 # %% [markdown]
-# The MLP keeps the most, not attention: windows made that small. The weights of global attention alone would take
+# The MLP keeps the most, not attention: windows made that small. The weights of global attention alone, if kept, would take
 # several times as much as the whole block does now.
 #
 # Does PyTorch keep less? `saved_tensors_hooks` sees all that autograd puts aside. Memory that is shared counts once, as
@@ -1057,7 +1057,7 @@ for name, part in zip("qkv", np.split(ours.attn.qkv.bias.grad, 3), strict=True):
 # %% [markdown]
 # A bias of K adds the same to all scores of a query, and softmax doesn't feel that. The gradient is zero but for
 # rounding, and that is correct. The trap is in the test: two zeros with other rounding differ by 100 %, and a wrong
-# backward for that part gives zero against zero. `agree` divides by the largest number of the whole bias, which is the
+# backward for that part gives zero against zero. `agree` divides by the largest of all numbers that it gets, which is the
 # sane thing to do. (In Swin V2, k has no bias; chapter 12.)
 #
 # **5. In place.** `x += …` needs no new array, and overwrites what somebody has saved. Here the norm keeps a

@@ -10,7 +10,7 @@
 # - what AdamW, warm-up, the cosine and clipping do to one number, and why some parameters are spared the decay;
 # - how to see that two implementations train in step, and how far rounding lets them drift apart;
 # - how to draw attention on the whole map although it lives in shifted windows, and what a rollout is worth;
-# - what shift, mask and bias are worth in accuracy, and when a difference is no more than chance;
+# - what shift, mask and bias are worth in accuracy, and when a difference can't be told from chance;
 # - what gradient checkpointing saves, and what it costs.
 
 # %% jupyter={"source_hidden": true}
@@ -80,7 +80,7 @@ side_by_side("train.Trainer.step")
 #
 # The learning rate lr says how far a step moves a number. It rises along a line from almost nothing (**warm-up**),
 # then falls along half a cosine. Why rise? The usual reason: AdamW divides each gradient by its usual size, and in
-# the first steps it has seen too few to know that. (Q53 has runs without warm-up.) Why fall? So that late steps don't
+# the first steps it has seen too few to know that. (Q53 has runs without warm-up, at four times our rate.) Why fall? So that late steps don't
 # jump around the goal; that isn't tested here.
 
 
@@ -286,7 +286,8 @@ seeds(accuracies("parts"), "test accuracy, %")
 
 # %% [markdown]
 # A point is a seed, a bar their mean, and the grey band spans the seeds of the full model. Where the points of two
-# rows mix, so few runs prove nothing. Put in numbers, seed by seed, with the 95 % interval of the mean difference:
+# rows mix, so few runs prove nothing. In numbers: the differences seed by seed, with the 95 % interval of their mean. (With
+# three seeds this interval is as rough as the eye: three differences that happen to be alike give a short one.)
 
 
 # %% jupyter={"source_hidden": true}
@@ -323,7 +324,7 @@ runs(loss_curves(["full", "no_shift", "no_mask", "no_bias"]))
 # %% [markdown]
 # How to read it. This is a small model: four of its six blocks work on 7 × 7 tokens, where one window is the whole
 # map: what the first stage keeps apart, the second one joins. And the mask parts tokens from opposite edges of the
-# image, which are mostly black background here. So read nothing about ImageNet from these numbers: there the paper
+# image; left and right, these are often black background here. So read nothing about ImageNet from these numbers: there the paper
 # measured (its table 4, about one point for the shift and for the bias). What carries over is the **method**: train
 # again, several seeds, and show them all. Switching a part off in a finished model asks another question, and here it
 # gives larger differences.
@@ -371,7 +372,7 @@ for name, table in model.state_dict().items():
 # ### Small numbers: what AdamW does to one parameter
 #
 # The plain move is p ← p - lr · g. It has a problem: gradients of different parameters differ a thousandfold, and one
-# rate can't suit all. Adam keeps two running means for each number, of its gradient and of its squared gradient, and
+# rate suits few of them. Adam keeps two running means for each number, of its gradient and of its squared gradient, and
 # divides:
 #
 # $$m \leftarrow \beta_1 m + (1-\beta_1)\, g, \qquad s \leftarrow \beta_2 s + (1-\beta_2)\, g^2, \qquad
@@ -890,8 +891,9 @@ runs(
 )
 
 # %% [markdown]
-# What these runs show, on this model and at this length: read it off the lines above, seed by seed. What they don't: SGD
-# was run with one rate, so it may have a better one; and a batch four times as large takes a quarter of the steps, so it had
+# What these runs show, on this model and at this length: read the points. All lines compare with the first row; hold the run
+# without warm-up against the row with the same rate, 0.012. (Two seeds make an interval so wide that even 46 against 78
+# points "can't be told apart".) What they don't show: SGD was run with one rate, and without decay; and a batch four times as large takes a quarter of the steps, so it had
 # fewer chances. Nor was the official rule run here: for batches of 64 it gives 6e-5, a 48th of the rate above. It belongs to
 # large models and 300 epochs. On one GPU, sweep the rate in steps of about three, from what the rule gives upwards.
 
@@ -952,7 +954,7 @@ seeds(with_full, "test accuracy, %")
 compare(with_full)
 
 # %% [markdown]
-# A recipe for small data (tried in this chapter: 2, 3, and of 5 the warm-up):
+# A recipe for small data (tried in this chapter: 2, 3, and of 5 the warm-up, at rate 0.012):
 #
 # 1. **Pre-trained weights**, if there are any: chapter 11.
 # 2. **More data by augmentation** that fits: mirror and move here; crops, colours and mixing for photographs. It makes
@@ -960,7 +962,7 @@ compare(with_full)
 #    for the gap to open.
 # 3. **First weights** that suit the width. The published spread of 0.02 was made for widths of 96 and more;
 #    [`first_weights`](../swin_numpy/training/recipe.py) says how we start. (That run starts its bias tables at 0.02 too,
-#    instead of 1: two changes at once.)
+#    instead of 1, so it doesn't show which of the two matters.)
 # 4. **Small patches**: tokens of 2 × 2 pixels for 28 × 28 images, not 4 × 4 of ImageNet, which would leave 7 × 7 tokens,
 #    a single window. And a small model.
 # 5. **Warm-up**, a rate from a short sweep, label smoothing, and several seeds before you believe a difference.
@@ -1092,8 +1094,8 @@ for forget in (False, True):
     print("forgotten " if forget else "zero_grad ", np.round(found[::2], 3))
 
 # %% [markdown]
-# It still learns, only worse, and that is what makes it a trap: Adam divides the growing size away, and what stays is
-# a sum that is mostly of the past. The check: two forwards and backwards of one batch, without a move between them,
+# The loss falls at first, and no error comes: that is what makes it a trap. Then it stays near that of a model which answers
+# without looking. Adam divides the growing size away, and what stays is a sum that is mostly of the past. The check: two forwards and backwards of one batch, without a move between them,
 # must give the same gradient.
 #
 # **2. Decay inside the gradient.** `g + λ p` is not what AdamW does. Adam divides it by √s like everything else, and a
@@ -1141,7 +1143,9 @@ for name, images in inputs_.items():
 found = accuracies("parts")
 for name in list(found)[1:]:
     signs = [np.sign(b - a) for a in full for b in found[name]]
-    other = np.mean(signs != np.sign(np.mean(found[name]) - np.mean(full)))
+    other = np.mean(
+        signs == -np.sign(np.mean(found[name]) - np.mean(full))
+    )  # a tie is neither
     print(f"{name:34} wrong sign in {other:.0%} of {len(signs)} comparisons")
 
 # %% [markdown]
@@ -1168,7 +1172,7 @@ print(
 )
 
 # %% [markdown]
-# Epochs of one training are more alike than that, so the real gain is smaller. But it is never negative. (For the
+# Epochs of one training aren't independent, so the real gain is another. But it is never negative. (For the
 # trained model, the images to look at while it trained were set aside from the training images.)
 
 # %% [markdown]

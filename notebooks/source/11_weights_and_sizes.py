@@ -206,8 +206,9 @@ def fine_tune(model, parameters, steps, lr, seed):
 model = load_adapted(num_classes=2, say=True)
 
 # %% [markdown]
-# Three ways, each with **16 steps**, and each three times with another order of the pictures: train the head alone
-# (everything else stays as it came); all weights; and all weights from a random start.
+# Four ways, each with **16 steps**, and each three times with another order of the pictures: train the head alone
+# (everything else stays as it came); the head alone, with random weights before it; all weights; and all weights from a
+# random start.
 
 
 # %% jupyter={"source_hidden": true}
@@ -217,13 +218,14 @@ def upside_down_score(model):
     return (answers == test_y).float().mean().item()
 
 
-results = {"head only": [], "all weights": [], "random start": []}
+ways = "head only", "head only, random rest", "all weights", "random start"
+results = {way: [] for way in ways}
 for seed in range(3):
     for name, found in results.items():
         model = load_adapted(num_classes=2)
-        if name == "random start":
+        if "random" in name:
             model = swin_torch.SwinTransformer(model.config, seed=seed)
-        if name == "head only":
+        if "head only" in name:
             fine_tune(model, model.head.parameters(), 16, 1e-2, seed)
         else:
             fine_tune(model, model.parameters(), 16, 5e-4, seed)
@@ -687,8 +689,10 @@ with torch.inference_mode():
 # %%
 def verdict(name):
     leaf = name.split(".")[-1]
-    if leaf in ("attn_mask", "relative_position_index", "relative_coords_table"):
+    if leaf in ("attn_mask", "relative_position_index"):
         return "harmless: computed from sizes"
+    if leaf == "relative_coords_table":
+        return "harmless if you know the pre-training window (chapter 12)"
     if name.startswith("head."):
         return "meant, if you replace the head; else a loss"
     if name.split(".")[0] in ("norm", "norm0", "norm1", "norm2", "norm3"):
@@ -958,8 +962,8 @@ curves(
 )
 
 # %% [markdown]
-# Every size gives an answer, and the further from what it was trained on, the less it is worth. A model that is *trained* on
-# many sizes, as detectors are, is another matter, and not tried here.
+# Every size gives an answer. From this small model, whose second stage was a single window, it is worth less the further the
+# size is from the trained one. A model that is *trained* on many sizes, as detectors are, is another matter, and not tried.
 
 # %% [markdown]
 # ### Q62: What if H or W is not divisible by patch size times M (256, 512, 750, 768 ...)?
@@ -982,7 +986,8 @@ for pixels_side in (224, 256, 384, 512, 750, 768):
 
 # %% [markdown]
 # Three cures: **resize** the picture, choose **another M** (and interpolate the tables), or **pad** inside the block. 28
-# pixels to 32 and 64 is for our model what 224 to 256 and 512 is for Swin-T. Without any training:
+# pixels to 32 and 64 is, in proportion, what 224 to 256 and 512 is for Swin-T, of which our model has the last two stages
+# only, those that are padded most. Without any training:
 
 # %% jupyter={"source_hidden": true}
 print("pixels  cure             windows    accuracy  logits off by")
@@ -1107,7 +1112,7 @@ for name, block, grid, weights in attention_of(numpy_model, images64):
     )
 
 # %% [markdown]
-# The weight lies above the share of keys in some blocks and below it in others: nobody taught this model what padding is.
+# In one block the weight lies above the share of keys, in the others at it or below: nobody taught this model what padding is.
 # What if padding is masked, like what lies across the seam?
 
 
@@ -1132,8 +1137,8 @@ for size in (side, side + 4, side + 8):
     )
 
 # %% [markdown]
-# With nothing to pad, both are the same model. Otherwise a mask changes the answers: this model was trained with
-# neither. Mask padding if you train with the mask.
+# With nothing to pad, both are the same model. Otherwise a mask changes the answers, here not for the worse, though this
+# model was trained with neither. Weights that were trained on padding want the padding of their training.
 
 # %% [markdown]
 # ### Q67: Why are corners and borders bright in feature similarity or attention maps without an object there?
@@ -1179,7 +1184,7 @@ show_maps(pair, columns=2, bar="against the inside", low=0.9, high=1.1)
 # %% [markdown]
 # (The second pair has a scale of its own, relative to the inside of each map.) If brightness follows the picture when it is rolled, it belongs to what is shown there (empty background, here), not to
 # the place. Noise has the same content everywhere: what is left then is the network's own doing. And a constant
-# picture stays constant, exactly, whatever the bias table and the mask do: each token gets an average of values that are
+# picture stays constant, exactly, where nothing is padded, whatever the bias table and the mask do: each token gets an average of values that are
 # all the same, and any weights that sum to 1 give the same average. With the bias and the shift switched off, one at a
 # time:
 
@@ -1270,14 +1275,15 @@ show_maps(shown, columns=3)
 # %% [markdown]
 # ### Q66: Why does an exported graph work only at the traced size?
 #
-# Tracing runs the model once and writes down the operations that happened. A number that Python computed from a shape,
-# such as the count of windows, is written down as a **constant**. Here is a cut into windows as public code has it:
+# Tracing runs the model once and writes down the operations that happened. A length that code turned into a plain number,
+# by `int(…)` or by keeping a size in the model, is written down as a **constant**. Public code does both (Microsoft's
+# `window_reverse`, its `input_resolution` and mask). Here it happens in a cut into windows:
 
 
 # %%
-def cut(x):
-    """x (n, h, w, c) → (windows, 49, c), with the sizes taken from x."""
-    n, h, w, c = (int(length) for length in x.shape)
+def cut(x, number=int):
+    """x (n, h, w, c) → (windows, 49, c), with number(length) for each length of x."""
+    n, h, w, c = (number(length) for length in x.shape)
     x = x.view(n, h // 7, 7, w // 7, 7, c).permute(0, 1, 3, 2, 4, 5)
     return x.reshape(-1, 49, c)
 
@@ -1292,6 +1298,10 @@ try:
     traced(torch.zeros(1, 70, 70, 16))
 except RuntimeError as error:
     print("at 70 × 70:", str(error).strip().splitlines()[-1])
+left = torch.jit.trace(
+    lambda x: cut(x, lambda length: length), torch.zeros(1, 56, 56, 16)
+)
+print("without int(…), at 70 × 70:", tuple(left(torch.zeros(1, 70, 70, 16)).shape))
 
 # %% [markdown]
 # 56 / 7 = 8 windows are in there, and 70 / 7 = 10 are not 8. A shape that happens to fit, 28 × 112 for 56 × 56, is worse: the

@@ -4,7 +4,7 @@
 # ![The block of Swin V2: attention, norm, a sum, MLP, norm, a sum](../figures/gallery/block_version_2.png)
 #
 # Swin V2 (Liu et al. 2022) keeps the idea, windows that shift, and changes how a block adds, how it compares tokens and
-# where its position bias comes from. Each change answers something that goes wrong when models get deeper or images
+# where its position bias comes from. Most changes answer something that goes wrong when models get deeper or images
 # larger. In this chapter we let it go wrong first, and then look at the change.
 #
 # **After this chapter you can explain**
@@ -75,7 +75,7 @@ print("in both:", ", ".join(name for name in states[0] if name in states[1]))
 #
 # ### Q69: What is res-post-norm, how does it differ from post-norm and from V1, and why does depth need it?
 #
-# Three orders are in use. $f$ is a branch (attention or MLP), $x$ the residual stream:
+# Three orders matter here. $f$ is a branch (attention or MLP), $x$ the residual stream:
 #
 # | order | formula | the norm sees | the stream |
 # |---|---|---|---|
@@ -149,8 +149,8 @@ agree("block, PyTorch", y, torch_block(torch.tensor(x), grid))
 # %% [markdown]
 # ### A deep stack
 #
-# Blocks as deep as Swin-L's, (2, 2, 18, 2), and narrow. All matrices are random: once as large as is usual (gain 1: spread
-# 1 / √inputs), once three times as large, as they may become in a long training. All norms have weight 1. How large are
+# Blocks as deep as Swin-L's, (2, 2, 18, 2), and narrow. All matrices are random: once so that a product is as large as its
+# input (gain 1: spread 1 / √inputs; the published start, 0.02, is smaller here), once three times as large. All norms have weight 1. How large are
 # the numbers on the stream, block after block?
 
 
@@ -569,7 +569,7 @@ for name in DESIGNS:
 
 # %% [markdown]
 # With larger weights, **res-post-norm with dot products explodes** on the way back, far more than the two older
-# orders. Its branches read the stream without a norm in front, so queries and keys are as large as stream times
+# orders (one draw of the weights). Its branches read the stream without a norm in front, so queries and keys are as large as stream times
 # weights, and a dot product has one of each. (The older orders also norm first in patch merging.) With the cosine in
 # its place, and nothing else changed, it is quiet.
 #
