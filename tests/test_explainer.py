@@ -444,11 +444,12 @@ def test_the_shift_plays_forwards_and_backwards(visit):
 def test_reduced_motion_stands_still(visit):
     moving = visit()
     resting = visit(reduced_motion="reduce")
-    frames = "[...Array(2)].map(() => 0) && document.querySelector('#card-block2 canvas').toDataURL()"
-    for page, moves in ((moving, True), (resting, False)):
-        first = page.evaluate(frames)
-        page.wait_for_timeout(1500)
-        assert (page.evaluate(frames) != first) is moves
+    frame = "document.querySelector('#card-block2 canvas').toDataURL()"
+    for page in (moving, resting):
+        page.evaluate(f"window.first = {frame}")
+    wait(moving, f"{frame} !== window.first")
+    resting.wait_for_timeout(1500)
+    assert resting.evaluate(f"{frame} === window.first")
 
 
 def test_hovering_a_cell_of_the_matrix_lights_its_two_tokens(visit):
