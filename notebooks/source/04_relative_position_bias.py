@@ -666,12 +666,15 @@ for name, (row, column) in ways.items():
         f"{index.min():3} … {index.max()}",
         "right" if np.array_equal(index, good) else "wrong",
     )
+row, column = np.meshgrid(np.arange(3), np.arange(4), indexing="xy")
+tall = index_from(row.ravel(), column.ravel(), 4, 3, 5)
+print(f"line 3 in a window of 4 × 3: {tall.min()} … {tall.max()} of 34")
 
 # %% [markdown]
-# Line 2, `"xy"` alone, has no negative index, and all its indices are different: it lists the tokens column by
-# column, while the windows list them row by row. No error, wrong pairs. Only line 3, where rows and columns are
-# exchanged as well, leaves the range. So a range check finds one of the two mistakes; comparing with a loop finds
-# both.
+# Line 2, `"xy"` alone, has no negative index and stays in the table: it lists the tokens column by
+# column, while the windows list them row by row. No error, wrong pairs. Line 3, where rows and columns are
+# exchanged as well, leaves the range here; in a window of 4 × 3 it stays inside, too. So a range check may miss both
+# mistakes; comparing with a loop finds both.
 
 # %% [markdown]
 # ### Q15: Can windows or images be rectangular, and how does a square table fit then?
@@ -857,7 +860,7 @@ print(f"biases that are wrong: {wrong:.0%}")
 
 # %% [markdown]
 # So: int64 (int32 works, and takes half the memory), not float, not int8. It is a *buffer* in PyTorch because it
-# isn't learned, but has to move to the GPU with the model. In NumPy it is just an attribute.
+# isn't learned, but should move to the GPU with the model. In NumPy it is just an attribute.
 # Chapter 05 (Q36) shows what happens when a buffer is saved, or forgotten.
 
 # %% [markdown]

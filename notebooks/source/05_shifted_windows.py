@@ -797,8 +797,8 @@ for side in (56, 28, 14):
 #
 # So $k$ blocks reach at most a square of $7k \times 7k$ tokens: a large map needs many blocks. Swin has another means:
 # patch merging (chapter 07) halves the map after each stage, and a window then covers twice as many pixels each
-# way. Measured on a whole model of Swin-T's depth: from one token of each stage back to the pixels of a 224 × 224
-# image.
+# way. Measured on a whole model of Swin-T's depth: from the token in the middle of each stage's map back to the pixels of
+# a 224 × 224 image. (A token in a corner sees less.)
 
 # %%
 whole = swin_torch.SwinTransformer(
@@ -813,7 +813,7 @@ for stage, (out, (h, w)) in enumerate(whole.forward_stages(pixels), 1):
     seen = (pixels.grad[0].abs().sum(0) > 1e-30).numpy()
     rows, columns = seen.any(1).sum(), seen.any(0).sum()
     print(
-        f"stage {stage}: one token depends on {rows:3} × {columns:3} pixels = {seen.mean():.0%}"
+        f"stage {stage}: the middle token depends on {rows:3} × {columns:3} pixels = {seen.mean():.0%}"
     )
 
 # %% [markdown]

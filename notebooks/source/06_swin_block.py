@@ -11,7 +11,7 @@
 # - what flows along the residual stream, and where the norms stand;
 # - which part of a block lets tokens exchange something, and which part treats each token by itself;
 # - how a map gets through shifted windows: shift, cut, attend, and all of it back;
-# - what drop path drops, how often, and why nothing is lost on average.
+# - what drop path drops, how often, and what it keeps on average.
 
 # %% jupyter={"source_hidden": true}
 import math
@@ -328,7 +328,7 @@ agree("MLP token by token", [mlp(token) for token in x[0]], mlp(x)[0])
 #
 # **Stochastic depth**: in training, each branch of each image is left out with a certain probability, as if it had
 # not been there (Huang et al. 2016; they draw once for a whole mini-batch, and rescale at test time instead). What is
-# kept grows by 1 / (1 − rate), so that the mean stays what it was. In evaluation nothing is dropped. A block is an
+# kept grows by 1 / (1 − rate), so that the mean of what a branch adds stays what it was. In evaluation nothing is dropped. A block is an
 # addition, so leaving it out is easy: the stream simply goes on.
 
 # %%
@@ -553,7 +553,7 @@ curves({"the functions": lines, "difference of the two GELUs": {"": gap}}, "u", 
 # %% [markdown]
 # ### Drop path keeps the mean
 #
-# The mean over many draws, in both twins, against the standard error of such a mean:
+# The mean over many draws of the module alone, in both twins, against the standard error of such a mean:
 
 # %%
 many, rate = 40_000, 0.25

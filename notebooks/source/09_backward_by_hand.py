@@ -1056,8 +1056,8 @@ for name, part in zip("qkv", np.split(ours.attn.qkv.bias.grad, 3), strict=True):
 
 # %% [markdown]
 # A bias of K adds the same to all scores of a query, and softmax doesn't feel that. The gradient is zero but for
-# rounding, and that is correct. The trap is in the test: two zeros with other rounding differ by 100 %, and a wrong
-# backward for that part gives zero against zero. `agree` divides by the largest of all numbers that it gets, which is the
+# rounding, and that is correct. The trap is in the test: two zeros with other rounding differ by 100 %, and some wrong
+# backwards (one off by a factor, say) give zero against zero. `agree` divides by the largest of all numbers that it gets, which is the
 # sane thing to do. (In Swin V2, k has no bias; chapter 12.)
 #
 # **5. In place.** `x += …` needs no new array, and overwrites what somebody has saved. Here the norm keeps a

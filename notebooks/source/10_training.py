@@ -287,7 +287,8 @@ seeds(accuracies("parts"), "test accuracy, %")
 # %% [markdown]
 # A point is a seed, a bar their mean, and the grey band spans the seeds of the full model. Where the points of two
 # rows mix, so few runs prove nothing. In numbers: the differences seed by seed, with the 95 % interval of their mean. (With
-# three seeds this interval is as rough as the eye: three differences that happen to be alike give a short one.)
+# three seeds this interval is as rough as the eye: three differences that happen to be alike give a short one, and
+# seeds paired otherwise would give another.)
 
 
 # %% jupyter={"source_hidden": true}
@@ -413,7 +414,8 @@ for name, gradients in kinds.items():
     print(f"{name:18} moved by {way / 0.01:6.1f} · lr in 100 steps")
 
 # %% [markdown]
-# So lr is the longest step a number usually takes, and noise shortens it. The library does the same with whole arrays;
+# So lr is the longest step a number usually takes, and noise shortens it (how much differs from
+# draw to draw). The library does the same with whole arrays;
 # here against the loop, and against PyTorch:
 
 # %%
@@ -507,8 +509,8 @@ solution("10.3")
 # %% [markdown]
 # ### Q52: Why are norms, biases and the bias table excluded from weight decay, and does it matter?
 #
-# Decay pulls parameters to 0. For the matrix of a layer, 0 is a good place to be pulled to: smaller weights, smoother
-# function. For the **weight of a layer norm** it isn't: 1 means "leave it", 0 means "delete this channel". **Biases** and **bias tables** are
+# Decay pulls parameters to 0. The usual reason, not tested here: for the matrix of a layer that is a good place (smaller
+# weights, smoother function). For the **weight of a layer norm** it isn't: 1 means "leave it", 0 means "delete this channel". **Biases** and **bias tables** are
 # added, and few. The two groups of the small model:
 
 # %%
@@ -960,7 +962,7 @@ compare(with_full)
 # 2. **More data by augmentation** that fits: mirror and move here; crops, colours and mixing for photographs. It makes
 #    the task harder, so in runs as short as these it may cost accuracy: see above. It is meant for trainings long enough
 #    for the gap to open.
-# 3. **First weights** that suit the width. The published spread of 0.02 was made for widths of 96 and more;
+# 3. **First weights** that suit the width. The published spread of 0.02 is used at widths of 96 and more;
 #    [`first_weights`](../swin_numpy/training/recipe.py) says how we start. (That run starts its bias tables at 0.02 too,
 #    instead of 1, so it doesn't show which of the two matters.)
 # 4. **Small patches**: tokens of 2 × 2 pixels for 28 × 28 images, not 4 × 4 of ImageNet, which would leave 7 × 7 tokens,

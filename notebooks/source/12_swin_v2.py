@@ -224,7 +224,9 @@ curves(plots, "blocks passed", logy=True)
 # %% [markdown]
 # (The steps down are patch merging; the two lines of res-post-norm lie on each other.) **V1**'s stream follows the weights: with weights three times as large, its end is
 # many times as large. **V2**'s is nearly the same in both plots. It grows as well, since each branch adds something of
-# spread 1, but by an amount that the matrices can't change. What it needs cosine attention for shows on the way back, in
+# spread 1: the matrices can't make an addition larger, only let additions agree more or less. Depth alone (gain 1) makes
+# both grow alike. The paper saw V1's amplitudes differ by $10^4$ between layers of a large model, and one of 658 million
+# parameters fail in training (Liu et al. 2022, section 1). What it needs cosine attention for shows on the way back, in
 # the gradients: "The way back" in the second half.
 
 # %% [markdown]
@@ -327,7 +329,8 @@ series = {"dot product": dot, "cosine · 10": cosine, "all keys alike": [np.log(
 curves(series, "features × 2 to the power of", "entropy of the weights", x=powers)
 
 # %% [markdown]
-# Twice the features, four times the dot product: after a few doublings each query looks at one key only. The cosine doesn't
+# Twice the features, four times the dot product: after a few doublings each query looks at one key only. (In V1 only
+# the weights can do that, for a norm stands before them; in res-post-norm the stream can, too.) The cosine doesn't
 # notice. How sharp attention gets is left to one number, the learned scale of each head. It starts at 10 and is at most
 # 100 (Q71).
 
@@ -559,7 +562,8 @@ for name in DESIGNS:
 
 # %% [markdown]
 # (Stage 3 ends after 22 blocks.) V2's is **not** always the smaller stream: with gain 1 it is a little larger than V1's.
-# What it gives is a size that the matrices can't change. Now the gradients, from the end of the model to its start. The two
+# What it gives is a bound: with norm weights of 1, $k$ blocks of a stage bring the stream to $1 + 2k$ at most, however large
+# the matrices. Now the gradients, from the end of the model to its start. The two
 # rows of res-post-norm differ in the score and in nothing else:
 
 # %%

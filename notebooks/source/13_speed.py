@@ -328,7 +328,7 @@ for run, parts in seconds.items():
 #
 # Each step is a small function, the plain way beside one that is meant to be faster; both are checked to give the
 # same. Steps 1 to 4 stand here, steps 5 to 10 under "Deeper", where all are drawn in one picture. Where the middle half of
-# the measured ratios holds 1, nothing was gained. The sizes are those of Swin-T's first stage: 56 × 56 tokens, 96 channels,
+# the measured ratios reaches down to that of the product against itself, no gain can be told from noise. The sizes are those of Swin-T's first stage: 56 × 56 tokens, 96 channels,
 # 64 windows of 49 tokens, 3 heads.
 
 # %% jupyter={"source_hidden": true}
@@ -465,15 +465,16 @@ for count in (M * M, 4 * M * M, 16 * M * M):
     for name, seconds_of in times.items():
         rate = 2e-9 * count * fc1.size / np.median(seconds_of)
         rates[f"{count} tokens as {name}"] = rate
-bars(rates, "GFLOP/s, one core", "{:.1f}")
+bars(rates, "GFLOP/s, one core", form="{:.1f}")
 
 # %% [markdown]
 # ### Step 4: groups of windows through the whole block
 #
 # After the partition, *nothing* that a block does to a window needs another window: norm, attention, MLP. So take a
 # group of windows, small enough for the processor's cache (a small, fast memory), through the whole block, then the next.
-# That is the heart of the NumPy twin's fast path. `use_attention("fused")` switches it on, in both twins; weights, results
-# and names are the same.
+# That is the heart of the NumPy twin's fast path. `use_attention("fused")` switches a fast path on in both twins; weights,
+# results and names are the same. (PyTorch's makes no groups of one photograph, but has oneDNN compute the linear layers: the
+# last line takes that away again.)
 
 
 # %% jupyter={"source_hidden": true}
@@ -504,17 +505,21 @@ for name in runs:
     print(f"→ {name}: fused is {ratio[1]:.2f} times as fast as plain")
 ratio = np.median(whole["PyTorch, fused"] / whole["NumPy, fused"])
 print(f"→ fused NumPy is {ratio:.2f} times as fast as fused PyTorch, on one core here")
+with patch.object(swin_torch.fused_training, "ONEDNN", False):
+    usual = by_turns({"": lambda: with_way(torch_model, "fused", run_torch)}, 3)[""]
+gain = np.median(whole["PyTorch, plain"]) / np.median(usual)
+print(f"→ PyTorch, fused, with its usual products: {gain:.2f} times as fast as plain")
 
 # %% jupyter={"source_hidden": true}
 bars(
     {name: 1000 * np.median(t) for name, t in whole.items()},
     "Swin-T, ms, one core",
-    "{:.0f}",
+    form="{:.0f}",
 )
 
 # %% [markdown]
-# Most of the time goes to linear layers, as the profile showed, and a product is a product. Groups are made for several
-# cores: each core takes groups of its own through the whole block, where NumPy by itself would share out nothing but the
+# Most of the time goes to linear layers, as the profile showed, and which library multiplies can matter more than all other
+# steps together. NumPy's groups are made for several cores: each core takes groups of its own through the whole block, where NumPy by itself would share out nothing but the
 # large products. `make bench` measures that, on the wall clock and with all cores.
 
 # %% [markdown]
@@ -689,7 +694,7 @@ for name, fill in (("-100", -100.0), ("finfo.min", half.min), ("-inf", -np.inf))
 
 # %% [markdown]
 # -100 twice is -200, a number like any other. The smallest number twice is $-\infty$. A row of nothing but $-\infty$
-# has no largest number to take off. **Cure**: -100, or block once, or see to it that each row keeps a key. (More fill
+# has no largest number to take off. **Cure**: -100, or block once (not with $-\infty$), or see to it that each row keeps a key. (More fill
 # values and formats: [chapter 05,
 # Q37](05_shifted_windows.ipynb#Q37:--100,--inf,--1e4-or-the-smallest-number-of-the-dtype:-when-does-each-give-NaN?).)
 
@@ -729,8 +734,9 @@ show_maps(broken_at, columns=7, titles=titles)
 
 # %% [markdown]
 # One token; then its whole window, since each output there is a weighted sum over all of the window. Then the shifted
-# windows that touch it; and on it goes, as far as information travels ([chapter 05](05_shifted_windows.ipynb)). A
-# weight of 0 doesn't help: $0 \cdot \mathrm{NaN} = \mathrm{NaN}$. So no mask stops it: in block 1.1 the NaN has come
+# windows that touch it; and on it goes, as far as information travels ([chapter 05](05_shifted_windows.ipynb)). No
+# mask stops it: a score of NaN with -100 added is NaN, and so is its whole row of weights. (Even a weight of 0 wouldn't
+# help: $0 \cdot \mathrm{NaN} = \mathrm{NaN}$.) In block 1.1 the NaN has come
 # through the seam, to the other side of the picture.
 
 # %%
@@ -755,7 +761,7 @@ def first_bad(model, x):
 
 for dtype in (torch.float16, torch.bfloat16, torch.float32):
     model = swin_torch.SwinTransformer(small).eval()
-    model.layers[2].blocks[3].mlp.fc1.weight.data *= 1e6
+    model.layers[2].blocks[3].mlp.fc1.weight.data *= 5e5
     where = first_bad(model.to(dtype), torch.tensor(images, dtype=dtype))
     print(f"{str(dtype)[6:]:9} first bad step: {where}")
 
@@ -797,6 +803,9 @@ race(
     "3 weights the right way round",
     {"A, transposed": lambda: values @ weights.mT, "Aᵀ": lambda: values @ upright},
 )
+
+# %% [markdown]
+# (That is the last product alone, without its softmax.)
 
 # %% [markdown]
 # ### Step 5: one large product instead of many small ones
@@ -852,9 +861,9 @@ race(
 # %% [markdown]
 # ### Step 7: pieces that fit the cache
 #
-# GELU takes some thirty small operations for each number. Done on the whole array, each of them reads all of it from
-# memory and writes all of it back. Done on a piece that fits the processor's cache, only the
-# first one does. Too small pieces cost again: each call of NumPy has its price.
+# GELU takes some thirty small operations for each number. Done on the whole array, each of them fetches all of it from
+# memory, or from a large and slower cache, and writes all of it back. Done on a piece that fits a small and fast cache, only
+# the first one does. Too small pieces cost again: each call of NumPy has its price.
 
 
 # %%
@@ -1033,8 +1042,8 @@ for side in (7, 14, 28):
 
 # %% [markdown]
 # Flash attention was made for long rows, whose scores don't fit into fast memory. Compare the first line with the
-# last. And for windows its promise "no array of scores" is broken by the bias: the folded array is exactly as large
-# as the scores.
+# last. And in shifted blocks its promise "no array of scores" is broken by the mask, which differs from window to window:
+# for one image the folded array is exactly as large as the scores. (The bias alone serves all windows.)
 
 # %%
 count = 64 * heads * M**4  # scores of all windows
@@ -1083,7 +1092,7 @@ calls = {"one thread": without_threads, f"{core_count()} threads": with_threads}
 race("9 threads (GELU)", calls, clock=perf_counter)
 
 # %% [markdown]
-# At best the gain is the number of cores, and only if they had nothing else to do. (The package's own version of this
+# At best the gain is the number of cores; it can be little or none, and why wasn't tested. (The package's own version of this
 # is `swin_numpy/runtime/threads.py`: there each thread takes *groups of windows*, so that threads meet once a block, not once a
 # step.)
 #
@@ -1176,13 +1185,14 @@ speed.gains(gained)
 noise = [
     f"{step} ({low:.2f} to {high:.2f})"
     for step, (low, _, high) in gained.items()
-    if low <= 1
+    if low <= max(1, gained["a product against itself"][2])
 ]
 print("no gain that can be told from noise:", *noise or ["none"], sep="\n  ")
 
 # %% [markdown]
 # Read the line at 1 with the first bar in mind: that one is a function against itself. Each step was measured on its
-# own part, and only the two bars of step 4 are the whole model. A step that makes its part three times as fast does
+# own part, and only the two bars of step 4 are the whole model, all
+# steps at once. A step that makes its part three times as fast does
 # little if the part was short: Amdahl again.
 
 # %% [markdown]
@@ -1334,7 +1344,7 @@ print(f"all of Swin-T, {', '.join(map(str, times))} pixels:  time ~ pixels^{e:.2
 # %% [markdown]
 # (For all of Swin-T it may be below 1: on small pictures a multiply-add takes longer, and fixed costs weigh more.) In the
 # global layer the quadratic part (scores, softmax) first has to outgrow the linear one (`qkv`, `proj`), so by the formula
-# the exponent goes from 1 to 2; a measured one can lie above 2, where large arrays no longer fit the cache. The comparison
+# the exponent goes from 1 to 2; a measured one can lie above 2, since large arrays cost more for each number. The comparison
 # isn't quite even: SW-MSA pays for bias and mask, and the global layer has neither. Advice: on small maps (the last stages,
 # small pictures) let the window be the whole map. The official code does so when the map isn't larger than the window.
 
@@ -1359,8 +1369,8 @@ solution("13.2")
 #
 # So far: one core, and this page's own clock. `make bench` takes all cores, the models of timm, torchvision and
 # transformers as they are and compiled, and the **floor**: the same matrix products and nothing else. Results of one
-# machine are kept with the project; the picture at the top shows them. For each run the fastest peer, then what our
-# fast paths take in multiples of it:
+# machine are kept with the project; the picture at the top shows them. For each run the fastest peer that isn't
+# compiled, then what compiled timm and our fast paths take in multiples of it:
 
 # %% jupyter={"source_hidden": true}
 RESULTS = Path("..") / "tests" / "benchmarks" / "results"
@@ -1396,14 +1406,15 @@ for run in cpu["runs"]:
 
 # %% [markdown]
 # How time and memory grow. With windows, $e$ in time ~ pixels$^e$ should come near 1 where the picture is large
-# enough. The legend gives it from 448 pixels on; below, the curve is flatter:
+# enough. The legend gives it from 448 pixels on; below, the models' curves are flatter. (W-MSA alone jumps at its last
+# point; why wasn't looked into.)
 
 # %%
 speed.growth(cpu)
 
 # %% [markdown]
 # On a GPU: `make bench DEVICE=cuda`, at most 8 minutes. Agreement first: each format against the NumPy twin, the
-# largest relative difference at any step. Then all runs of Swin-T, and images a second of all four models.
+# largest relative difference at any step. Then all runs of Swin-T, and images a second.
 
 # %% jupyter={"source_hidden": true}
 cuda = results("cuda", "make bench DEVICE=cuda")
