@@ -670,7 +670,8 @@ print(f"{support.sum():,} of {support.size:,} pairs: in A, by the mask, and felt
 
 # %% [markdown]
 # Now draw. Where does one token look, head by head, in the shifted block? White is out of its reach. The window that it
-# sees is not one of the grid's, and its maps stop where the mask says.
+# sees is not one of the grid's. Here its maps stop at that window's edge: the mask cuts only the windows that hold the seam,
+# and this one doesn't.
 
 # %%
 query = 6, 8

@@ -13,7 +13,7 @@
 # - where the cosine is, along which axis vectors are normalised, and what the learned scale may do;
 # - how a small network makes the bias of any offset, and why it sees offsets on a log scale;
 # - what `pretrained_window_sizes` is for, and what it should be when you fine-tune a second time;
-# - why V2 has biases for queries and values but none for keys.
+# - which biases V2's projections have, and why V1's reason against one for keys no longer holds.
 
 # %% jupyter={"source_hidden": true}
 import math

@@ -179,8 +179,8 @@ disagreement(steps, differences, "largest relative difference", eps)
 
 # %% [markdown]
 # The difference (largest difference over largest number) starts near the rounding step of the format. It doesn't
-# explode on the way down: each block adds its result to the tokens as they were, and the norms bring them back to one
-# scale. In rounding steps:
+# explode on the way down. (Each block adds its result to the tokens as they were, and the norms bring them back to one
+# scale: likely reasons, not tested here.) In rounding steps:
 
 # %% jupyter={"source_hidden": true}
 for name in BOUNDS:
@@ -681,8 +681,8 @@ print("the package:   ", functional.softmax(row))
 
 # %% [markdown]
 # **The mask.** A map of 9 × 9 tokens is padded to 14 × 14, and someone wants no token to look at padding. After the
-# shift some rows may have *no* allowed key at all. Blocked once (padding) or twice (padding and seam), with three
-# values; here is a row of which all keys are blocked:
+# shift some rows may have *no* allowed key at all. Blocked once, or twice by an oversight (the padding in two masks),
+# with three values; here is a row of which all keys are blocked:
 
 # %%
 scores = torch.tensor([0.5, -1.0, 2.0], dtype=torch.float16)
@@ -767,8 +767,8 @@ for dtype in (torch.float16, torch.bfloat16, torch.float32):
 
 # %% [markdown]
 # (The hooks that `record` uses fire when a module is *done*: first the layers inside, then the block. So the first name is
-# the innermost.) In real training the usual ways out are bfloat16, or autocast: PyTorch then keeps softmax, norms and
-# sums in float32. It doesn't save this model: products still run in the low format, and `fc1` overflows there. (A loss
+# the innermost.) In real training the usual ways out are bfloat16, or autocast: on a GPU PyTorch then keeps softmax,
+# norms and sums in float32. With float16 it doesn't save this model: products still run in the low format, and `fc1` overflows there. (A loss
 # scaler is for gradients that would become 0.)
 
 # %% [markdown]
@@ -814,12 +814,18 @@ race(
 
 
 # %%
+apart, together = np.empty((2, *windows.shape[:2], len(weight)), np.float32)
+
+
 def window_by_window(x):
-    return np.stack([window @ weight.T for window in x])
+    for window, result in zip(x, apart, strict=True):
+        np.matmul(window, weight.T, out=result)
+    return apart
 
 
 def one_product(x):
-    return (x.reshape(-1, C) @ weight.T).reshape(*x.shape[:-1], -1)
+    np.matmul(x.reshape(-1, C), weight.T, out=together.reshape(-1, len(weight)))
+    return together
 
 
 agree("step 5", one_product(windows), window_by_window(windows), 1e-5)
@@ -1191,8 +1197,8 @@ print("no gain that can be told from noise:", *noise or ["none"], sep="\n  ")
 
 # %% [markdown]
 # Read the line at 1 with the first bar in mind: that one is a function against itself. Each step was measured on its
-# own part, and only the two bars of step 4 are the whole model, all
-# steps at once. A step that makes its part three times as fast does
+# own part, and only the two bars of step 4 are the whole model, each on
+# its fast path (PyTorch's gains mostly by oneDNN, which is none of the other steps). A step that makes its part three times as fast does
 # little if the part was short: Amdahl again.
 
 # %% [markdown]
