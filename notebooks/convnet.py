@@ -26,8 +26,9 @@ def convolution(inputs, outputs, side, stride=1):
 def resnet(width=15, blocks=3, classes=10):
     """(n, 1, h, w) → logits (n, classes), in three stages of `blocks` residual blocks; the default is a ResNet-20.
 
-    Two things differ from the paper's. Width 15 instead of 16: about as many parameters as the small Swin has. And the
+    Three things differ from the paper's. Width 15 instead of 16: about as many parameters as the small Swin has. The
     first convolution moves by 2, so that the first maps have as many places as that Swin, with its patches of 2 × 2.
+    Where the width changes, the shortcut is a 1 × 1 convolution (the paper's option B; its section 4.2 takes option A).
     """
     layers, channels = [*convolution(1, width, 3, stride=2), nn.ReLU()], width
     for stage in range(3):

@@ -860,8 +860,8 @@ for name, values in found.items():
 # %% [markdown]
 # ### How many seeds?
 #
-# If two variants differ by d and seeds scatter by σ, the difference of two means has the error σ·√(2/n). The 95 %
-# interval is Student's t times that to either side: 12.7 times with two seeds, about twice with many. The fewest
+# If two variants differ by d and seeds scatter by σ, the difference of two means has the error σ·√(2/n). Taken seed
+# by seed, as above, its 95 % interval is Student's t times that to either side: 12.7 times with two seeds, about twice with many. The fewest
 # seeds with which a measured d lies outside:
 
 # %% jupyter={"source_hidden": true}
@@ -871,7 +871,10 @@ if len(full) > 1:
     print(f"σ ≈ {spread:.2f} points (from {len(full)} seeds: a rough guess)")
     for d in (2.0, 1.0, 0.5, 0.25):
         wide = (
-            STUDENT[min(n - 2, 17)] * math.sqrt(2 / n) * spread for n in range(2, 999)
+            (STUDENT[n - 2] if n < 20 else 1.96 + 2.4 / (n - 1))
+            * math.sqrt(2 / n)
+            * spread
+            for n in range(2, 999)
         )
         print(f"to see {d:4} points: {next(n for n, w in enumerate(wide, 2) if w < d)} seeds each")  # fmt: skip
 
@@ -903,7 +906,7 @@ runs(
 # %% [markdown]
 # ### Q51: Why does Swin from scratch do worse than ResNet on CIFAR or a few thousand images, and what helps?
 #
-# First, does it? A ResNet-20 (He et al. 2016, section 4.2; [convnet](convnet.py)) of about as many parameters was trained as
+# First, does it? A ResNet-20 (after He et al. 2016, section 4.2; [convnet](convnet.py)) of about as many parameters was trained as
 # the Swin was: the same images in the same order, as many steps, the same recipe, which had been made for the Swin. Once
 # with all 10,000 images, once with 500:
 
@@ -926,7 +929,8 @@ for images, (swin, resnet) in {
 # %% [markdown]
 # The usual explanation: a convolution has locality and "the same everywhere" built in, and attention must learn from
 # examples which neighbours matter. These runs don't test that: the two models differ in much else. What they show is how
-# much each gets right of the images that it was trained on, and of those that it wasn't. As many steps each, from all
+# much each gets right of the images that it was trained on, and of those that it wasn't. About as many steps each (only whole batches
+# count, so the smallest set gets a tenth fewer), from all
 # 10,000 images or fewer:
 
 # %%

@@ -101,7 +101,7 @@ for field in ("in_chans", "num_classes", "patch_size", "window_size", "depths"):
     print(f"{field:12} {getattr(config, field)}")
 
 # %% [markdown]
-# What shapes cannot tell is the size of the pictures. A model of these sizes is known here by name, so that its
+# What these shapes cannot tell is the size of the pictures (a window that shrank can, Q55). A model of these sizes is known here by name, so that its
 # `img_size` is known too; else it would be None: any
 # size. Where a field can be neither read nor looked up, an error names the one to pass. Where are the parameters?
 
@@ -332,7 +332,8 @@ bars(tables, f"share right of {len(doubled)} held-out pictures", form="{:.1%}")
 # %% [markdown]
 # Among the tables, the interpolated ones do best, and they don't bring everything back. Is it the patch convolution's
 # fault, to which an enlarged picture shows smooth edges? Enlarged tokens, which have passed it as it was trained, don't bring
-# it back either; these rows don't show why. So, with no training, bring the picture to the size that the model was trained for.
+# it back either; these rows don't show why. So, with no training, this model's pictures are best brought to
+# the size that it was trained for.
 # With a short fine-tuning at the new size, start from interpolated tables, as the published 384-pixel models did (Liu et
 # al. 2021, sections 3.2 and 4.1). V2 has no table to stretch: chapter 12.
 

@@ -331,7 +331,8 @@ curves(series, "features × 2 to the power of", "entropy of the weights", x=powe
 # %% [markdown]
 # Twice the features, four times the dot product: after a few doublings each query looks at one key only. (In V1 only
 # the weights can do that, for a norm stands before them; in res-post-norm the stream can, too.) The cosine doesn't
-# notice. How sharp attention gets is left to one number, the learned scale of each head. It starts at 10 and is at most
+# notice. Beside directions and bias, how sharp attention gets is left to one number, the learned
+# scale of each head. It starts at 10 and is at most
 # 100 (Q71).
 
 # %% [markdown]
@@ -358,8 +359,8 @@ solution("12.2")
 
 # %% [markdown]
 # The network doesn't see the offset $\Delta$ as it is. It is divided by the largest offset of the window that the network was
-# trained at, $M' - 1$, multiplied by 8, and put on a log scale (section 3.3; the 8 is in the code only,
-# `models/swin_transformer_v2.py`):
+# trained at, $M' - 1$, multiplied by 8, and put on a log scale (the log is section 3.3's; the dividing and the 8 are
+# in the code only, `models/swin_transformer_v2.py`):
 #
 # $$\widehat{\Delta} = \operatorname{sign}(x) \, \frac{\log_2(1 + |x|)}{\log_2 8}, \qquad x = 8 \cdot \frac{\Delta}{M' - 1}$$
 
@@ -921,7 +922,7 @@ log_ratio = (log_new - log_known) / log_known
 print(f"log(1 + offset): {log_known:.3f} → {log_new:.3f}, new part {log_ratio:.2f}")
 
 # %% [markdown]
-# These are the paper's 1.14 and 0.33 (section 3.3). With the factor 8 that its code has:
+# These are the paper's 1.14 and 0.33 (section 3.3). With its code's division by 7 and factor 8:
 
 # %%
 within, beyond = coordinate(7, 8), coordinate(15, 8)

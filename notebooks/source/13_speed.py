@@ -505,9 +505,15 @@ for name in runs:
     print(f"→ {name}: fused is {ratio[1]:.2f} times as fast as plain")
 ratio = np.median(whole["PyTorch, fused"] / whole["NumPy, fused"])
 print(f"→ fused NumPy is {ratio:.2f} times as fast as fused PyTorch, on one core here")
-with patch.object(swin_torch.fused_training, "ONEDNN", False):
-    usual = by_turns({"": lambda: with_way(torch_model, "fused", run_torch)}, 3)[""]
-gain = np.median(whole["PyTorch, plain"]) / np.median(usual)
+
+
+def usual():
+    with patch.object(swin_torch.fused_training, "ONEDNN", False):
+        return with_way(torch_model, "fused", run_torch)
+
+
+pair = by_turns({"plain": calls["PyTorch, plain"], "usual": usual}, 3)
+gain = np.median(pair["plain"] / pair["usual"])
 print(f"→ PyTorch, fused, with its usual products: {gain:.2f} times as fast as plain")
 
 # %% jupyter={"source_hidden": true}
@@ -641,7 +647,8 @@ for name in ("float32", "float64"):
 assert changed > 1000 * worst(rows["float64"]).relative
 
 # %% [markdown]
-# That is why the tests of this project compare in float64: a difference that float32 would hide as rounding stands out.
+# That is why the tests of this project compare in float64. (This mistake shows in float32 too; one of 1e-7 would
+# pass there for rounding, and in float64 it stands out.)
 
 # %% [markdown]
 # ### Where a NaN comes from
@@ -790,7 +797,7 @@ solution("13.5")
 # ### Step 3, inside attention
 #
 # Which way round a product lies matters inside attention too. Its last product is "values times weights". If the tokens are columns, the values are
-# $V^T$ (32 × 49), and the product is $V^T A^T$. So whoever needs $A^T$ had better not compute $A$ and transpose it, but
+# $V^T$ (32 × 49), and the product is $V^T A^T$. So whoever needs $A^T$ can
 # compute $S^T = K Q^T$ from the start, and take the softmax over its columns:
 
 # %% jupyter={"source_hidden": true}
@@ -805,7 +812,7 @@ race(
 )
 
 # %% [markdown]
-# (That is the last product alone, without its softmax.)
+# (That is the last product alone. With scores and softmax, little or nothing of the gain may be left.)
 
 # %% [markdown]
 # ### Step 5: one large product instead of many small ones
@@ -840,8 +847,9 @@ race(
 # %% [markdown]
 # ### Step 6: memory that is used again
 #
-# `(x - 1) * 0.5 + 2` makes three new arrays. The operating system hands out memory in pages of a few KB, and clears
-# each when it is first touched. For large arrays that can cost more than the arithmetic.
+# `(x - 1) * 0.5 + 2` makes three new arrays. In a fresh program the operating system hands out their memory in pages, and
+# clears each when it is first touched: that can cost more than the arithmetic. In a program that has run for a while, as
+# here, the pages are often there already, and the gain is smaller (what is left of it wasn't looked into):
 
 # %%
 kept = np.empty_like(hidden)
@@ -1374,7 +1382,7 @@ solution("13.2")
 # ### All cores, and a GPU
 #
 # So far: one core, and this page's own clock. `make bench` takes all cores, the models of timm, torchvision and
-# transformers as they are and compiled, and the **floor**: the same matrix products and nothing else. Results of one
+# transformers as they are, timm's also compiled (on a GPU ours too), and the **floor**: the same matrix products and nothing else. Results of one
 # machine are kept with the project; the picture at the top shows them. For each run the fastest peer that isn't
 # compiled, then what compiled timm and our fast paths take in multiples of it:
 
