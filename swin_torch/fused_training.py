@@ -95,9 +95,8 @@ def weight_gradient(dy, x):
     dy, x = (each[None, None].permute(0, 3, 1, 2) for each in (dy, x))  # (1, c, 1, t), channels last: no copy
     kernel = dy.new_empty(o, i, 1, 1).to(memory_format=torch.channels_last)  # its numbers don't matter
     once, nowhere, wanted = (1, 1), (0, 0), (False, True, False)
-    dkernel = torch.ops.aten.convolution_backward(dy, x, kernel, None, once, nowhere, once, False, nowhere, 1, wanted)[
-        1
-    ]
+    arguments = dy, x, kernel, None, once, nowhere, once, False, nowhere, 1, wanted
+    _, dkernel, _ = torch.ops.aten.convolution_backward(*arguments)
     return dkernel.reshape(o, i)
 
 
