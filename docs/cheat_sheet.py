@@ -116,7 +116,7 @@ A block never changes the shape (N, h·w, C). Patch merging, at the end of stage
 - **Block** (V1): x + attention(norm(x)), then x + MLP(norm(x)). (V2): x + norm(attention(x)), then x + norm(MLP(x)).
 - **Cost** of attention, in multiply-adds on h·w tokens (paper, eq. 1 and 2): everywhere 4hwC² + 2(hw)²C; in windows
   4hwC² + 2M²hwC. The MLP adds 8hwC².
-- **Parameters** of a V1 block: 12C² + 13C + (2M − 1)²·heads. Patch merging: 8C² + 8C.
+- **Parameters** of a V1 block: 12C² + 13C + (2M − 1)²·heads. Patch merging: 8C² + 8C (V2: 8C² + 4C).
 
 ## Relative position index
 
@@ -162,7 +162,7 @@ Map of 4 × 4, M = 2, s = 1, the last window, whose four tokens have four labels
 - The map is rolled, not each window. Roll back afterwards.
 - The mask is added before the softmax, not multiplied after it.
 - Padding comes after the norm and before the roll.
-- One window covers the map: no shift, no mask. So stage 4 at 224 has W-MSA only.
+- One window covers the map: no shift, no mask, but in detectors. So a classifier's stage 4 at 224 has W-MSA only.
 - Patch merging joins (0,0), (1,0), (0,1), (1,1) (row, column): first down, then right.
 - The bias index has factor 2M − 1, not M.
 - Q, K and V lie in one matrix `qkv`, in this order, each split into heads after that.
@@ -181,7 +181,7 @@ FORMULAS = (
     "cost in windows  4hwC² + 2M²hwC",
     "cost of the MLP  8hwC²",
     "parameters of a block  12C² + 13C + (2M − 1)²·heads",
-    "parameters of merging  8C² + 8C",
+    "parameters of merging  8C² + 8C (V2: + 4C)",
 )
 DIFFERENCES = (
     "norm: before → after attention and MLP",
@@ -195,7 +195,7 @@ TRAPS = (
     "roll the map, not each window; roll back",
     "the mask is added before the softmax",
     "pad after the norm, before the roll",
-    "one window covers the map: no shift, no mask",
+    "one window covers the map: no shift, no mask (not in detectors)",
     "merging order (row, column): 00, 10, 01, 11",
     "factor 2M − 1 in the index, not M",
     "qkv: first all Q, then all K, then all V",
@@ -214,7 +214,7 @@ def draw():
         times = "" if depth == 2 else f" ({depth // 2} such pairs)"
         windows = f"{(h // M) * (w // M)} windows of {M} × {M}{times}"
         stages.append((f"grid {h} × {w}", f"tokens (N, {h * w}, {C})", f"{a} heads of {C // a}", windows, kinds))
-    models = [("", "M", "image", "C", "blocks", "heads", "learned")]
+    models = [("", "M", "image", "C", "blocks", "heads", "params (1k)")]
     for name, key in MODELS.items():
         c = CONFIGS[key]
         blocks, heads = ("-".join(map(str, values)) for values in (c.depths, c.num_heads))

@@ -59,7 +59,8 @@ def page():
     lines = [
         "# Questions that learners ask",
         "",
-        f"{len(asked)} questions, collected from issue trackers and forums, each answered by a cell that you can run.",
+        f"{len(asked)} questions, nearly all from GitHub threads that `questions.json` names, each answered by a"
+        " cell that you can run.",
         "",
         f"Without a number: {len(besides)} more that the chapters answer, traps included.",
         "",

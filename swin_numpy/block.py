@@ -14,8 +14,8 @@ class SwinTransformerBlock(Module):
 
     dim: channels c. num_heads: must divide dim. input_resolution: the grid (h, w) that the model is built for, or None
     for any. window_size: M. shift_size: 0 for W-MSA, M // 2 for SW-MSA. If the smaller side of the built grid fits into
-    one window, the window shrinks to it and nothing is shifted, as in the official code.
-    always_shift: neither shrink the window nor leave any map unshifted, as detectors do.
+    one window, the window shrinks to it and nothing is shifted, as in the official
+    swin_transformer.py. always_shift: neither shrink the window nor leave any map unshifted, as detectors do.
     drop, attn_drop, drop_path: rates of dropout, of dropout of the attention weights, and of stochastic depth.
     attention: what else the attention takes, such as V2's pretrained_window_size.
     Raises TypeError or ValueError for sizes and rates that make no sense.
@@ -122,8 +122,8 @@ class SwinTransformerBlock(Module):
 class SwinTransformerBlockV2(SwinTransformerBlock):
     """x + norm(attention(x)), then x + norm(mlp(x)), with V2's attention (Liu et al. 2022, section 3.2).
 
-    Normalising each branch's output keeps the residual stream from growing with depth. The arguments are those of
-    SwinTransformerBlock, and pretrained_window_size, described at WindowAttentionV2.
+    Normalising each branch's output bounds how far a block can move the residual stream, however large its weights.
+    The arguments are those of SwinTransformerBlock, and pretrained_window_size, described at WindowAttentionV2.
     """
 
     Attention = WindowAttentionV2

@@ -9,7 +9,7 @@ the plain path, which the chapters show:
 - where there are few windows, the cores share out the heads and the middle of the MLP instead;
 - padding, cyclic shift and the cut into windows are one list of row numbers, and one gather of these rows;
 - bias and mask are added up once for each kind of window, of which there are at most four;
-- where no score is large, the softmax needs no maximum subtracted first; GELU makes do with half the steps.
+- where no score is large, the softmax needs no maximum subtracted first; GELU makes do with fewer steps.
 
 Training has a fast path, too, with a backward that goes the same way: fast/training.py.
 It is taken only where it is known to give the same: see `applies`. Axis names as in windows.py.
@@ -35,7 +35,7 @@ GROUP = 2**19  # numbers in the tokens of a group of windows, at most: 2 MB in f
 PIECE = 2**18  # numbers that go through bias and GELU at a time: smaller pieces cost more calls than the cache saves
 FEW = 256  # tokens: with so few, the cores share out heads and channels instead of windows
 SAFE = 30  # exp(±30), and sums of such numbers, are far from the limits of float32
-LEAST = -70  # exp(-70) is nothing beside exp(-30), and still far from what a processor multiplies slowly
+LEAST = -70  # exp(-70) is nothing beside exp(-30), and still not subnormal
 
 
 def forward(part, *inputs):
@@ -266,13 +266,13 @@ def exponentials(scores):
 
     No mask separates a token from itself. So if each token's score with itself is above -SAFE and all are below SAFE,
     then every sum lies between exp(-SAFE) and m · exp(SAFE). Otherwise each query's maximum is subtracted first.
-    Masked scores are about -100, and exp(-100) is a subnormal number of float32: products of such numbers take a
-    hundred times as long as others. So no score stays below LEAST.
+    Masked scores are about -100, and exp(-100) is a subnormal number of float32: some processors take far longer
+    over products of such numbers. So no score stays below LEAST.
     """
     itself = np.einsum("kaii->kai", scores)
     if not (scores.max() < SAFE and itself.min() > -SAFE):
         scores -= scores.max(axis=-2, keepdims=True)
-    np.maximum(scores, np.broadcast_to(np.array(LEAST, scores.dtype), scores.shape), out=scores)
+    np.maximum(scores, LEAST, out=scores)
     np.exp(scores, out=scores)
     return (np.ones(scores.shape[-2], scores.dtype) @ scores)[..., None, :]
 

@@ -185,7 +185,8 @@ class SwinTransformer(Module):
         save_folder(folder, self.state_dict(), self.config, to)
 
     def use_attention(self, kind):
-        """Choose how the model computes: "plain", as the chapters show it, or "fused", faster. Returns the model.
+        """Choose how the model computes: "plain", as the chapters show it, or "fused", with fewer passes over
+        memory. Returns the model.
 
         Weights and results are the same, up to rounding. What has hooks inside, or was changed, is computed the plain
         way. Raises ValueError for any other kind.

@@ -1,6 +1,7 @@
 """How gradients change the weights: AdamW, its learning rate schedule, gradient clipping.
 
-The arithmetic is that of torch.optim.AdamW and torch.nn.utils.clip_grad_norm_; the recipe is the official code's.
+The arithmetic is that of torch.optim.AdamW and torch.nn.utils.clip_grad_norm_; the recipe is that of
+the official config.py and optimizer.py.
 """
 
 import math

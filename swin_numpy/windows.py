@@ -121,7 +121,7 @@ def relative_coordinates(window_size, pretrained_window_size=0):
 def log_spaced(window, pretrained):
     """The offsets from -(M-1) to M-1 of one axis: x = 8 · offset / (M' - 1), then sign(x) · log2(1 + |x|) / log2(8).
 
-    Each operation is rounded to float32, whatever the type of the model: the official code does the same.
+    Each operation is rounded to float32, whatever the type of the model, as in swin_transformer_v2.py.
     """
     largest = max((pretrained or window) - 1, 1)  # in a window of one token the only offset is 0
     x = np.arange(1 - window, window, dtype=np.float32) / largest * 8

@@ -15,7 +15,8 @@ class Backbone(SwinTransformer):
     """A pyramid of feature maps, as a detector or segmenter wants them: strides 4, 8, 16, 32.
 
     config: a SwinConfig; its num_classes doesn't matter. out_indices: the stages whose maps come out, None for all.
-    norm: each of these maps through a layer norm of its own, norm0, norm1, … (official detection code).
+    norm: each of these maps through a layer norm of its own, norm0, norm1, …, as in
+    Microsoft's mmdet/models/backbones/swin_transformer.py.
     seed: as SwinTransformer's.
     """
 

@@ -6,7 +6,7 @@ plain path, which the chapters show:
 - shift and partition are one gather of tokens, their way back another (plain: roll, cut, join, roll);
 - scores, softmax and weighted sum are one call, scaled_dot_product_attention, to which bias and mask go as one array;
 - on a processor without gradients, the batch goes through in groups whose largest array fits into the cache, the
-  MLP's products are oneDNN's, and the array of bias and mask is kept until what it is made of changes.
+  linear layers' products are oneDNN's, and the array of bias and mask is kept until what it is made of changes.
 
 Axis names as in windows.py.
 """

@@ -172,8 +172,8 @@ def attention(bias, mask, scale, *qkv):
 def masked_softmax(scores, dim):
     """Softmax, in place, but for weights below exp(LEAST), which become that.
 
-    Masked scores are about -100, and exp(-100) is a subnormal number of float32: a processor multiplies such numbers
-    so slowly that their products with v took ten times as long.
+    Masked scores are about -100, and exp(-100) is a subnormal number of float32: some processors are far slower at
+    its products with v.
     """
     scores -= scores.amax(dim, keepdim=True)
     scores.clamp_(min=LEAST).exp_()

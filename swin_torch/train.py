@@ -125,7 +125,7 @@ class ParallelTrainer(Trainer):
 
 
 def make_optimizer(model, recipe):
-    """AdamW at the recipe's rate, without weight decay on norms, biases and bias tables (official code:
+    """AdamW at the recipe's rate, without weight decay on norms, biases and bias tables (official optimizer.py:
     set_weight_decay). On a processor in one pass over memory.
     """
     groups = {True: [], False: []}

@@ -56,5 +56,5 @@ def test_every_picture_on_a_page_has_an_alt_text(page):
 
 def test_the_page_of_the_gallery_has_the_alt_texts_of_the_code():
     page = (style.GALLERY / "README.md").read_text(encoding="utf-8")
-    for name in ("architecture", "masks", "one_window"):
+    for name in ("architecture", "masks", "one_window", "speed", "speed_growth"):
         assert f"![{pictures.PICTURES[name](GALLERY).alt}]({name}.png)" in page

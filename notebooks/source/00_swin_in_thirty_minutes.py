@@ -463,7 +463,7 @@ contents()
 # %% [markdown]
 # ## How to read the rest
 #
-# **Two packages, one model.** `swin_numpy` is written from scratch with NumPy and einops, derivatives included.
+# **Two packages, one model.** `swin_numpy` is written from scratch: its maths needs NumPy and einops alone, derivatives included.
 # `swin_torch` is its **twin**: the model's files, classes, methods, arguments and weights have the same names. Side by side, only what PyTorch
 # does for you differs:
 

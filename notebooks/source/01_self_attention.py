@@ -684,7 +684,8 @@ agree("bias on K or none", attend(q, k + b, v).Z, Z0)
 agree("bias on V is added to Z", attend(q, k, v + b).Z, Z0 + b)
 
 # %% [markdown]
-# Swin V1 has all three biases; the one on K is harmless and useless. Swin V2 has none on K. There the
+# Swin V1 (`models/swin_transformer.py` of the official code) has all three biases; the one on K is harmless and useless. Swin
+# V2 (`models/swin_transformer_v2.py`) has none on K. There the
 # argument above no longer holds: V2 compares *directions* (cosine attention, chapter 12), and a bias turns
 # a key into another direction.
 

@@ -306,7 +306,7 @@ shape_line(steps)
 
 # %% [markdown]
 # `pos_drop` sits after the position embedding (a learned row for each place, added to the tokens; Swin leaves it out unless
-# asked), if there is one, and before the first block. The published models have
+# asked: `APE = False` in Microsoft's `config.py`), if there is one, and before the first block. The published models have
 # `drop_rate=0`, which does nothing; outside of training it does nothing at any rate
 # ([tried](#Dropout-in-both-twins)).
 
@@ -416,7 +416,8 @@ for name, x0 in kept.items():
 # %% [markdown]
 # ### Q11: How do image size, patch size, patches resolution, window size M and number of windows relate?
 #
-# The grid (in Microsoft's code: `patches_resolution`) is the image's sides divided by the patch size; the number of
+# The grid (`patches_resolution` in Microsoft's `models/swin_transformer.py`) is the image's sides divided by the patch size;
+# the number of
 # windows is the grid's sides divided by M, multiplied. This package rounds each division up and pads the rest. With the
 # same M a larger image has more windows, not larger ones. (Models published for other sizes often have another M.)
 
@@ -470,12 +471,13 @@ except ValueError as error:
 #
 # A picture of 4 × 7 pixels and patches of 2 × 2: the seventh column is half a patch. Three answers are in use.
 #
-# - **Refuse**: Microsoft's classification code and timm (`strict_img_size`) take only the size that the model was built
+# - **Refuse**: Microsoft's classification code (`PatchEmbed` in `models/swin_transformer.py`) and timm 1.0
+#   (`strict_img_size`) take only the size that the model was built
 #   for.
 # - **Pad**: add a column of zeros at the right, so that the last patch is full. h and w are rounded **up**. This
-#   package does that, as transformers does (`SwinPatchEmbeddings.maybe_pad`).
+#   package does that, as transformers 5 does (`SwinPatchEmbeddings.maybe_pad` in `modeling_swin.py`).
 # - **Drop**: a convolution starts no step that would run off the edge. h and w are rounded **down**, the rest of the
-#   pixels is never looked at, and nobody is told. torchvision does that.
+#   pixels is never looked at, and nobody is told. torchvision 0.29 does that (`models/swin_transformer.py`).
 
 # %%
 wide = 100 + 10 * np.arange(4)[:, None] + np.arange(7)  # a green plane of 4 × 7
@@ -713,7 +715,8 @@ print(
 )
 
 # %% [markdown]
-# **3. Other colours than the model knows.** OpenCV reads pictures as blue, green, red. Or pixels come in as 0 … 255
+# **3. Other colours than the model knows.** OpenCV reads pictures as blue, green, red (see its `imread`). Or pixels come in
+# as 0 … 255
 # and the normalisation is forgotten. The norm after the product then hides the crime: the tokens have mean 0 and variance
 # 1 all the same (as long as its two learned vectors are ones and zeros, as they are here).
 

@@ -550,9 +550,10 @@ agree("official order", ours, official)
 # ### Q13: How should the window size be chosen: why 7, must it be odd, can it differ between stages, and what do 3, 4 or 56 do?
 #
 # 7 divides the grids of a 224-pixel image: 56, 28, 14 and 7. That is handy; the paper gives no reason. V1 takes 12 at
-# 384 pixels, V2 8 or 16 at 256, so it needn't be odd. Windows that don't divide the grid work too here (Microsoft's
-# classifier stops with an error), but pad: tokens of zeros are computed like others. A stage may have a window of its own (`window_size=(7, 7, 14, 7)`, as in the
-# published Swin-S3 models). 56 in stage 1 is global attention.
+# 384 pixels, V2 8 or 16 at 256 (Microsoft's `configs/`), so it needn't be odd. Windows that don't divide the grid work too
+# here (Microsoft's `models/swin_transformer.py` stops with an error), but pad: tokens of zeros are computed like others. A
+# stage may have a window of its own (`window_size=(7, 7, 14, 7)`, as in the Swin-S3 models of timm 1.0,
+# `swin_transformer.py`). 56 in stage 1 is global attention.
 
 # %%
 grids = swin_numpy.CONFIGS["swin_tiny_patch4_window7_224"].grids
@@ -741,8 +742,8 @@ print(f"at {4 * sides[-1]} pixels, global attention took {times:.0f} times as lo
 # %% [markdown]
 # The clock differs from machine to machine and from run to run, and it counts what the formula leaves out: the softmax,
 # what every call costs however small its arrays (probably why the measured lines start out flatter), and
-# fetching memory from the system for large arrays, anew in each call (likely why the global line ends steeper:
-# in a process that kept its memory, it once came out as steep as the formula says). Written this
+# fetching memory from the system for large arrays, anew in each call (likely why the global line ends steeper, and not tested
+# here). Written this
 # way, with one matrix product after the other, all weights of a head are stored, four bytes each:
 
 # %%

@@ -519,7 +519,7 @@ for title, before, after in zip(titles, start.T, learned.T, strict=True):
 
 # %% [markdown]
 # So here a head's favourite is in good part what chance gave it. (This training starts its tables with spread 1; the
-# published one, with 0.02.) How much is a bias in
+# published one, with 0.02: `trunc_normal_` in `models/swin_transformer.py`.) How much is a bias in
 # weights? $e^b$ is the factor that it puts on a weight before the row is scaled. In one row a query sees only 49 of the
 # 169 offsets; the ratio between its most and least favoured key, for equal content, at the start → at the end:
 
@@ -538,7 +538,8 @@ for title, *tables in zip(titles, start.T, learned.T, strict=True):
 # %% [markdown]
 # ### Q20: Why is a scalar bias added to the score instead of a relative embedding multiplied with q, as in Shaw et al.?
 #
-# Shaw et al. (2018) learn a *vector* for each offset and add $q_i \cdot r_{ij}$: how much an offset counts then depends
+# Shaw et al. (2018, section 3) learn a *vector* for each offset and add $q_i \cdot r_{ij}$: how much an offset counts then
+# depends
 # on what the query holds. Swin's bias is a number: the same for every content. What each costs, for one head of width 32
 # in a window of 49 tokens:
 
@@ -570,7 +571,8 @@ print(f"all tables: {ours:,} of {total:,} parameters = {ours / total:.2%}")
 # %% [markdown]
 # One table for each block, one column for each head, and no axis for windows. With columns of their own, heads can
 # look in different directions, as the four heads above do; with one $B$ for all they would all get the same push.
-# That blocks have their own is a choice (T5 shares one table among its layers); it costs next to nothing, as the last
+# That blocks have their own is a choice (T5 shares one table among its layers: Raffel et al. 2020, section 2.1); it costs
+# next to nothing, as the last
 # line shows.
 #
 # All windows share it. Exchange the windows, and the results are exchanged and nothing else.
@@ -759,7 +761,8 @@ for way in (
 # %% [markdown]
 # ### Q19: Is the index of MMDetection (a double step, then a flip) the same?
 #
-# Yes, to the last number. (`double_step_seq` and `flip` are its names in that code.) The idea: give each token
+# Yes, to the last number. (`double_step_seq` and `flip` are its names in `mmdet/models/backbones/swin.py`.) The idea: give
+# each token
 # one *place*, row · $(2M_w-1)$ + column. The index of a pair is then place of i − place of j + a constant. And
 # the constant minus the place of j is the place of the token *opposite* j in the window, which comes out of
 # reading the list backwards. Our own version of that idea:

@@ -588,7 +588,7 @@ compare([0, 1, 2, 4, 5, 6])
 # %% [markdown]
 # ### The nine labels of the official code
 #
-# It cuts the rolled map into three strips each way and numbers the nine
+# It (`img_mask` in `models/swin_transformer.py`) cuts the rolled map into three strips each way and numbers the nine
 # pieces. The mask comes out the same.
 
 
@@ -655,7 +655,8 @@ print(
 # ### Q34: Why does the last stage at 224 have no shift and no mask, and why do segmentation/detection versions differ there?
 #
 # At 224 pixels the map of stage 4 has 7 × 7 tokens: one window. There is no wall to move, and a shift with mask would
-# only cut the one window in four. So the classification code sets the shift to 0 where a window covers the map.
+# only cut the one window in four. So the classification code (`SwinTransformerBlock`) sets the shift to 0 where a window
+# covers the map.
 # Microsoft's detection code (`mmdet/models/backbones/swin_transformer.py`) is built for no size in particular and
 # always shifts every second block, whatever map comes; its weights were trained so. `Backbone.from_checkpoint` keeps
 # to that for such files (`always_shift`). The block asks for its mask here:
@@ -678,7 +679,8 @@ for always in (False, True):
 # %% [markdown]
 # ### Q30: Does unsqueeze(1) - unsqueeze(2) block both rows and columns, and does the order matter?
 #
-# The official code subtracts the labels of a window from each other in all pairs, and blocks where the difference
+# The official code (`models/swin_transformer.py`) subtracts the labels of a window from each other in all pairs, and blocks
+# where the difference
 # isn't 0. A label holds row *and* column information, so both are blocked. If a − b isn't 0, b − a isn't either.
 # So the order doesn't matter: every mask is its own transpose.
 
@@ -820,7 +822,8 @@ for stage, (out, (h, w)) in enumerate(whole.forward_stages(pixels), 1):
 # ### Q33: How does one mask per window meet the scores of a batch, and why is it M2 x M2 in all stages?
 #
 # In this project windows have an axis of their own, so scores `(n k a i j)` and mask `(k 1 i j)` line up by
-# themselves: one mask for each window, the same for all images and heads. The official code fuses images and
+# themselves: one mask for each window, the same for all images and heads. The official code (`WindowAttention.forward`) fuses
+# images and
 # windows into one axis, and must take them apart again as `(B, windows, …)`. That is right only if all windows of
 # image 0 come first. We give window $k$ the "mask" $k$, and look who gets what.
 
@@ -1307,8 +1310,9 @@ report(
 
 # %% [markdown]
 # **Trap 3: padding after the roll.** A map of 5 × 5 needs padding to 8 × 8. Pad, then roll: the zeros travel
-# along, and the seam lies where the mask expects it. Roll, then pad (timm 1.0 does, in V1
-# and V2; torchvision and transformers pad first): the zeros come behind the wrapped strip, so the seam lies higher than the mask believes. With numbers
+# along, and the seam lies where the mask expects it. Roll, then pad (timm 1.0 does, in V1 and V2; torchvision 0.29 and
+# transformers 5 pad first): the zeros come behind the wrapped strip, so the seam lies higher than the mask believes. With
+# numbers
 # (-1 is padding):
 
 

@@ -327,7 +327,8 @@ agree("MLP token by token", [mlp(token) for token in x[0]], mlp(x)[0])
 # ## Drop path
 #
 # **Stochastic depth**: in training, each branch of each image is left out with a certain probability, as if it had
-# not been there (Huang et al. 2016; they draw once for a whole mini-batch, and rescale at test time instead). What is
+# not been there (Huang et al. 2016, section 3; they draw once for a whole mini-batch, and rescale at test time instead). What
+# is
 # kept grows by 1 / (1 − rate), so that the mean of what a branch adds stays what it was. In evaluation nothing is dropped. A block is an
 # addition, so leaving it out is easy: the stream simply goes on.
 
@@ -384,7 +385,7 @@ solution("06.3")
 #
 # | order | formula |
 # |---|---|
-# | post-norm: the first Transformer, 2017 | $\mathrm{LN}(x + f(x))$ |
+# | post-norm: the first Transformer (Vaswani et al. 2017, section 3.1) | $\mathrm{LN}(x + f(x))$ |
 # | **pre-norm: ViT, Swin V1** | $x + f(\mathrm{LN}(x))$ |
 # | res-post-norm: Swin V2 | $x + \mathrm{LN}(f(x))$ |
 #
@@ -526,7 +527,8 @@ for name, size in sizes.items():
 # ### GELU, and which one
 #
 # $\mathrm{GELU}(u) = u \cdot \Phi(u)$, with $\Phi(u) = \tfrac12\left(1 + \mathrm{erf}(u / \sqrt 2)\right)$. A formula
-# with tanh, an approximation, goes by the same name. Swin uses the exact one (`nn.GELU()` in Microsoft's code), and so do
+# with tanh, an approximation, goes by the same name. Swin uses the exact one (`act_layer=nn.GELU` in Microsoft's
+# `models/swin_transformer.py`), and so do
 # both twins.
 
 # %%
@@ -587,7 +589,7 @@ for built in (model, narrow):
 agree("linear from 0 to the rate", expected, np.linspace(0, config.drop_path_rate, 12))
 
 # %% [markdown]
-# The official training configurations for ImageNet-1k from scratch give larger models a higher last rate:
+# The official training configurations for ImageNet-1k from scratch (`configs/swin/`) give larger models a higher last rate:
 
 # %%
 rates = {}

@@ -101,7 +101,8 @@ print((normed @ W.T).round(3))
 # ## Gathering without loops
 #
 # Every second row, every second column: four slices of the map, each a quarter of it. That is how the official code
-# does it. Our packages do it with one arrow, in which `(p2 p1 c)` says the order: c runs fastest, then the row offset
+# (`PatchMerging` in `models/swin_transformer.py`) does it. Our packages do it with one arrow, in which `(p2 p1 c)` says the
+# order: c runs fastest, then the row offset
 # p1, then the column offset p2.
 
 # %%
@@ -537,7 +538,8 @@ agree("pixel_unshuffle, permuted", unshuffled[..., place], by_arrow, bound=0)
 # %% [markdown]
 # ### Q41: Why is the norm on 4C before the reduction in V1, and on 2C after it in V2?
 #
-# Same gathering, same matrix, norm before or after it. Count first: parameters of Swin-T's three mergings, and the
+# Same gathering, same matrix, norm before (`models/swin_transformer.py`) or after it (`models/swin_transformer_v2.py`). Count
+# first: parameters of Swin-T's three mergings, and the
 # work for one image (multiply-adds of the matrix; numbers that the norm has to touch).
 
 
@@ -658,7 +660,8 @@ agree(
 # %% [markdown]
 # ### Q44: Does a Swin-Unet style patch expanding invert patch merging?
 #
-# Swin-Unet goes down with patch merging and up again with *patch expanding* (its class `PatchExpand`): a matrix makes 2C
+# Swin-Unet goes down with patch merging and up again with *patch expanding* (`PatchExpand` in its
+# `swin_transformer_unet_skip_expand_decoder_sys.py`): a matrix makes 2C
 # channels out of C, and the arrow `h w (p1 p2 c) -> (h p1) (w p2) c` lays them out as 2 × 2 tokens of C/2. Send labelled
 # tokens down the official order and up that arrow, with no matrices in between:
 

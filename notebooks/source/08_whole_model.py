@@ -501,8 +501,10 @@ counts = {
 bars({name: value / 1e9 for name, value in counts.items()}, "G", form="{:.2f}")
 
 # %% [markdown]
-# 9 and 4.5 are the same number in two units (Microsoft's issue 340). ptflops reports 3.13 G for torchvision's `swin_t`
-# with one of its backends and 4.5 G with the other (its issue 142); the fourth bar comes near it. All bars count matrix
+# 9 and 4.5 are the same number in two units (Microsoft's [issue
+# 340](https://github.com/microsoft/Swin-Transformer/issues/340)). ptflops reports 3.13 G for torchvision's `swin_t`
+# with one of its backends and 4.5 G with the other (its [issue
+# 142](https://github.com/sovrasov/flops-counter.pytorch/issues/142)); the fourth bar comes near it. All bars count matrix
 # products only, no norms, softmax or GELU. So always say what was counted.
 
 # %% [markdown]
@@ -584,7 +586,8 @@ else:
 # %% [markdown]
 # ### Q49: Why do the layer outputs come one scale too small (28, 14, 7, 7)?
 #
-# In Microsoft's code, and in many that follow it, the patch merging belongs to the **end** of a stage: whoever hooks a
+# In Microsoft's code (`BasicLayer` in `models/swin_transformer.py`), and in many that follow it, the patch merging belongs to
+# the **end** of a stage: whoever hooks a
 # stage, or takes its return value, gets what the *next* stage begins with. Both lists, from hooks:
 
 # %%
@@ -893,7 +896,8 @@ solution("08.2")
 # ### Traps
 #
 # **1. A classifier that shifts in the last stage.** At 224 the last map is 7 × 7: one window. The official classifier sees
-# that when it is built, and sets the shift to 0. Detection code (Microsoft's, MMDetection's) shifts there too, and its
+# that when it is built, and sets the shift to 0. Detection code (Microsoft's and MMDetection's, in `mmdet/models/backbones`)
+# shifts there too, and its
 # weights were trained so ([chapter 05](05_shifted_windows.ipynb), Q34). A classifier's weights were not: the only window
 # is cut into four regions that don't see each other. A row for each query token, a column for each key token:
 

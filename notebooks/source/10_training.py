@@ -106,7 +106,6 @@ curves(
     {"learning rate": np.array(rates)[::25]},
     "epoch",
     x=np.arange(0, len(rates), 25) / per_epoch,
-    title="of our model",
 )
 
 # %% [markdown]
@@ -327,8 +326,8 @@ runs(loss_curves(["full", "no_shift", "no_mask", "no_bias"]))
 # map: what the first stage keeps apart, the second one joins. And the mask parts tokens from opposite edges of the
 # image; left and right, these are often black background here. So read nothing about ImageNet from these numbers: there the paper
 # measured (its table 4, about one point for the shift and for the bias). What carries over is the **method**: train
-# again, several seeds, and show them all. Switching a part off in a finished model asks another question, and here it
-# gives larger differences.
+# again, several seeds, and show them all. Switching a part off in a finished model asks another question, and here, in a
+# model trained for longer, it gives larger differences.
 
 # %% [markdown]
 # ## Deeper: questions, details and traps
@@ -527,7 +526,8 @@ for spared, members in groups.items():
 
 # %% [markdown]
 # Does it matter? First count. A parameter without gradient would be multiplied with $\prod (1 - lr \cdot \lambda)$ in
-# all. For this model, and for the official recipe (300 epochs of 1,251 steps, 20 of them warm-up, rate 1e-3):
+# all. For this model, and for the official recipe (`config.py`, `main.py`: 300 epochs of 1,251 steps, 20 of them warm-up,
+# rate 1e-3):
 
 
 # %%
@@ -739,7 +739,7 @@ solution("10.5")
 # %% [markdown]
 # #### Rollout
 #
-# One block's A says where **that block** looks. Where does the end come from? Abnar & Zuidema (2020) multiply. They
+# One block's A says where **that block** looks. Where does the end come from? Abnar & Zuidema (2020, section 3) multiply. They
 # let the residual path carry half of each token on, so a block is (A + I) / 2, with A the mean over heads; several
 # blocks are their product. Patch merging makes one token of four: a matrix too, with four times ¼ in each row.
 #
@@ -791,8 +791,8 @@ for number, r in enumerate(R):
 # %% [markdown]
 # There is no class token whose row one would draw. None is needed: the head takes the **mean** over all tokens, so the
 # rollout of the whole is the mean of R's rows. Beside it something that owes nothing to attention, **occlusion**: paint a
-# square of 4 × 4 pixels in the picture's mean grey, and see by how much the logit of the right class falls. (In grey, not
-# in black: black paint on a black background changes nothing, and then any map of brightness would seem to be right.)
+# square of 4 × 4 pixels in the picture's mean grey, and see by how much the logit of the right class falls. (The paint
+# matters: black changes nothing on a black background, grey draws something new there. So white and black are tried below.)
 
 # %%
 rolled = np.stack([rollout(inputs, k)[-1].mean(axis=0) for k in range(len(chosen))])
@@ -815,7 +815,7 @@ maps_of_images(test.images[chosen], {"rollout": rolled, "occlusion": hidden})
 
 # %% [markdown]
 # Do the two agree? Rank both maps and correlate, over more images. For comparison, a map that needs no model at all:
-# how bright the image is there. And a second occlusion, in white, to see what agreement to expect.
+# how bright the image is there. And occlusion in white and in black, to see how far occlusions agree.
 
 
 # %%
@@ -827,7 +827,7 @@ def rank_correlation(a, b):
     return np.corrcoef(ranks)[0, 1]
 
 
-found = {"rollout": [], "brightness": [], "occlusion in white": []}
+found = {"rollout": [], "brightness": [], "white": [], "black": []}
 more = rng.choice(np.flatnonzero(said == test.labels), 16, replace=False)
 x, grid = model.embed(standardise(test.images[more]).astype(np.float64))
 many = []
@@ -846,14 +846,16 @@ for place, k in enumerate(more):
     hidden = occlusion(test.images[k], test.labels[k])
     found["rollout"].append(rank_correlation(R, hidden))
     found["brightness"].append(rank_correlation(bright, hidden))
-    white = occlusion(test.images[k], test.labels[k], 255)
-    found["occlusion in white"].append(rank_correlation(white, hidden))
+    for name, paint in (("white", 255), ("black", 0)):
+        other = occlusion(test.images[k], test.labels[k], paint)
+        found[name].append(rank_correlation(other, hidden))
 for name, values in found.items():
     error = np.std(values) / math.sqrt(len(values))
-    print(f"{name:18} with occlusion: {np.mean(values):+.2f} ± {error:.2f}")
+    print(f"{name:12}with occlusion in grey: {np.mean(values):+.2f} ± {error:.2f}")
 
 # %% [markdown]
-# Even two occlusions agree only in part; the rollout doesn't come near that. R is right about **which tokens can
+# Occlusion in white agrees with that in grey in part; in black it agrees as little as the rollout does. So which squares
+# matter depends on the paint, and this comparison can't judge the rollout. R is right about **which tokens can
 # matter**, as the oracle confirmed for the first two blocks (after them, all can). It is no explanation of the
 # answer: it knows nothing of V, of the MLPs, or of the class.
 
@@ -881,8 +883,9 @@ if len(full) > 1:
 # %% [markdown]
 # ### Q53: Which optimiser, learning rate, warm-up and batch scaling should I use on one GPU?
 #
-# AdamW, linear warm-up, cosine: the recipe above. The official rate is 1e-3 for a batch of 1024, scaled in proportion
-# (the official code multiplies by batch / 512 with a base of 5e-4). But measure: a short sweep finds the edge. Half as
+# AdamW, linear warm-up, cosine: the recipe above. The official rate is 1e-3 for a batch of 1024 (Liu et al. 2021, appendix
+# A2.1), scaled in proportion
+# (the official `main.py` multiplies by batch / 512 with a base of 5e-4). But measure: a short sweep finds the edge. Half as
 # many steps as above:
 
 # %%
@@ -1101,8 +1104,7 @@ for forget in (False, True):
     print("forgotten " if forget else "zero_grad ", np.round(found[::2], 3))
 
 # %% [markdown]
-# The loss falls at first, and no error comes: that is what makes it a trap. Then it stays near that of a model which answers
-# without looking. Adam divides the growing size away, and what stays is a sum that is mostly of the past. The check: two forwards and backwards of one batch, without a move between them,
+# The loss falls at first, and no error comes: that is what makes it a trap. Then, here, it stays high. Adam divides the growing size away, and what stays is a sum that is mostly of the past. The check: two forwards and backwards of one batch, without a move between them,
 # must give the same gradient.
 #
 # **2. Decay inside the gradient.** `g + λ p` is not what AdamW does. Adam divides it by √s like everything else, and a

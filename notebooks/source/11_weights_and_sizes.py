@@ -22,13 +22,12 @@ import tempfile
 import warnings
 from collections import Counter
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from einops import einsum, rearrange, reduce, repeat
-from lesson import agree, check, published, side_by_side, solution
+from lesson import agree, check, moved, published, side_by_side, solution
 from PIL import Image
 
 import swin_numpy
@@ -58,7 +57,7 @@ from swin_numpy.weights.unwrap import strip_prefix, unwrap
 rng = np.random.default_rng(11)
 torch.set_num_threads(1)  # small matrices: more threads would mostly wait
 tiny = CONFIGS["swin_tiny_patch4_window7_224"]
-official = swin_numpy.SwinTransformer(tiny).state_dict()
+official = moved(swin_numpy.SwinTransformer(tiny), scale=0.02).state_dict()
 photo = preprocess(load_image(photo_path("chelsea")))
 
 
@@ -342,8 +341,9 @@ bars(tables, f"share right of {len(doubled)} held-out pictures", form="{:.1%}")
 #
 # ### Q60: Are feature maps NHWC or NCHW, and how do I feed an FPN or U-Net decoder?
 #
-# Inside, Swin's data is neither: it is tokens (n, h·w, c), and a grid. torchvision and timm (1.0) hand
-# out (n, h, w, c); MMDetection wants (n, c, h, w). Read the library's documentation, or look at which axis has 96, 192, 384, 768. Our
+# Inside, Swin's data is neither: it is tokens (n, h·w, c), and a grid. torchvision (0.29) and timm (1.0) hand out (n, h, w,
+# c); MMDetection (3, `backbones/swin.py`) wants (n, c, h, w). Read the library's documentation, or look at which axis has 96,
+# 192, 384, 768. Our
 # `Backbone` gives **NCHW**, a layer norm before each:
 
 # %%
@@ -356,8 +356,12 @@ side_by_side("backbone.Backbone.forward")
 
 # %% jupyter={"source_hidden": true}
 free = replace(tiny, img_size=None, drop_path_rate=0.0)  # nothing at random
-numpy_backbone = swin_numpy.Backbone(free, dtype=np.float64)
-torch_backbone = swin_torch.Backbone(free).double().eval()
+numpy_backbone, torch_backbone = moved(
+    swin_numpy.Backbone(free, dtype=np.float64),
+    swin_torch.Backbone(free).double(),
+    scale=0.02,
+)
+torch_backbone.eval()
 picture = load_image(photo_path("chelsea")).resize((230, 154))
 small_photo = to_array(picture).astype(np.float64)
 maps = numpy_backbone(small_photo)
@@ -614,8 +618,8 @@ for to, renamed in theirs.items():
 
 # %% [markdown]
 # The counts differ: transformers has three arrays for each `qkv`; Microsoft and torchvision also save arrays that can
-# be computed at any time, masks and index tables (chapter 5, Q36). Files of older versions of transformers hold an index
-# table for each block as well.
+# be computed at any time, masks and index tables (chapter 5, Q36). Files of version 4 of transformers hold an index table for
+# each block as well.
 
 # %% [markdown]
 # **11.1** A name of timm since 0.9 → the official name.
@@ -636,7 +640,8 @@ solution("11.1")
 # ### Q57: Why do checkpoints stop loading after a timm upgrade (downsample moved one stage)?
 #
 # A stage of the paper's figure *begins* with patch merging; in Microsoft's code a stage *ends* with it. timm followed
-# Microsoft at first, and moved to the figure with version 0.9. The same array, then, is `layers.0.downsample` before and
+# Microsoft at first, and moved to the figure with version 0.9 (`checkpoint_filter_fn` in its `swin_transformer.py` tells them
+# apart). The same array, then, is `layers.0.downsample` before and
 # `layers.1.downsample` after, and the head moved from `head` to `head.fc`. Written as a loop:
 
 # %%
@@ -648,8 +653,8 @@ for name, value in old.items():
         name = name.replace(f"layers.{stage}.", f"layers.{stage + 1}.")
     new[name.replace("head.", "head.fc.")] = value
 assert new.keys() == theirs["timm"].keys()
-moved = sorted(old.keys() ^ new.keys())
-print(f"{len(moved)} names are in one of them only:", *moved, sep="\n  ")
+alone = sorted(old.keys() ^ new.keys())
+print(f"{len(alone)} names are in one of them only:", *alone, sep="\n  ")
 both = [n for n in old.keys() & new.keys() if old[n].shape != new[n].shape]
 print(f"{len(both)} are in both and mean something else:")
 for name in sorted(both):
@@ -660,11 +665,10 @@ for name in sorted(both):
 # new names are put into a model with the old ones (our modules check earlier, so we call PyTorch's own loader):
 
 # %%
-twin = swin_torch.SwinTransformer(tiny)
-plain_load = partial(torch.nn.Module.load_state_dict, twin)
+twin = swin_torch.SwinTransformer(tiny, seed=1).eval()  # not the file's weights
 tensors = {name: torch.tensor(value) for name, value in new.items()}
 try:
-    plain_load(tensors, strict=False)
+    torch.nn.Module.load_state_dict(twin, tensors, strict=False)
 except RuntimeError as error:
     print("\n".join(line.strip()[:110] for line in str(error).splitlines()[:3]))
 
@@ -673,12 +677,14 @@ except RuntimeError as error:
 # give the same model:
 
 # %%
-twin.load_state_dict(swin_numpy.convert_state_dict(old))
-with torch.inference_mode():
-    twin.eval()
-    before = twin(torch.from_numpy(photo))
-    twin.load_state_dict(swin_numpy.convert_state_dict(new))
-    agree("logits, old and new names", twin(torch.from_numpy(photo)), before, 0)
+logits = []
+for file in (old, new):
+    twin = swin_torch.SwinTransformer(tiny, seed=1).eval()
+    twin.load_state_dict(swin_numpy.convert_state_dict(file))
+    with torch.inference_mode():
+        logits.append(twin(torch.from_numpy(photo)))
+before, after = logits
+agree("logits, old and new names", after, before, 0)
 
 # %% [markdown]
 # ### Q56: Which missing or unexpected keys (masks, indices, head, norms) are harmless when loading?
@@ -726,8 +732,9 @@ for title, file, model_names in (
 
 # %%
 tensors = {name: torch.tensor(value) for name, value in wrapped.items()}
+twin = swin_torch.SwinTransformer(tiny, seed=1).eval()
 untouched = twin.state_dict()["head.weight"].clone()
-result = plain_load(tensors, strict=False)
+result = torch.nn.Module.load_state_dict(twin, tensors, strict=False)
 print("no error;", len(result.missing_keys), "names missing, and the head is still")
 agree("what it was", twin.state_dict()["head.weight"], untouched, 0)
 
@@ -741,6 +748,7 @@ try:
 except ValueError as error:
     print(str(error)[:100], "…", sep="\n")
 for name, file in (("module. …", wrapped), ("Microsoft's", theirs["microsoft"])):
+    twin = swin_torch.SwinTransformer(tiny, seed=1).eval()
     twin.load_state_dict(swin_numpy.convert_state_dict(file))
     with torch.inference_mode():
         agree(f"logits after loading {name}", twin(torch.from_numpy(photo)), before, 0)
@@ -854,7 +862,7 @@ solution("11.2")
 # %% [markdown]
 # ### Q59: Why is my measured ImageNet accuracy below the reported one (resize, crop, interpolation, normalisation)?
 #
-# Because each model is evaluated with one exact recipe, and yours differs. Recipes for Swin-T at 224 pixels, by library:
+# Often because each model is evaluated with one exact recipe, and yours differs. Recipes for Swin-T at 224 pixels, by library:
 #
 # | | shorter side | then |
 # |---|---|---|
@@ -919,7 +927,7 @@ for name, images in inputs.items():
 # %% [markdown]
 # Each way of shrinking moves the logits, and the class of some pictures. What that does to the accuracy of 800
 # pictures is partly chance: one or two percentage points may be nothing. None of these is an error message:
-# the shapes are right in every row. For colour there is one more: OpenCV reads blue, green, red.
+# the shapes are right in every row. For colour there is one more: OpenCV's `imread` gives blue, green, red.
 
 # %% [markdown]
 # ### Q63: Why can weights trained at 224 run on any size when ViT cannot, and do results suffer?
@@ -988,7 +996,7 @@ for pixels_side in (224, 256, 384, 512, 750, 768):
 # %% [markdown]
 # Three cures: **resize** the picture, choose **another M** (and interpolate the tables), or **pad** inside the block. 28
 # pixels to 32 and 64 is, in proportion, what 224 to 256 and 512 is for Swin-T, of which our model has the last two stages
-# only, those that are padded most. Without any training:
+# only. Without any training:
 
 # %% jupyter={"source_hidden": true}
 print("pixels  cure             windows    accuracy  logits off by")
@@ -1279,8 +1287,8 @@ show_maps(shown, columns=3)
 # ### Q66: Why does an exported graph work only at the traced size?
 #
 # Tracing runs the model once and writes down the operations that happened. A length that code turned into a plain number,
-# by `int(…)` or by keeping a size in the model, is written down as a **constant**. Public code does both (Microsoft's
-# `window_reverse`, its `input_resolution` and mask). Here it happens in a cut into windows:
+# by `int(…)` or by keeping a size in the model, is written down as a **constant**. Public code does both (`window_reverse`,
+# `input_resolution` and `attn_mask` in Microsoft's `models/swin_transformer.py`). Here it happens in a cut into windows:
 
 
 # %%
@@ -1327,11 +1335,18 @@ for what, graph in graphs.items():
             print(f"{what:10} {shape}: fine")
         except (AssertionError, RuntimeError) as error:
             print(f"{what:10} {shape}: {str(error).strip().splitlines()[0][:60]}")
+sides = {a: side * torch.export.Dim(name, min=2) for a, name in ((2, "h"), (3, "w"))}
+enlarged = x.repeat(1, 1, 2, 2), x.repeat(1, 1, 3, 4)
+graph = torch.export.export(torch_model, enlarged[:1], dynamic_shapes=(sides,)).module()
+with torch.inference_mode():
+    for images in enlarged:
+        shape = tuple(images.shape)
+        agree(f"any sides, {shape}", graph(images), torch_model(images), 1e-6)
 
 # %% [markdown]
-# The **batch** can be left open: nothing that the model computes in Python depends on it. Height and width can't be, in this
-# model: the mask, the padding and the count of windows are Python's arithmetic on the grid. So export one graph for each size
-# that you serve, or bring all pictures to one size.
+# The **batch** can be left open: nothing that the model computes in Python depends on it. Height and width can be left open
+# only as far as all sides need the same padding, for whether and how much to pad is Python's arithmetic on the grid. Else
+# export one graph for each size that you serve, or bring all pictures to one size.
 
 # %% [markdown]
 # ### Q61: What do the out indices select, and must all four maps be used?

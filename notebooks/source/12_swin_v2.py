@@ -563,7 +563,7 @@ for name in DESIGNS:
 
 # %% [markdown]
 # (Stage 3 ends after 22 blocks.) V2's is **not** always the smaller stream: with gain 1 it is a little larger than V1's.
-# What it gives is a bound: with norm weights of 1, $k$ blocks of a stage bring the stream to $1 + 2k$ at most, however large
+# What it gives is a bound: with norm weights of 1 and biases of 0, $k$ blocks of a stage bring the stream to $1 + 2k$ at most, however large
 # the matrices. Now the gradients, from the end of the model to its start. The two
 # rows of res-post-norm differ in the score and in nothing else:
 
@@ -594,7 +594,8 @@ for scale in (10, 30, 100):
 # %% [markdown]
 # ### A block that starts as nothing
 #
-# In the published initialisation the weights and biases of norm1 and norm2 are 0, so a branch adds exactly 0: a
+# In the published initialisation (`_init_respostnorm` in `models/swin_transformer_v2.py`) the weights and biases of norm1 and
+# norm2 are 0, so a branch adds exactly 0: a
 # fresh V2 block is the identity.
 
 # %%
@@ -817,7 +818,8 @@ for scale in (1, 10, 30, 100):
 # Without a scale, no key of 64 could get more than about a tenth of the weight, whatever the network learns (but for the
 # bias). At 100, tiny differences of direction decide, and each head passes back larger gradients.
 #
-# The code learns `logit_scale` = log(1/τ), so the scale is positive and a step changes it by a percentage. It starts at log 10
+# The code (`models/swin_transformer_v2.py`) learns `logit_scale` = log(1/τ), so the scale is positive and a step changes it
+# by a percentage. It starts at log 10
 # and is clamped: scale = exp(min(logit_scale, log 100)). The paper says only that τ is larger than 0.01 (section 3.2). CLIP
 # has the same limit and gives a reason: larger scales made its training unstable (Radford et al. 2021, section 2.5). With
 # the bias, which is between 0 and 16, a score lies between -100 and 116.
@@ -1025,8 +1027,8 @@ for name, coords in (
     print(f"{name:12} {spans[0]:>25} {spans[1]:>22}")
 
 # %% [markdown]
-# (Smallest and largest of three seeds.) The log scale is a bet on where the detail of a bias is: near the query. Where it
-# is elsewhere, the bet is lost.
+# (Smallest and largest of three seeds.) The log scale is a bet on where the detail of a bias is: near the query. With the
+# detail at the rim, the bet is lost.
 
 # %% [markdown]
 # ### What stretching is right for
@@ -1106,7 +1108,8 @@ for second in (8, 16):
 # %% [markdown]
 # The wrong one has to be learned away; without training (evaluation, frozen backbones) it simply stays wrong.
 #
-# Two more details. Published presets say (12, 12, 12, **6**). The last stage of a model for 192 × 192 pixels has a map of
+# Two more details. Published presets (Microsoft's `configs/swinv2`) say (12, 12, 12, **6**). The last stage of a model for
+# 192 × 192 pixels has a map of
 # 6 × 6 tokens, so its window had shrunk to 6, and that is the scale of its network:
 
 # %%

@@ -5,7 +5,8 @@
 #
 # The same sums, written twice, gave the same numbers in every chapter. How long do they take? This chapter asks
 # where the time goes, and takes the plain code apart into steps that make it faster, each measured by itself.
-# All measurements were made when this page was built; run it, and they are those of your machine.
+# All measurements but those of `make bench` (the picture above, and near the end) were made when this page was built; run
+# it, and they are those of your machine.
 #
 # After this chapter you can explain
 #
@@ -448,7 +449,7 @@ print(
 # ### Step 3: which way round a product
 #
 # Tokens as rows, or tokens as columns? $y = x W^T$ and $y^T = W x^T$ are the same sums. But a library for matrix
-# products copies both matrices in pieces into the order that its innermost loop wants, and what that costs may depend on
+# products usually copies both matrices in pieces into the order that its innermost loop wants, and what that costs may depend on
 # the library, the sizes, and which way round they lie in memory. Here are the first layer of an MLP in the third
 # stage, for one window of tokens, for four, and for sixteen:
 
@@ -471,10 +472,10 @@ bars(rates, "GFLOP/s, one core", form="{:.1f}")
 # ### Step 4: groups of windows through the whole block
 #
 # After the partition, *nothing* that a block does to a window needs another window: norm, attention, MLP. So take a
-# group of windows, small enough for the processor's cache (a small, fast memory), through the whole block, then the next.
-# That is the heart of the NumPy twin's fast path. `use_attention("fused")` switches a fast path on in both twins; weights,
-# results and names are the same. (PyTorch's makes no groups of one photograph, but has oneDNN compute the linear layers: the
-# last line takes that away again.)
+# group of windows through the whole block, then the next: several cores can each take groups of their own. That is how the
+# NumPy twin's fast path is built. `use_attention("fused")` switches a fast path on in both twins; weights, results and names
+# are the same. With other steps in it too, the whole of it is measured here. The last two lines take away PyTorch's oneDNN,
+# which computes its linear layers, and NumPy's groups. (PyTorch's makes no groups of one photograph.)
 
 
 # %% jupyter={"source_hidden": true}
@@ -516,6 +517,17 @@ pair = by_turns({"plain": calls["PyTorch, plain"], "usual": usual}, 3)
 gain = np.median(pair["plain"] / pair["usual"])
 print(f"→ PyTorch, fused, with its usual products: {gain:.2f} times as fast as plain")
 
+
+def ungrouped():
+    with patch.object(swin_numpy.fused, "_groups", lambda n, numbers: [slice(0, n)]):
+        return with_way(numpy_model, "fused", run_numpy)
+
+
+agree("NumPy, one group", ungrouped(), plain_logits[0], 1e-5)
+pair = by_turns({"one group": ungrouped, "groups": calls["NumPy, fused"]}, 7)
+low, middle, high = quartiles(pair["one group"] / pair["groups"])
+print(f"→ of NumPy's gain, groups alone: {middle:.2f} ({low:.2f} to {high:.2f})")
+
 # %% jupyter={"source_hidden": true}
 bars(
     {name: 1000 * np.median(t) for name, t in whole.items()},
@@ -525,15 +537,15 @@ bars(
 
 # %% [markdown]
 # Most of the time goes to linear layers, as the profile showed, and which library multiplies can matter more than all other
-# steps together. NumPy's groups are made for several cores: each core takes groups of its own through the whole block, where NumPy by itself would share out nothing but the
-# large products. `make bench` measures that, on the wall clock and with all cores.
+# steps together. NumPy's groups are made for several cores: each core takes groups of its own through the whole block (or, where
+# tokens are few, a share of heads and channels), where NumPy by itself would share out nothing but the large products. `make bench` measures that, on the wall clock and with all cores.
 
 # %% [markdown]
 # ## The roofline: how far from the limit?
 #
 # A processor has two limits: how many operations a second, and how many bytes a second it can get from memory. Which
-# one counts depends on how many operations there are *for each byte*. First measure both limits, with the best that
-# NumPy can do: a large matrix product, and a large copy.
+# one counts depends on how many operations there are *for each byte*. First measure both limits, with two things
+# that NumPy does well: a large matrix product, and a large copy.
 
 # %% jupyter={"source_hidden": true}
 big = rng.standard_normal((1024, 1024), dtype=np.float32)
@@ -567,7 +579,7 @@ ones, zeros = np.ones(C, np.float32), np.zeros(C, np.float32)
 per_number = {
     "softmax": 5,
     "layer norm": 8,
-    "GELU": 30,
+    "GELU": 25,
 }  # such as max, minus, exp, sum, divide
 work = {
     "linear (fc1)": (
@@ -600,8 +612,9 @@ speed.roofline(peak, bandwidth, parts)
 
 # %% [markdown]
 # Left of the corner, memory is the limit; right of it, arithmetic. What lies far below
-# both roofs is held by neither: it goes over its numbers several times, a call of NumPy for each (step 7 measures what the
-# cache gives there), and `exp` and division take longer than a multiplication. (A point *above* the sloping roof is no
+# both roofs is held by neither. Softmax, norm and GELU go over their numbers several times, a call of NumPy for each (step 7
+# measures what the cache gives there), and `exp` and division take longer than a multiplication. The scores are many small
+# products; what holds these wasn't looked into. (A point *above* the sloping roof is no
 # mistake: its numbers came from the cache, not from memory.)
 #
 # The whole model: how long would it take if there were nothing but its matrix products, at the speed of the large one?
@@ -615,7 +628,8 @@ for name, seconds_of in whole.items():
     )
 
 # %% [markdown]
-# (More than 100 % is possible: the peak is that of NumPy's product, and PyTorch's fused way calls oneDNN's.)
+# (More than 100 % is possible: other products can be faster than this one, such as some of step 3, or oneDNN's, which
+# PyTorch's fused way calls.)
 
 # %% [markdown]
 # ## Deeper: questions, details and traps
@@ -653,7 +667,7 @@ assert changed > 1000 * worst(rows["float64"]).relative
 # %% [markdown]
 # ### Where a NaN comes from
 #
-# NaN ("not a number") is the result of $\infty - \infty$, $0 \cdot \infty$, $\infty / \infty$, $0 / 0$, and of everything that
+# NaN ("not a number") is the result of $\infty - \infty$, $0 \cdot \infty$, $\infty / \infty$, $0 / 0$, and of nearly everything that
 # has a NaN in it. So there is usually an infinity first. In float16 it isn't far: everything above 65504.
 #
 # **The scores.** Sixteen tokens, one head of 32 channels, with values near 50. The sum of 32 products is too large
@@ -673,8 +687,8 @@ for dtype in (torch.float32, torch.bfloat16, torch.float16):
 
 # %% [markdown]
 # The softmax takes the largest score off first, and that is $\infty - \infty$. **Cure 1**: scale the queries *before*
-# the product. Our twins do (`scale * q @ k.mT`: Python goes from left to right), and so does the official code.
-# **Cure 2**: bfloat16, whose range is float32's. **Cure 3**: cosine attention, whose scores
+# the product. Our twins do (`scale * q @ k.mT`: Python goes from left to right), and so does the official code
+# (`q = q * self.scale` in `models/swin_transformer.py`). **Cure 2**: bfloat16, whose range is float32's. **Cure 3**: cosine attention, whose scores
 # have a limit (Swin V2, chapter 12).
 #
 # **The softmax.** Without subtracting the largest first, `exp` itself is too large:
@@ -701,13 +715,13 @@ for name, fill in (("-100", -100.0), ("finfo.min", half.min), ("-inf", -np.inf))
 
 # %% [markdown]
 # -100 twice is -200, a number like any other. The smallest number twice is $-\infty$. A row of nothing but $-\infty$
-# has no largest number to take off. **Cure**: -100, or block once (not with $-\infty$), or see to it that each row keeps a key. (More fill
+# has no largest number to take off. **Cure**: -100, or block once with a number that leaves room for the score, or see to it that each row keeps a key. (More fill
 # values and formats: [chapter 05,
 # Q37](05_shifted_windows.ipynb#Q37:--100,--inf,--1e4-or-the-smallest-number-of-the-dtype:-when-does-each-give-NaN?).)
 
 # %% [markdown]
-# **13.4** A softmax over the last axis for float16 that never gives NaN: rows near 2000, keys at -inf, and even a row
-# that is -inf throughout, which should give zeros. The result is float16 again.
+# **13.4** A softmax over the last axis for float16 that gives no NaN in three cases: rows near 2000, keys at -inf, and a
+# row that is -inf throughout, which should give zeros. The result is float16 again.
 
 
 # %%
@@ -775,7 +789,7 @@ for dtype in (torch.float16, torch.bfloat16, torch.float32):
 # %% [markdown]
 # (The hooks that `record` uses fire when a module is *done*: first the layers inside, then the block. So the first name is
 # the innermost.) In real training the usual ways out are bfloat16, or autocast: on a GPU PyTorch then keeps softmax,
-# norms and sums in float32. With float16 it doesn't save this model: products still run in the low format, and `fc1` overflows there. (A loss
+# norms and sums in float32 (see its documentation of `torch.amp`). With float16 it doesn't save this model: products still run in the low format, and `fc1` overflows there. (A loss
 # scaler is for gradients that would become 0.)
 
 # %% [markdown]
@@ -796,23 +810,39 @@ solution("13.5")
 # %% [markdown]
 # ### Step 3, inside attention
 #
-# Which way round a product lies matters inside attention too. Its last product is "values times weights". If the tokens are columns, the values are
-# $V^T$ (32 × 49), and the product is $V^T A^T$. So whoever needs $A^T$ can
-# compute $S^T = K Q^T$ from the start, and take the softmax over its columns:
+# Tokens as rows: $S = Q K^T$, a softmax over each row, $Z = A V$. Tokens as columns: $S^T = K Q^T$ from the start, a softmax
+# over each column, $Z^T = V^T A^T$. Both for all of attention, and then the last product alone, also for somebody who has
+# columns, but $A$ by rows:
 
 # %% jupyter={"source_hidden": true}
-values = rng.standard_normal((64, heads, C // heads, M * M), dtype=np.float32)
-scores = rng.standard_normal((64, heads, M * M, M * M), dtype=np.float32)
-weights = functional.softmax(scores)
-upright = np.ascontiguousarray(weights.mT)
-agree("step 3", values @ upright, values @ weights.mT, 1e-6)
-race(
-    "3 weights the right way round",
-    {"A, transposed": lambda: values @ weights.mT, "Aᵀ": lambda: values @ upright},
-)
+by_rows = rng.standard_normal((3, 64, heads, M * M, C // heads), dtype=np.float32)
+q_rows, k_rows, v_rows = by_rows
+q_columns, k_columns, v_columns = (np.ascontiguousarray(part.mT) for part in by_rows)
 
-# %% [markdown]
-# (That is the last product alone. With scores and softmax, little or nothing of the gain may be left.)
+
+def as_rows():
+    return functional.softmax(q_rows @ k_rows.mT) @ v_rows
+
+
+def as_columns():
+    return v_columns @ functional.softmax(k_columns.mT @ q_columns, dim=-2)
+
+
+agree("step 3", as_columns(), as_rows().mT, 1e-5)
+race(
+    "3 attention, columns", {"tokens as rows": as_rows, "tokens as columns": as_columns}
+)
+weights = functional.softmax(q_rows @ k_rows.mT)
+upright = np.ascontiguousarray(weights.mT)
+last = by_turns(
+    {
+        "rows": lambda: weights @ v_rows,
+        "columns": lambda: v_columns @ upright,
+        "columns, A by rows": lambda: v_columns @ weights.mT,
+    }
+)
+for name, seconds_of in last.items():
+    print(f"last product, {name:20}{1000 * np.median(seconds_of):6.2f} ms")
 
 # %% [markdown]
 # ### Step 5: one large product instead of many small ones
@@ -875,7 +905,7 @@ race(
 # %% [markdown]
 # ### Step 7: pieces that fit the cache
 #
-# GELU takes some thirty small operations for each number. Done on the whole array, each of them fetches all of it from
+# GELU takes some twenty-five small operations for each number. Done on the whole array, each of them fetches all of it from
 # memory, or from a large and slower cache, and writes all of it back. Done on a piece that fits a small and fast cache, only
 # the first one does. Too small pieces cost again: each call of NumPy has its price.
 
@@ -908,7 +938,7 @@ race(
 # %% [markdown]
 # ### Q74: Is a fused roll and partition worth it?
 #
-# The official code brings a CUDA kernel that does roll and partition at once. Should you build it? Ask first what
+# The official code brings a CUDA kernel (`kernels/window_process`) that does roll and partition at once. Should you build it? Ask first what
 # there is to win. If a part takes the share $p$ of the time, then making it *infinitely* fast makes the whole
 # $1 / (1 - p)$ times as fast (Amdahl's law). From the profile above:
 
@@ -1030,7 +1060,8 @@ print("training:  ", *way_taken(q, k, v, trained))
 
 # %% [markdown]
 # Where there is a `softmax` and a `bmm` (many matrix products), it is the plain way behind the same call. On NVIDIA
-# GPUs it depends on the way as well: PyTorch's flash kernel takes no added array, its memory-efficient one does.
+# GPUs it depends on the way as well: PyTorch's flash kernel takes no added array, its memory-efficient one does
+# (`torch.backends.cuda.can_use_flash_attention` answers for your inputs).
 #
 # Is it faster *because* the windows are small? The same number of tokens, in windows of other sizes, without bias and
 # mask:
@@ -1107,8 +1138,8 @@ race("9 threads (GELU)", calls, clock=perf_counter)
 
 # %% [markdown]
 # At best the gain is the number of cores; it can be little or none, and why wasn't tested. (The package's own version of this
-# is `swin_numpy/runtime/threads.py`: there each thread takes *groups of windows*, so that threads meet once a block, not once a
-# step.)
+# is `swin_numpy/runtime/threads.py`: there each thread takes *groups of windows*, and threads meet once a block, not once a
+# step; where tokens are few, they share heads and channels instead, and meet twice.)
 #
 # How near does the package come? One image on its fast path: on one core; on all of them, by threads; and, as a
 # control, in as many processes at once as there are cores, each on one core with an image of its own. If the cores
@@ -1153,8 +1184,8 @@ print(
 )
 
 # %% [markdown]
-# What threads lose and processes don't: only one thread at a time may run Python's own code, between one NumPy
-# operation and the next. That this makes the difference is likely, and not tested here.
+# Threads share one image, and not all of it can be shared out: Amdahl again. And only one thread at a time may run
+# Python's own code, between one NumPy operation and the next. How much each of these costs wasn't tested here.
 #
 # ### Step 10: numbers that are almost zero
 #
@@ -1322,10 +1353,11 @@ assert 14**2 * 49 > 8**4 and 15**4 > 21**2 * 49
 
 # %% [markdown]
 # 2. **Overhead.** Padding, rolling, cutting, the mask, many small products instead of a few large ones. These don't
-#    go away when the map is small. The shares of the time on a small and on a large map:
+#    go away when the map is small. The shares of a whole block's time, MLP included,
+#    on a small map with padding, on a small one without, and on a large one:
 
 # %%
-for side in (8, 42):
+for side in (8, 14, 42):
     x = rng.standard_normal((1, side * side, C), dtype=np.float32)
     grid = (side, side)
     parts = time_parts(swin_numpy, layer, lambda x=x, grid=grid: layer(x, grid), 5)
@@ -1353,14 +1385,23 @@ with torch.inference_mode():
     times = by_turns({side: lambda x=x: free(x) for side, x in pictures.items()}, 2)
 fastest = [t.min() for t in times.values()]
 e, _ = np.polyfit(np.log(np.square(list(times))), np.log(fastest), 1)
+operations = []
+free.use_attention("plain")  # the counter doesn't know oneDNN's products
+for picture in pictures.values():
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        free(picture)
+    operations.append(counter.get_total_flops())
+more, _ = np.polyfit(np.log(np.square(list(times))), np.log(operations), 1)
 print(f"all of Swin-T, {', '.join(map(str, times))} pixels:  time ~ pixels^{e:.2f}")
+print(f"{'':33}operations ~ pixels^{more:.2f}")
 
 # %% [markdown]
-# (For all of Swin-T it may be below 1: on small pictures a multiply-add takes longer, and fixed costs weigh more.) In the
-# global layer the quadratic part (scores, softmax) first has to outgrow the linear one (`qkv`, `proj`), so by the formula
-# the exponent goes from 1 to 2; a measured one can lie above 2, since large arrays cost more for each number. The comparison
+# (For all of Swin-T it may be below 1: 112 and 336 pixels are padded, so the operations themselves grow with the second
+# exponent; fixed costs may weigh too.) In the global layer the quadratic part (scores, softmax) first has to outgrow the linear one (`qkv`, `proj`), so by the formula
+# the exponent goes from 1 to 2; a measured one can lie above 2 (why wasn't looked into). The comparison
 # isn't quite even: SW-MSA pays for bias and mask, and the global layer has neither. Advice: on small maps (the last stages,
-# small pictures) let the window be the whole map. The official code does so when the map isn't larger than the window.
+# small pictures) let the window be the whole map. The official code (`models/swin_transformer.py`) does so when the map isn't larger
+# than the window.
 
 # %% [markdown]
 # **13.2** How many numbers are in all the scores of one head, on a square map: with windows (the map is padded to a
@@ -1420,15 +1461,16 @@ for run in cpu["runs"]:
 
 # %% [markdown]
 # How time and memory grow. With windows, $e$ in time ~ pixels$^e$ should come near 1 where the picture is large
-# enough. The legend gives it from 448 pixels on; below, the models' curves are flatter. (W-MSA alone jumps at its last
-# point; why wasn't looked into.)
+# enough. The legend gives it from 448 pixels on; below, the models' curves are flatter. (Where curves jump, as
+# W-MSA's does at its last point, why wasn't looked into.)
 
 # %%
 speed.growth(cpu)
 
 # %% [markdown]
 # On a GPU: `make bench DEVICE=cuda`, at most 8 minutes. Agreement first: each format against the NumPy twin, the
-# largest relative difference at any step. Then all runs of Swin-T, and images a second.
+# largest relative difference at any step. Then all runs of Swin-T, and images a second. Several fastest: they
+# can't be told apart.
 
 # %% jupyter={"source_hidden": true}
 cuda = results("cuda", "make bench DEVICE=cuda")
@@ -1443,9 +1485,9 @@ if cuda:
     for run in cuda["runs"]:
         if run["model"] == "swin_tiny_patch4_window7_224":
             kind = f"{run['what']}, {run['dtype']}, batch {run['batch']}"
-            best = min(
-                run["summary"], key=lambda who: run["summary"][who]["seconds"][1]
-            )
+            spread = {who: v["ratio"] for who, v in run["summary"].items()}
+            least = min(spread.values(), key=lambda ratio: ratio[1])
+            best = ", ".join(who for who, v in spread.items() if v[0] <= least[2])
             ours = {
                 who: f"{v['ratio'][1]:.2f}"
                 for who, v in run["summary"].items()

@@ -20,7 +20,7 @@ def _option(default, least, most, text):
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a model is trained: AdamW, linear warm-up, cosine, as in the official code, for a small data set.
+    """How a model is trained: AdamW, linear warm-up, cosine, as in the official config.py, for a small data set.
 
     Raises TypeError or ValueError for a value with which training makes no sense: the message names the field.
     """

@@ -18,7 +18,8 @@ def resize_position_bias(table, new_window):
     new_window  M' → ((2M'-1)², heads) in the type of `table`; the same values if M' = M
     raises      ValueError unless `table` has such a shape and new_window is a positive int
 
-    The entry for offset 0 stays in the middle and the others are stretched around it, as in Microsoft's fine-tuning.
+    The entry for offset 0 stays in the middle and the others are stretched around it, as in Microsoft's load_pretrained
+    (utils.py).
     """
     if table.ndim != 2 or not window_of_table(table.shape[0]):
         raise ValueError(f"expected a table of shape ((2M-1)², heads), got {table.shape}")
