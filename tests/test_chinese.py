@@ -18,7 +18,10 @@ from notebooks import build, chapters
 PAGES = [name for name, path in catalogues.pages().items() if path.suffix != ".json"]
 MARKDOWN = [name for name in PAGES if catalogues.pages()[name].suffix == ".md"]
 CHAPTERS = [name for name in PAGES if name not in MARKDOWN]
-SENTENCE = "74 questions, nearly all from GitHub threads that `questions.json` names, each answered by a cell that you can run."
+SENTENCE = (
+    "74 questions, nearly all from GitHub threads that `questions.json` names, "
+    "each answered by a cell that you can run."
+)
 
 
 @pytest.fixture(autouse=True)
