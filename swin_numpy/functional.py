@@ -1,7 +1,7 @@
 """The maths without any state: arrays in, arrays out. GELU has a file of its own, gelu.py.
 
-Steps such as `y *= x` write into an array that exists: on a processor, fetching memory for another one takes longer
-than the arithmetic. Arguments are never written to.
+Steps such as `y *= x` write into an array that exists: on a processor, fetching memory for another one can take
+longer than the arithmetic (chapter 13, step 6). Arguments are never written to.
 
 Below each function stands its backward. Its first argument, dy, is the gradient of the loss with respect to
 what the function returned, and has that shape; it returns the gradients with respect to the arguments.

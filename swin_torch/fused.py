@@ -199,10 +199,7 @@ def _attention_with_gradients(attn, qkv, bias, mask):
 
 
 def _kernel(x):
-    """On a GPU: PyTorch's memory-efficient kernel.
-
-    With a bias, the one that PyTorch takes by itself in half precision took four times as long on an H100.
-    """
+    """On a GPU: PyTorch's memory-efficient kernel. With a bias it isn't always the one that PyTorch takes by itself."""
     return sdpa_kernel([SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]) if x.is_cuda else nullcontext()
 
 

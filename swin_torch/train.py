@@ -1,7 +1,8 @@
 """Train the PyTorch twin: `python -m swin_torch.train`. The NumPy twin of this file is swin_numpy/train.py.
 
 On several processes or machines: `torchrun --nproc-per-node=2 -m swin_torch.train`. Each process takes its share
-of every batch and DistributedDataParallel averages the gradients, so the curve is that of one process.
+of every batch and DistributedDataParallel averages the gradients: without dropout and drop path, the
+curve is that of one process.
 """
 
 import os
@@ -55,7 +56,7 @@ class Trainer:
     def step(self, images, labels, lr):
         """One step on images (n, c, H, W) and labels (n,), NumPy arrays. Returns how many it classified correctly."""
         images, labels = torch.from_numpy(images).to(self.device, self.dtype), torch.from_numpy(labels).to(self.device)
-        torch.manual_seed(hash((self.recipe.seed, self.steps, self.rank)))  # dropout depends on the step alone
+        torch.manual_seed(hash((self.recipe.seed, self.steps, self.rank)))  # dropout depends on step and process alone
 
         logits = self.network.train()(images)
         loss = cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)

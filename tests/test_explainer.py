@@ -425,6 +425,16 @@ def test_the_whole_way_by_keyboard(visit):
     assert page.evaluate(f"{state}.broken !== {state}.intact")
 
 
+def test_only_a_block_that_rolls_speaks_of_the_seam(visit):
+    page = visit(step="break", reduced_motion="reduce")
+    captions = page.locator("#break-figures figcaption")
+    for name, seam in (("mask", True), ("shift", False)):
+        page.evaluate(f"document.getElementById('break-{name}').click()")
+        wait(page, f"window.explainer.state.breaks.has('{name}')")
+        assert "seam" in captions.nth(0).inner_text()
+        assert ("seam" in captions.nth(1).inner_text()) == seam, name
+
+
 def test_the_shift_plays_forwards_and_backwards(visit):
     page = visit(step="shift", reduced_motion="reduce")
     slider = page.locator("#player input")

@@ -73,7 +73,7 @@ function drawBreaks() {
     const block = run.blocks[state.block];
     attentionMap(sheet(canvas, ...block.grid), state.block, run, { marks: true });
     const values = { number: state.block + 1, head: state.head + 1, ...masked(run) };
-    caption.innerHTML = [`figure.${name}`, intact.blocks[state.block].mask ? "lost" : null, "total"]
+    caption.innerHTML = [`figure.${name}`, block.shift ? "lost" : null, "total"]
       .filter(Boolean)
       .map((text) => say(`break.${text}`, values))
       .join("<br>");

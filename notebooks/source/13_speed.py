@@ -26,6 +26,7 @@ import inspect
 import json
 import subprocess
 import sys
+import textwrap
 import tracemalloc
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -297,7 +298,7 @@ flops = counter.get_total_flops()
 
 
 def linear_flops(model):
-    """Of the linear layers inside the blocks and between the stages, by hooks."""
+    """Of the linear layers: in blocks, between stages, and the head. By hooks."""
     counts, hooks = [], []
     for _, module in model.named_modules():
         if isinstance(module, torch.nn.Linear):
@@ -628,8 +629,7 @@ for name, seconds_of in whole.items():
     )
 
 # %% [markdown]
-# (More than 100 % is possible: other products can be faster than this one, such as some of step 3, or oneDNN's, which
-# PyTorch's fused way calls.)
+# (More than 100 % is possible: this is the speed of one product in one library, and others can be faster.)
 
 # %% [markdown]
 # ## Deeper: questions, details and traps
@@ -1386,7 +1386,6 @@ with torch.inference_mode():
 fastest = [t.min() for t in times.values()]
 e, _ = np.polyfit(np.log(np.square(list(times))), np.log(fastest), 1)
 operations = []
-free.use_attention("plain")  # the counter doesn't know oneDNN's products
 for picture in pictures.values():
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         free(picture)
@@ -1439,6 +1438,8 @@ def results(name, command):
         return None
     report = json.loads(path.read_text(encoding="utf-8"))
     print(f"{report['machine']}; {report['device']}, {report['date']}")
+    if "note" in report:
+        print(textwrap.fill(report["note"], 110))
     return report
 
 
@@ -1547,8 +1548,8 @@ for name, which in bools.items():
     print(f"{name:9} largest difference {(got - wanted)[some].abs().max():.1e}")
 
 # %% [markdown]
-# **5. `model.eval()` forgotten.** Then dropout and drop path are at work, and the NumPy twin keeps all that `backward`
-# needs. In PyTorch, without `inference_mode` or `no_grad`, autograd keeps it all too.
+# **5. Timed in training mode.** A fresh PyTorch model is in it until `model.eval()`, a NumPy twin only after `train()`.
+# Dropout and drop path (if not 0) are at work, and the NumPy twin keeps all that `backward` needs. In PyTorch, without `inference_mode` or `no_grad`, autograd keeps it all too.
 #
 # **6. A transposed array isn't moved until somebody needs it.** `rearrange` may be free, and the next `reshape` pays.
 # So a profile charges the wrong line.

@@ -1,7 +1,7 @@
 """Using weights for another window, image or number of channels than they were trained for.
 
-Fine-tuning at a larger window or image (Liu et al. 2021, section 4.1: "bi-cubic interpolation") resizes V1's
-tables; V2's continuous position bias makes it unnecessary there.
+Fine-tuning at another window (Liu et al. 2021, section 3.2: "bi-cubic interpolation") resizes V1's tables; V2's
+continuous position bias makes it unnecessary there. Absolute position embeddings are resized likewise for another grid.
 """
 
 import math
