@@ -205,7 +205,8 @@ def fine_tune(model, parameters, steps, lr, seed):
 model = load_adapted(num_classes=2, say=True)
 
 # %% [markdown]
-# Four ways, each with **16 steps**, and each three times with another order of the pictures: train the head alone
+# Four ways, each with **16 steps**, and each three times, with another order of the pictures and, where weights are random,
+# with others: train the head alone
 # (everything else stays as it came); the head alone, with random weights before it; all weights; and all weights from a
 # random start.
 
@@ -1021,8 +1022,9 @@ for size in (side * 8 // 7, side * 16 // 7):
         print(f"{size:6}  {cure:16} {used!s:9} {accuracy(logits):8.1%}  {off:10.0%}")
 
 # %% [markdown]
-# "Off by" compares with the logits at the trained size. Detection and segmentation need the pixels as they are; there models
-# are *trained* with padding, which is another matter than meeting it for the first time.
+# "Off by" compares with the logits at the trained size. Detectors resize too, but keep a picture's proportions (MMDetection
+# 3, `configs/swin`), so sizes vary; there models are *trained* with padding, which is another matter than meeting it for the
+# first time.
 
 # %% [markdown]
 # **11.3** For a square picture: the side of each stage's map, and its side after padding to windows. Odd sides are rounded
@@ -1345,7 +1347,8 @@ with torch.inference_mode():
 
 # %% [markdown]
 # The **batch** can be left open: nothing that the model computes in Python depends on it. Height and width can be left open
-# only as far as all sides need the same padding, for whether and how much to pad is Python's arithmetic on the grid. Else
+# only as far as all sides need the same padding and the same shift (a map of one window isn't shifted, hence `min=2`): both
+# are Python's arithmetic on the grid. Else
 # export one graph for each size that you serve, or bring all pictures to one size.
 
 # %% [markdown]

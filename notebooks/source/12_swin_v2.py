@@ -226,7 +226,7 @@ curves(plots, "blocks passed", logy=True)
 # many times as large. **V2**'s is nearly the same in both plots. It grows as well, since each branch adds something of
 # spread 1: the matrices can't make an addition larger, only let additions agree more or less. Depth alone (gain 1) makes
 # both grow alike. The paper saw V1's amplitudes differ by $10^4$ between layers of a large model, and one of 658 million
-# parameters fail in training (Liu et al. 2022, section 1). What it needs cosine attention for shows on the way back, in
+# parameters fail in training (Liu et al. 2022, section 3.1). What it needs cosine attention for shows on the way back, in
 # the gradients: "The way back" in the second half.
 
 # %% [markdown]
@@ -534,8 +534,8 @@ offset_maps(maps, known=7, columns=3, label="bias, its maximum set to 0")
 # - **Bicubic** gets the known offsets wrong, though the table had them: it stretches the whole table, so what was learned
 #   for offset 7 is now said of offset 15.
 # - **The network** says of a known offset what it said before, in any window (the cell checks it; the errors differ
-#   since far offsets are rarer pairs in a small window). What it says of new offsets is a guess, and log-spaced
-#   coordinates don't guess better here. This is one truth and three networks of each kind. The paper's table 1
+#   since far offsets are rarer pairs in a small window). What it says of new offsets is a guess, and over all offsets
+#   log-spaced coordinates come out no better here. This is one truth and three networks of each kind. The paper's table 1
 #   compares whole trained models; there the log scale is ahead.
 #
 # Is bicubic *wrong*? That depends on what a bias means: "three tokens to the left", or "a third of the way to the edge"
@@ -548,7 +548,7 @@ offset_maps(maps, known=7, columns=3, label="bias, its maximum set to 0")
 # ### The way back
 #
 # The deep stack again. If V2's additions have nothing to do with each other, their variances add up: after k blocks,
-# √(1 + 2k). Patch merging ends with a norm and brings the stream back to 1. So within a stage one can nearly predict it:
+# √(1 + 2k). Patch merging ends with a norm and brings the stream back to 1. So within a stage one can roughly predict it:
 
 # %%
 seen = forward[3]["V2: res-post-norm, cosine"]
