@@ -79,9 +79,9 @@ side_by_side("train.Trainer.step")
 # ## Warm-up and cosine
 #
 # The learning rate lr says how far a step moves a number. It rises along a line from almost nothing (**warm-up**),
-# then falls along half a cosine. Why rise? The usual reason: AdamW divides each gradient by its usual size, and in
-# the first steps it has seen too few to know that. (Q53 has runs without warm-up, at four times our rate.) Why fall? So that late steps don't
-# jump around the goal; that isn't tested here.
+# then falls along half a cosine. Why rise? The usual reason: AdamW divides each gradient by its usual size, and in the first
+# steps it has seen too few to know that. Why fall? So that late steps don't jump around the goal. Neither reason is tested
+# here. (Q53 has runs without warm-up, at four times our rate: that it helps there, not why.)
 
 
 # %% jupyter={"source_hidden": true}
@@ -1159,7 +1159,7 @@ for name in list(found)[1:]:
 
 # %% [markdown]
 # **5. The schedule by epoch instead of by step.** With one epoch of warm-up, `lr(epoch)` is almost 0 for the whole first
-# epoch, and then at once the full rate. The warm-up does nothing:
+# epoch, and then at once the full rate. Nothing rises step by step:
 
 # %%
 first, some = recipe, (0, 50, 100, 155, 156)
