@@ -161,7 +161,7 @@ Map of 4 × 4, M = 2, s = 1, the last window, whose four tokens have four labels
 
 - The map is rolled, not each window. Roll back afterwards.
 - The mask is added before the softmax, not multiplied after it.
-- Padding comes after the norm and before the roll.
+- Padding comes before the roll (in V1, after the norm).
 - One window covers the map: no shift, no mask, but in detectors. So a classifier's stage 4 at 224 has W-MSA only.
 - Patch merging joins (0,0), (1,0), (0,1), (1,1) (row, column): first down, then right.
 - The bias index has factor 2M − 1, not M.

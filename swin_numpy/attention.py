@@ -30,7 +30,8 @@ def self_attention(X, W_Q, W_K, W_V, mask=None):
 
     X (..., tokens, c), one row per token; W_Q and W_K (c, d_k), W_V (c, d_v).
     mask, of a shape that broadcasts to (..., tokens, tokens): booleans, True where query i may attend to key j, or
-    numbers that are added to the scores, of which -100 or -inf hides key j. A query without any key gives NaN.
+    numbers that are added to the scores, of which -100 or -inf hides key j.
+    A query that has no key left (all False or -inf) gives NaN.
     Raises ValueError if the shapes don't fit, TypeError for anything but arrays of real numbers.
     """
     _check_projections(X, W_Q, W_K, W_V)

@@ -33,7 +33,7 @@ def sum_tokens(x):
 
 
 def add_up(x, axes):
-    """x.sum(axes), as exact for a million numbers as for a few: in groups of 64, then groups of their sums, and so on.
+    """x.sum(axes), almost as exact for a million numbers as for a few: in groups of 64, then of their sums, and so on.
 
     In one long sum in float32, every step rounds to the digits that the total has by then; that error grows and grows.
     """

@@ -5,7 +5,8 @@ the plain path, which the chapters show:
 
 - what a block does to a window needs no other window, so a group of windows goes through the whole block before the
   next group does, in arrays that are used again; each core takes group after group;
-- in between, each token is a column: W @ x is a faster product than x @ Wᵀ, and sums over channels run along memory;
+- in between, each token is a column: in float32 W @ x can be a faster product than x @ Wᵀ (chapter 13), and sums over
+  channels run along memory;
 - where there are few windows, the cores share out the heads and the middle of the MLP instead;
 - padding, cyclic shift and the cut into windows are one list of row numbers, and one gather of these rows;
 - bias and mask are added up once for each kind of window, of which there are at most four;
@@ -155,7 +156,8 @@ def _groups(count, numbers):
 def group_forward(block, tokens, out, rows, bias, kinds, few):
     """A group of windows through the block: reads rows (k, m) of `tokens`, and writes the same rows of `out`.
 
-    In between, each token is a column: x is (c, k·m). Products W @ x are faster than x @ Wᵀ, above all with few tokens.
+    In between, each token is a column: x is (c, k·m). In float32, products W @ x can be faster than x @ Wᵀ, above all
+    with few tokens.
     """
     norm_last = isinstance(block, SwinTransformerBlockV2)  # V2 normalises what is added, V1 what goes in
     attn, mlp, shape, rows = block.attn, block.mlp, rows.shape, rows.ravel()

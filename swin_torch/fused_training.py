@@ -42,8 +42,8 @@ def suit(x, *others):
 def product(x, weight, bias=None, then="none"):
     """x weightᵀ + bias, and its GELU if `then` is "gelu": x (..., in), weight (out, in), bias (out,) → (..., out).
 
-    In float32 oneDNN's, which does bias and GELU on the way. PyTorch has no public name for it: this is what
-    torch.compile calls.
+    In float32 oneDNN's, which does bias and GELU on the way. PyTorch has no public name for it; Inductor calls it
+    for frozen weights (torch 2.13, `config.freezing`, not in every case).
     """
     if ONEDNN and x.dtype == torch.float32:
         return torch.ops.mkldnn._linear_pointwise(x, weight, bias, then, [], "none")

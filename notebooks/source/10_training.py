@@ -526,8 +526,8 @@ for spared, members in groups.items():
 
 # %% [markdown]
 # Does it matter? First count. A parameter without gradient would be multiplied with $\prod (1 - lr \cdot \lambda)$ in
-# all. For this model, and for the official recipe (`config.py`, `main.py`: 300 epochs of 1,251 steps, 20 of them warm-up,
-# rate 1e-3):
+# all. For this model, and for the official recipe (`config.py`, `main.py`: 300 epochs, 20 of them warm-up, of 1,251 steps
+# each, rate 1e-3):
 
 
 # %%
@@ -669,7 +669,7 @@ assert np.array_equal(support, allowed) and np.array_equal(support, felt)
 print(f"{support.sum():,} of {support.size:,} pairs: in A, by the mask, and felt")
 
 # %% [markdown]
-# Now draw. Where does one token look, head by head, in the shifted block? White is out of its reach. The window that it
+# Now draw. Where does one token look, head by head, in the shifted block? Pale is out of its reach. The window that it
 # sees is not one of the grid's. Here its maps stop at that window's edge: the mask cuts only the windows that hold the seam,
 # and this one doesn't.
 
@@ -818,7 +818,7 @@ maps_of_images(test.images[chosen], {"rollout": rolled, "occlusion": hidden})
 # how bright the image is there. And occlusion in white and in black, to see how far occlusions agree.
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 def rank_correlation(a, b):
     ranks = []
     for values in (a.ravel(), b.ravel()):  # equal values share their mean rank

@@ -889,8 +889,8 @@ agree("preprocess", preprocess(picture), by_hand, 1e-6)
 # %% [markdown]
 # "Bicubic" is two different things: Pillow smooths before it shrinks (antialias); PyTorch's `interpolate` doesn't unless told
 # to. How much do such choices cost? We have no ImageNet weights here, but a trained model. Let each held-out picture be a
-# file of four times its side, and shrink it again, as it should be and otherwise; every other row starts from the picture
-# shrunk as it should be:
+# file of four times its side, and shrink it again, as it should be and otherwise; the rows from "ImageNet's mean" on start
+# from the picture shrunk as it should be:
 
 # %% jupyter={"source_hidden": true}
 mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
@@ -1282,8 +1282,8 @@ show_maps(shown, columns=3)
 # %% [markdown]
 # (Each map has a scale of its own, from its smallest number, white, to its largest.)
 #
-# The input is noise; there is no object anywhere. Before you read an attention map, divide each row by the even weight,
-# 1 / (number of visible keys). And before you read a map of features, feed noise.
+# The input is noise; there is no object anywhere. Before you read an attention map, take out what the numbers of visible
+# keys and queries do to it. And before you read a map of features, feed noise.
 
 # %% [markdown]
 # ### Q66: Why does an exported graph work only at the traced size?

@@ -392,8 +392,8 @@ side_by_side("window_attention.WindowAttentionV2.relative_position_bias")
 # %% [markdown]
 # ### From window 8 to window 16, against a known answer
 #
-# We need a bias of which we know what is right at any offset. Take one that falls with the distance, along a row more
-# slowly than along a column. V1's table and V2's network both learn it at window 8. Then both are asked for window 16:
+# We need a bias of which we know what is right at any offset. Take one that is largest at offset 0 and falls more slowly
+# along a row than along a column. V1's table and V2's network both learn it at window 8. Then both are asked for window 16:
 # the table by bicubic interpolation, the network for offsets up to 15, log-spaced; and, for comparison, a network that was
 # trained with offset / 7. Below, the root of the mean squared error; networks are averaged over three seeds.
 
@@ -988,7 +988,7 @@ for heads in CONFIGS["swinv2_tiny_patch4_window8_256"].num_heads:
 # %% [markdown]
 # Why 16 · sigmoid at the end, and not the network's answer as it is? The paper's formulas don't have it, only the code
 # (`models/swin_transformer_v2.py`). Two
-# things can be computed. First, it bounds: a network of straight pieces (ReLU) goes on growing beyond what it knows,
+# things can be computed. First, it bounds: a network of straight pieces (ReLU) can go on growing beyond what it knows,
 # 16 · sigmoid stays between 0 and 16. Second, the 16 leaves enough room: a bias of 16 more makes a key's weight
 # millions of times larger. (That all biases are positive means nothing. Softmax doesn't see a constant: 0 … 16 is as
 # good as -8 … 8, and an untrained network gives about 8 everywhere.)
@@ -1065,7 +1065,7 @@ row = {name: as_map(bias, 16)[15] for name, bias in lines.items()}
 curves(row, "column offset", "bias, its maximum set to 0", x=np.arange(-15, 16))
 
 # %% [markdown]
-# With M' = 16 (or 0, which is the same here) the whole curve is twice as wide. Now the question. A model was trained at
+# With M' = 16 (or 0, which is the same here) the whole curve is about twice as wide. Now the question. A model was trained at
 # window 8, then fine-tuned at 16, and is now to be used at 24. In one story the first fine-tuning had M' = 8; in the other it
 # was left at 0, so the network has learned a new scale meanwhile. We try all choices for the second time:
 
@@ -1149,8 +1149,8 @@ solution("12.5")
 # %% [markdown]
 # ### Patch merging
 #
-# V2's merging reduces 4C to 2C, and norms then. Chapter 7 compares both orders: with norm weights of 1, what the next
-# stage starts from has spread 1, however large the stream was.
+# V2's merging reduces 4C to 2C, and norms then. Chapter 7 compares both orders: with norm weights of 1 and biases of 0, what
+# the next stage starts from has spread 1, however large the stream was.
 
 # %%
 side_by_side("patches.PatchMergingV2.forward")
@@ -1281,7 +1281,8 @@ for scale in (10, 30, 40, 60, 100):
 # The official code has -100 all the same (`models/swin_transformer_v2.py`), and so have we, for a mask of another value would be another model. If
 # you train your own, look at exp(`logit_scale`) of its heads now and then.
 #
-# **4. `pretrained_window_sizes` forgotten.** It is in no parameter, so no error comes. Q70 has the numbers.
+# **4. `pretrained_window_sizes` forgotten.** It is in no parameter: unless the file holds the table of
+# coordinates, no error comes. Q70 has the numbers.
 
 # %% [markdown]
 # ## Where to read on

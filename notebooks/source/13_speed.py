@@ -1115,7 +1115,7 @@ side_by_side("model.SwinTransformer.use_attention")
 # %% [markdown]
 # ### Step 9: threads
 #
-# NumPy shares large matrix products among cores by itself, and nothing else. But while it computes, other Python
+# NumPy shares large matrix products among cores by itself, and nothing else of what a Swin computes. But while it computes, other Python
 # threads may run. So each thread takes a part of the array. (On the wall clock: that is where the gain shows.)
 
 # %%
@@ -1145,7 +1145,7 @@ race("9 threads (GELU)", calls, clock=perf_counter)
 # control, in as many processes at once as there are cores, each on one core with an image of its own. If the cores
 # themselves slowed each other down, these would take longer than the first.
 
-# %%
+# %% jupyter={"source_hidden": true}
 ONE_IMAGE = """
 import numpy as np
 from time import perf_counter
@@ -1299,7 +1299,7 @@ time_of, memory_of = (
 )
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 def crossing(sides, ours, other):
     """The side from which on `ours` stays below `other`, interpolated; None if there is none."""
     gap = np.log(ours / other)

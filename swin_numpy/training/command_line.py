@@ -57,7 +57,11 @@ def _parse(prog, arguments, more_options):
     out = f"runs/{prog.split()[-1]}"
     parser.add_argument("--out", default=out, metavar="DIR", help="folder of the run (default: %(default)s)")
     again = parser.add_mutually_exclusive_group()
-    again.add_argument("--resume", action="store_true", help="go on with the run in --out, bit for bit")
+    again.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with the run in --out (bit for bit on the same machine and threads)",
+    )
     again.add_argument("--overwrite", action="store_true", help="start over, even if --out holds a run")
     parser.add_argument("--save-every", type=int, default=200, metavar="STEPS", help="default: %(default)s")
     parser.add_argument("--model", default=MODEL, choices=[name for name in CONFIGS if "fashion" in name])

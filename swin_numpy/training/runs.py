@@ -28,7 +28,10 @@ class Diverged(ValueError):
 
 
 def identity(trainer, train):
-    """{option: value} on which the run's numbers depend: what --resume must find the same. As JSON gives it back."""
+    """{option: value} that --resume must find the same, as JSON gives it back.
+
+    PyTorch's last digits also depend on the device and the numbers of threads and processes.
+    """
     checksum = zlib.crc32(train.labels.tobytes(), zlib.crc32(train.images.tobytes()))
     data = f"{len(train.labels)} images, CRC-32 {checksum:08x}"
     options = asdict(trainer.recipe) | asdict(trainer.model_config)
