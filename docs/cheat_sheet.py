@@ -47,7 +47,7 @@ def parameters(config):
 
 
 def multiply_adds(config):
-    """Multiply-adds of all matrix products for one image of the built size, softmax and norms not counted."""
+    """Multiply-adds of all matrix products but those of V2's bias networks, for one image of the built size."""
     h, w = config.grids[0]
     total = h * w * config.patch_size**2 * config.in_chans * config.embed_dim
     for stage, (C, M, (h, w)) in enumerate(zip(config.widths, config.windows, config.grids, strict=True)):
@@ -146,6 +146,8 @@ Map of 4 × 4, M = 2, s = 1, the last window, whose four tokens have four labels
 |---|---|---|---|---|---|---|---|---|
 {chr(10).join(model_rows())}
 
+Multiply-adds are those of all matrix products, but for V2's bias networks.
+
 ## V2 against V1
 
 | | V1 | V2 |
@@ -180,7 +182,7 @@ FORMULAS = (
     "cost everywhere  4hwC² + 2(hw)²C multiply-adds",
     "cost in windows  4hwC² + 2M²hwC",
     "cost of the MLP  8hwC²",
-    "parameters of a block  12C² + 13C + (2M − 1)²·heads",
+    "parameters of a V1 block  12C² + 13C + (2M − 1)²·heads",
     "parameters of merging  8C² + 8C (V2: + 4C)",
 )
 DIFFERENCES = (
@@ -194,7 +196,7 @@ DIFFERENCES = (
 TRAPS = (
     "roll the map, not each window; roll back",
     "the mask is added before the softmax",
-    "pad after the norm, before the roll",
+    "pad before the roll (V1: after the norm)",
     "one window covers the map: no shift, no mask (not in detectors)",
     "merging order (row, column): 00, 10, 01, 11",
     "factor 2M − 1 in the index, not M",

@@ -153,8 +153,9 @@ def disagreement(names, differences, ylabel="largest |NumPy − PyTorch|", steps
     _layers(panel, names)
     panel.grid(True, axis="y")
     figure.legend(loc="outside upper center", ncols=len(series))
+    shown = " ".join(ylabel.split())
     worst = ", ".join(f"{name} {max(values):.1e}" for name, values in series.items())
-    return describe(figure, f"Difference of the twins after each of {len(names)} layers. The largest: {worst}.")
+    return describe(figure, f"The twins after each of {len(names)} layers: {shown}. The largest: {worst}.")
 
 
 def _layers(panel, names):

@@ -359,7 +359,8 @@ def disagreement(gallery):
         rows[dtype] = compare(reference, twin, gallery.images)
     names = [row.name for row in rows["float64"]]
     differences = {dtype: [row.relative for row in steps] for dtype, steps in rows.items()}
-    return measure.disagreement(names, differences, "largest difference / largest value")
+    label = "largest difference / largest value\n(float16 and bfloat16: NumPy in float32)"
+    return measure.disagreement(names, differences, label)
 
 
 # Attention of a trained model, over a photograph

@@ -151,7 +151,9 @@ def bench(report):
     panel.tick_params(axis="y", length=0)
     _where(figure, report)
     ours = [f"{name} {found['ratio'][1]:.2f}" for name, found in runs[0]["summary"].items() if "twin" in name]
-    alt = f"Times of {len(runs)} runs as multiples of the quickest of timm, torchvision and transformers. "
+    alt = (
+        f"Times of {len(runs)} runs in multiples of the quickest of timm, torchvision and transformers, none compiled. "
+    )
     return describe(figure, f"{alt}{runs[0]['what'].capitalize()}, batch {runs[0]['batch']}: {', '.join(ours)}.")
 
 

@@ -17,6 +17,7 @@ from time import perf_counter
 import nbformat
 from jupyter_client import AsyncKernelManager
 from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_core.utils import ensure_event_loop
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from tqdm import tqdm
@@ -63,6 +64,9 @@ def run(notebook, progress=None):
         client.execute(env={"OMP_NUM_THREADS": "1", **os.environ, "PYTHONPATH": os.pathsep.join(paths)})
     except CellExecutionError as error:
         raise Refused(f"a cell failed:\n{error}") from None
+    finally:
+        if not (loop := ensure_event_loop()).is_running():  # nbclient's own, which nobody else closes
+            loop.close()
     return notebook
 
 
