@@ -13,7 +13,7 @@ from .module import plain
 from .runtime.threads import share_out
 from .weights.check import check_state
 
-# Parameters that aren't matrices of a layer, though they have two or more axes. The last two are V2's.
+# What isn't decayed, though it has two or more axes. The last two are V2's.
 NO_DECAY = ("relative_position_bias_table", "absolute_pos_embed", "cpb_mlp", "logit_scale")
 
 

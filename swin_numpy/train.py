@@ -84,8 +84,8 @@ class Trainer:
 class ParallelTrainer(Trainer):
     """The same steps, each in two halves of the batch: one on a core of its own, or both in turn if there is but one.
 
-    The results are the same on any number of cores. They differ from Trainer's in the last digits, as sums are made in
-    another order, and in dropout's random numbers.
+    The results are the same on any number of cores. They differ from Trainer's in the last digits, by the fast
+    path's order of sums and its GELU, and in dropout's random numbers.
     """
 
     PARTS = 2

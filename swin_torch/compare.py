@@ -1,6 +1,6 @@
 """Run both twins on a picture and say how far apart they are, step by step: `python -m swin_torch.compare PICTURE`.
 
-This file and tour.py are the only ones that import both twins.
+In the two packages, only this file and tour.py run both twins.
 """
 
 import argparse

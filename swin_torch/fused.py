@@ -4,7 +4,8 @@ After `model.use_attention("fused")`, each stage calls `forward` below where `ap
 plain path, which the chapters show:
 
 - shift and partition are one gather of tokens, their way back another (plain: roll, cut, join, roll);
-- scores, softmax and weighted sum are one call, scaled_dot_product_attention, to which bias and mask go as one array;
+- scores, softmax and weighted sum are one call, scaled_dot_product_attention, to which bias and mask go as one array
+  (on a processor with gradients, fused_training.py instead);
 - on a processor without gradients, the batch goes through in groups whose largest array fits into the cache, the
   linear layers' products are oneDNN's, and the array of bias and mask is kept until what it is made of changes.
 

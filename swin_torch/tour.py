@@ -1,6 +1,6 @@
 """The tour: a photograph through Swin-T twice, every difference measured, and the first pictures. `make tour`.
 
-This file and compare.py are the only ones that import both twins.
+In the two packages, only this file and compare.py run both twins.
 """
 
 import argparse

@@ -80,9 +80,9 @@ def test_a_window_that_shrank():
     assert exported["layers.1.blocks.1.attn.relative_position_index"].max() == 48
     assert not any("mask" in name for name in exported)
     for to in ("torchvision", "transformers", "transformers_classic"):  # they have one window for all stages
-        with pytest.raises(CheckpointError, match=rf"{to.removesuffix('_classic')}, windows don't shrink"):
+        with pytest.raises(CheckpointError, match=rf"{to.removesuffix('_classic')}, V1's tables don't shrink"):
             export_state_dict(state, to, small)
-        with pytest.raises(CheckpointError, match=rf"{to.removesuffix('_classic')}, windows don't shrink"):
+        with pytest.raises(CheckpointError, match=rf"{to.removesuffix('_classic')}, V1's tables don't shrink"):
             export_state_dict(state, to)  # as can be seen without a config
     with pytest.raises(CheckpointError, match=r"torchvision's windows don't shrink"):
         export_state_dict(random_state(official_shapes(2)), "torchvision", config(2, img_size=32))

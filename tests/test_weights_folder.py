@@ -100,7 +100,7 @@ def test_transformers_is_the_default_and_dropout_is_kept(tmp_path):
 
 
 REFUSED = {
-    ("transformers", "windows shrink"): "in transformers, windows don't shrink to the grid",
+    ("transformers", "windows shrink"): "in transformers, V1's tables don't shrink to the grid",
     ("transformers", "a window for each of three stages"): "transformers has one window_size for all stages",
     ("timm", "position embedding"): "timm can't be told ape=True",
     ("timm", "any size"): "timm's models have a size: build the model with img_size",

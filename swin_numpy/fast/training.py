@@ -4,7 +4,7 @@ As in fused.py, a group of windows goes through the whole block before the next 
 x is (c, l). The gradient of y = W @ x is then dx = Wᵀ @ dy and dW = dy @ xᵀ.
 
 Three products need no pass of their own:
-- GELU's derivative is computed with GELU, from the same exponentials: backward multiplies by it;
+- GELU's derivative is computed with GELU, from the same Φ: backward multiplies by it;
 - softmax is kept as exp and 1/sum. The division goes into dz, which is smaller;
 - softmax's backward subtracts sum_j(dweights · weights), which is also sum_d(dz · z).
 """

@@ -135,7 +135,7 @@ def standardise(images):
 
 
 def augment(images, rng, max_shift=1):
-    """Each image (N, H, W) moved by up to `max_shift` pixels along both axes, and half of them mirrored."""
+    """Each image (N, H, W) moved by up to `max_shift` pixels along both axes, and mirrored with probability ½."""
     down, right = rng.integers(-max_shift, max_shift + 1, size=(2, len(images)))
     return shift_and_flip(images, down, right, mirrored=rng.random(len(images)) < 0.5)
 

@@ -25,7 +25,7 @@ class Recipe:
     Raises TypeError or ValueError for a value with which training makes no sense: the message names the field.
     """
 
-    epochs: int = _option(20, 1, 10**6, "how often each image is seen")
+    epochs: int = _option(20, 1, 10**6, "passes over the training images")
     batch_size: int = _option(64, 1, 10**6, "images in each step, over all processes")
     base_lr: float = _option(3e-3, 0, 10, "learning rate after the warm-up")
     min_lr: float = _option(1e-5, 0, 10, "learning rate at the end")

@@ -23,8 +23,9 @@ def export_state_dict(state, to, config=None):
              is inferred; `infer_config` says what can't be.
     returns  {their name: array}
     raises   ValueError for another `to`; CheckpointError for names that aren't official, for a config whose windows
-             aren't the state's, where the library has no such model ("torchvision" and "transformers" windows don't
-             shrink to the grid), or where a derived buffer can't be made ("microsoft" masks need img_size)
+             aren't the state's, where the library has no such model ("torchvision" windows and
+             "transformers" V1 tables don't shrink to the grid), or where a derived buffer can't be made ("microsoft"
+             masks need img_size)
 
     A model with a window for each stage keeps its shapes; of these libraries only timm can build one.
     """
@@ -62,7 +63,7 @@ def _check_windows(state, to, config):
         )
     if config.windows != config.window_sizes and to not in ("microsoft", "timm"):
         library = to.removesuffix("_classic")
-        raise CheckpointError(f"in {library}, windows don't shrink to the grid, and these did: {config.windows}")
+        raise CheckpointError(f"in {library}, V1's tables don't shrink to the grid, and these did: {config.windows}")
 
 
 def _in_parts(state):

@@ -39,7 +39,10 @@ def torch_models(config):
 
 
 def compiled(model, device, training=False):
-    """A copy of `model` through torch.compile: on a processor with its weights frozen, on a GPU with CUDA graphs."""
+    """A copy of `model` through torch.compile.
+
+    For a forward alone: on a processor with its weights frozen, on a GPU with CUDA graphs.
+    """
     import torch._inductor.config as settings
 
     model = copy.deepcopy(model)

@@ -1,7 +1,8 @@
-"""The floor: a model's matrix products and nothing else. No program that makes these products can be faster.
+"""The floor: a model's matrix products and nothing else, each made by itself.
 
-Nothing else means: no norm, GELU, softmax, bias, no moving of tokens; arrays of random numbers lie where they are
-needed. What a model's time is above the floor is what everything else costs.
+It is a measure and no bound: compiled models were faster on a GPU at batch 1 (results/cuda.json). Nothing else means:
+no norm, GELU, softmax, bias, no moving of tokens; arrays of random numbers lie where they are needed. A model's time
+above the floor is roughly what everything else costs.
 """
 
 import numpy as np
@@ -37,7 +38,7 @@ def gflop(config, batch, training=False):
 
 
 def numpy_floor(config, batch, training=False):
-    """A call that makes all products in NumPy: a share of the columns, or of the products, on each core."""
+    """A call that makes all products in NumPy: the columns, or the products, in two shares for the cores."""
     work = []
     for count, rows, inner, columns in products(config, batch):
         a, b, c = _arrays((count, rows, inner), (count, inner, columns), (count, rows, columns))
