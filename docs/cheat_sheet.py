@@ -47,7 +47,7 @@ def parameters(config):
 
 
 def multiply_adds(config):
-    """Multiply-adds of all matrix products but those of V2's bias networks, for one image of the built size."""
+    """Multiply-adds of all matrix products except V2's bias networks, for one image of the built size."""
     h, w = config.grids[0]
     total = h * w * config.patch_size**2 * config.in_chans * config.embed_dim
     for stage, (C, M, (h, w)) in enumerate(zip(config.widths, config.windows, config.grids, strict=True)):
@@ -146,7 +146,7 @@ Map of 4 × 4, M = 2, s = 1, the last window, whose four tokens have four labels
 |---|---|---|---|---|---|---|---|---|
 {chr(10).join(model_rows())}
 
-Multiply-adds are those of all matrix products, but for V2's bias networks.
+Multiply-adds are those of all matrix products except V2's bias networks.
 
 ## V2 against V1
 

@@ -111,7 +111,7 @@ class SwinTransformerBlock(Module):
 class SwinTransformerBlockV2(SwinTransformerBlock):
     """x + norm(attention(x)), then x + norm(mlp(x)), with V2's attention (Liu et al. 2022, section 3.2).
 
-    Each branch's output is normalised: the norms' weights and biases alone bound how far a block can move the stream.
+    Each branch's output is normalised: the norms' weights and biases alone limit how far a block can move the stream.
     The arguments are those of SwinTransformerBlock, and pretrained_window_size, described at WindowAttentionV2.
     """
 

@@ -94,6 +94,14 @@ def test_a_single_curve_needs_no_legend():
     assert measure.curves({"a": [1, 2], "b": [2, 1]}).axes[0].get_legend()
 
 
+def test_disagreement_says_what_its_numbers_are():
+    figure = measure.disagreement(["a", "b"], {"float16": [1e-3, 2e-3]}, "difference / value\n(NumPy in float32)")
+    assert (
+        figure.alt
+        == "The twins after each of 2 layers: difference / value (NumPy in float32). The largest: float16 2.0e-03."
+    )
+
+
 def test_disagreement_draws_zero_hollow_and_the_rounding_step_dashed():
     figure = measure.disagreement(["a", "b", "c"], {"float64": [1e-15, 0, 3e-15]}, steps={"float64": 2e-16})
     line, zeros, step = figure.axes[0].lines

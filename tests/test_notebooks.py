@@ -4,9 +4,11 @@ import json
 import re
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import nbformat
 import pytest
+from jupyter_core.utils import ensure_event_loop
 from nbconvert.filters import markdown2html
 
 from notebooks import build, chapters, lesson, questions, reading_time
@@ -256,6 +258,14 @@ def test_build_check_and_build_again(folder, capsys):
     source.write_text(source.read_text(encoding="utf-8").replace("1 + 1", "1 + 2"), encoding="utf-8")
     assert build.main(["--check"]) == 1
     assert "not what source/01_small.py says now" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("code", ["1 + 1", "1 / 0"])
+def test_a_run_leaves_no_event_loop_open(code):
+    loop = ensure_event_loop()
+    with nullcontext() if code == "1 + 1" else pytest.raises(chapters.Refused, match="a cell failed"):
+        build.run(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)]))
+    assert loop.is_closed()
 
 
 def test_folded_cells_stay_folded_and_nothing_else_is_kept(folder):

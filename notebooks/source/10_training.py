@@ -669,7 +669,7 @@ assert np.array_equal(support, allowed) and np.array_equal(support, felt)
 print(f"{support.sum():,} of {support.size:,} pairs: in A, by the mask, and felt")
 
 # %% [markdown]
-# Now draw. Where does one token look, head by head, in the shifted block? Pale is out of its reach. The window that it
+# Now draw. Where does one token look, head by head, in the shifted block? Pale tokens are out of its reach. The window that it
 # sees is not one of the grid's. Here its maps stop at that window's edge: the mask cuts only the windows that hold the seam,
 # and this one doesn't.
 

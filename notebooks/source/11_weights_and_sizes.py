@@ -570,7 +570,7 @@ print(
 # ### Four sets of names
 #
 # Microsoft's code came first; timm, torchvision and transformers wrote Swin again, and named things their own way.
-# (Microsoft's weights are handed on by timm and transformers; torchvision trained its own. The arrays' layout is the same.) `export_state_dict` gives a state dict the names of another library, so that its own loader
+# (Microsoft's weights are handed on by timm and transformers; torchvision trained its own. But for one thing, below, the arrays' layout is the same.) `export_state_dict` gives a state dict the names of another library, so that its own loader
 # takes it; `convert_state_dict` reads any of them.
 
 # %%
@@ -618,8 +618,8 @@ for to, renamed in theirs.items():
     assert same
 
 # %% [markdown]
-# The counts differ: transformers has three arrays for each `qkv`; Microsoft and torchvision also save arrays that can
-# be computed at any time, masks and index tables (chapter 5, Q36). Files of version 4 of transformers hold an index table for
+# The counts differ: transformers has three arrays for each `qkv`; Microsoft also saves arrays that can be
+# computed at any time, masks and index tables (chapter 5, Q36); torchvision only the tables. Files of version 4 of transformers hold an index table for
 # each block as well.
 
 # %% [markdown]
@@ -927,8 +927,8 @@ for name, images in inputs.items():
     print(f"{name:28} {accuracy(logits):8.1%}  {same:10.1%}  {off:8.1%}")
 
 # %% [markdown]
-# Each way of shrinking moves the logits, and all but one the class of some pictures. These rows don't rank the ways: an
-# enlarged file has no fine detail that smoothing could keep out, so here it only blurs. None of these is an error message:
+# Each way of shrinking moves the logits, and all but one change the class of some pictures. These rows don't rank the
+# ways: an enlarged file has no fine detail that smoothing could keep out, so here smoothing only blurs. None of these is an error message:
 # the shapes are right in every row. For colour there is one more: OpenCV's `imread` gives blue, green, red.
 
 # %% [markdown]
@@ -1062,7 +1062,7 @@ for name, order in orders.items():
 # %% [markdown]
 # In the first line rows 0 and 1, which came round the corner, lie behind the seam: the mask keeps them from the rest. In the
 # second, rows 0 and 1 are in front of it: row 0 shares a window with rows 6 to 8 (row 1 begins the next), and no mask between
-# them. torchvision (0.20 and later) and transformers (4 and 5) pad first. timm (1.0, V1 and V2) rolls first, so where it has to pad, its logits
+# them. torchvision (0.20 and later) and transformers (4 and 5) pad first. timm (1.0, V1 and V2) rolls first, so where it pads and shifts, its logits
 # differ from Microsoft's detection code.
 
 # %% [markdown]
@@ -1503,7 +1503,7 @@ for resize in (swin_numpy.resize_position_bias, scrambled):
 
 # %% [markdown]
 # **3. `best = model.state_dict()`** to keep the best weights of a run. A state dict is no copy: it shows the parameters'
-# own memory, in both twins. Train on, and "best" trains along.
+# own memory, and so does that of PyTorch. Train on, and "best" trains along.
 
 # %%
 model = swin_numpy.SwinTransformer.from_checkpoint(TRAINED)
